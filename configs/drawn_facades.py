@@ -1,0 +1,21 @@
+"""The embedded buildings, labels -> picture, small enough to learn on a laptop in about a minute.
+
+Command: pix2pix train --config=drawn_facades --workdir=runs/quickstart
+"""
+
+from pix2pix_jax.configs import default
+
+
+def get_config():
+    config = default.get_config()
+    config.dataset = "drawn_facades"
+    config.direction = "BtoA"
+    config.image_size = (128, 128)
+    config.resize_size = (128, 128)
+    config.num_steps = 600
+    config.generator.features = 32
+    config.discriminator.features = 32
+    config.log_every_steps = 20
+    config.sample_every_steps = 200
+    config.checkpoint_every_steps = 300
+    return config

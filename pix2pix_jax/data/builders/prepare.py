@@ -1,0 +1,68 @@
+"""Downloads and builds a published set, once."""
+
+import tensorflow_datasets as tfds
+from etils import epath
+
+from pix2pix_jax.data.builders.pix2pix import Builder
+from pix2pix_jax.errors import UserError
+
+
+def prepare(
+    name: str, *, data_dir: epath.PathLike | None, source: epath.PathLike | None = None
+) -> tfds.core.DatasetBuilder:
+    """Returns the builder of a set that is ready to be read, and builds it first if need be.
+
+    A set that is already there is not touched, and nothing asks the network. TFDS builds in a
+    folder of its own and renames it at the end, so a build that is killed leaves no set behind.
+
+    Args:
+      name: the set's name, as `facades`.
+      data_dir: TFDS' root folder; None is `$TFDS_DATA_DIR` or else `~/tensorflow_datasets`.
+      source: the set's archive, or a folder that holds it or its files, to build from instead of
+        TFDS' manual folder (`DATA_DIR/downloads/manual`) or the network.
+
+    Raises:
+      UserError: there is no such set, or it cannot be got, read, written or is not whole.
+    """
+    if name not in Builder.builder_configs:
+        names = ", ".join(Builder.builder_configs)
+        raise UserError(f"dataset {name!r}: there is no such published set; use one of {names}")
+    builder = _builder(name, data_dir, source)
+    if not builder.data_path.exists():
+        _build(builder)
+        builder = _builder(name, data_dir)
+    _check_prepared(builder)
+    return builder
+
+
+def _builder(name: str, data_dir: epath.PathLike | None, source: epath.PathLike | None = None) -> Builder:
+    root = None if data_dir is None else epath.Path(data_dir).expanduser()
+    return Builder(config=name, data_dir=root, source=source)
+
+
+def _build(builder: Builder) -> None:
+    try:
+        builder.download_and_prepare()
+    except OSError as error:
+        if builder.data_path.exists():  # another process was first, and TFDS' last rename failed
+            return
+        raise UserError(
+            f"{builder.data_path}: cannot be built ({error}); make room or choose another data_dir"
+        ) from error
+
+
+def _check_prepared(builder: Builder) -> None:
+    """Refuses what other tools may have left there: no set, one for TensorFlow only, one cut short."""
+    remedy = "delete that folder or choose another data_dir"
+    if not builder.is_prepared():
+        raise UserError(f"{builder.data_path}: holds no prepared dataset; {remedy}")
+    readable = tfds.core.FileFormat.with_random_access()
+    if readable.isdisjoint(builder.info.available_file_formats()):
+        raise UserError(
+            f"{builder.data_path}: is stored as {builder.info.file_format.value}, which takes "
+            f"TensorFlow to read; {remedy}"
+        )
+    found = {split: info.num_examples for split, info in builder.info.splits.items()}
+    expected = dict(builder.builder_config.num_examples)
+    if found != expected:
+        raise UserError(f"{builder.data_path}: has {found} where {expected} are due; {remedy}")

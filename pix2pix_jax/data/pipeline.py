@@ -1,0 +1,87 @@
+"""The batch of step s, from the host or from device memory; the only module that imports grain.
+
+Example order is a fresh permutation of the split every epoch, a pure function of (seed, position); step s holds the
+positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the position in the data, and every process
+reads its own slice of the same global batch.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import grain
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pix2pix_jax import parallel
+from pix2pix_jax.data.sources import Pairs
+
+Batch = dict[str, jax.Array]
+
+
+def example_order(num_examples: int, *, batch_size: int, seed: int) -> grain.MapDataset:
+    """order[s]: the example indices (batch_size,) of step s. Batches run on across the ends of epochs."""
+    return grain.MapDataset.range(num_examples).seed(seed).shuffle().repeat().batch(batch_size)
+
+
+def load_batch(pairs: Pairs, indices: np.ndarray) -> dict[str, np.ndarray]:
+    """Loads and stacks examples: uint8 {"input", "target"} of (len(indices), H, W, C)."""
+    examples = [pairs[int(i)] for i in indices]
+    return {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+
+
+def batches(
+    pairs: Pairs, mesh: Mesh, *, batch_size: int, seed: int, start: int = 0, residency: str = "auto"
+) -> Iterator[Batch]:
+    """Yields the global batches of steps start, start + 1, ... without end.
+
+    Args:
+      pairs: the training split.
+      mesh: batches are sharded over its `data` axis.
+      batch_size: of the global batch.
+      seed: of the example order.
+      start: the first step.
+      residency: "device" (the whole split is loaded once into every device's memory), "host" (decoded anew each epoch
+        by threads) or "auto" (device if `fits_on_device`). The pixels are the same.
+    """
+    order = example_order(len(pairs), batch_size=batch_size, seed=seed)
+    if residency == "device" or (residency == "auto" and fits_on_device(pairs)):
+        return _resident_batches(pairs, order, mesh, start)
+    return _host_batches(pairs, order, mesh, start)
+
+
+def num_bytes(pairs: Pairs) -> int:
+    """Bytes of the whole split at load size."""
+    height, width = pairs.size
+    return len(pairs) * height * width * (pairs.input_channels + pairs.target_channels)
+
+
+def fits_on_device(pairs: Pairs) -> bool:
+    """Whether the split takes at most a quarter of the memory that is free on each device of this process."""
+    return num_bytes(pairs) <= parallel.free_memory() // 4
+
+
+def _resident_batches(pairs: Pairs, order: grain.MapDataset, mesh: Mesh, start: int) -> Iterator[Batch]:
+    everything = parallel.replicate(_load_all(pairs), mesh)
+    take = jax.jit(
+        lambda arrays, indices: jax.tree.map(lambda a: a[indices], arrays),
+        out_shardings=parallel.batch_sharding(mesh),
+    )
+    for step in _count_from(start):
+        yield take(everything, parallel.replicate(np.asarray(order[step], np.int32), mesh))
+
+
+def _load_all(pairs: Pairs) -> dict[str, np.ndarray]:
+    loader = grain.MapDataset.range(len(pairs)).map(lambda i: pairs[int(i)]).batch(len(pairs))
+    return loader.to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=1)).__iter__().__next__()
+
+
+def _host_batches(pairs: Pairs, order: grain.MapDataset, mesh: Mesh, start: int) -> Iterator[Batch]:
+    local = order.map(lambda indices: load_batch(pairs, parallel.local_slice(indices, mesh)))
+    for batch in local[start:].to_iter_dataset(grain.ReadOptions(num_threads=8, prefetch_buffer_size=16)):
+        yield parallel.from_local(batch, mesh)
+
+
+def _count_from(start: int) -> Iterator[int]:
+    while True:
+        yield start
+        start += 1

@@ -1,0 +1,207 @@
+"""Random access to the pairs of a split, wherever they are kept.
+
+A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `Pairs` makes
+them an input and a target of one size.
+"""
+
+import dataclasses
+import functools
+import re
+import zlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from etils import epath
+
+from pix2pix_jax.data import images
+from pix2pix_jax.data.drawn_facades import draw_pair
+from pix2pix_jax.errors import UserError
+
+SPLITS = ("train", "val", "test")
+PUBLISHED = ("facades",)
+DATASETS = ("drawn_facades", "folder", *PUBLISHED)
+
+
+class Source(Protocol):
+    """Pairs by index: `names[i]`, and `pair(i, channels)` -> (A, B), each uint8 (H, W, C)."""
+
+    names: Sequence[str]
+
+    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+def open_source(dataset: str, split: str, *, data_dir: str, size: tuple[int, int], seed: int) -> Source:
+    """Opens one split of a data set.
+
+    Args:
+      dataset: one of DATASETS.
+      split: one of SPLITS.
+      data_dir: the folder of a `folder` set; for a published set a folder of its own files, or where TFDS keeps data
+        sets ("" is TFDS' default).
+      size: (H, W) at which `drawn_facades` draws.
+      seed: of the pairs that `drawn_facades` draws.
+
+    Raises:
+      UserError: no such folder or split, or nothing in it.
+    """
+    if dataset == "drawn_facades":
+        return DrawnSource(split=split, size=size, seed=seed)
+    if dataset == "folder":
+        if not data_dir:
+            raise UserError("config.data_dir: empty; give the folder of A|B images for dataset 'folder'")
+        return FolderSource(epath.Path(data_dir).expanduser(), split)
+    if data_dir and _holds_splits(epath.Path(data_dir).expanduser()):
+        return FolderSource(epath.Path(data_dir).expanduser(), split)
+    return TfdsSource(dataset, split, data_dir)
+
+
+def _holds_splits(folder: epath.Path) -> bool:
+    return (folder / "train").is_dir()
+
+
+class DrawnSource:
+    """The embedded pairs: 400 to train on and 100 each to validate and test, as many as the published facades."""
+
+    _FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}
+    _COUNT = {"train": 400, "val": 100, "test": 100}
+
+    def __init__(self, *, split: str, size: tuple[int, int], seed: int):
+        self._first, self._size, self._seed = self._FIRST[split], size, seed
+        self.names = [f"{split}-{i:03d}" for i in range(self._COUNT[split])]
+
+    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        if channels != (3, 3):
+            raise UserError("config.input_channels: dataset 'drawn_facades' is in colour; use 3 and 3")
+        return draw_pair(self._seed, self._first + index, self._size)
+
+
+class FolderSource:
+    """A folder of side-by-side A|B images, with train/, val/ and test/ or without.
+
+    Without them, the tenth of the files (at least one) whose names have the lowest CRC-32 are `val` and the others
+    `train`, so a file stays where it was when others come.
+    """
+
+    def __init__(self, folder: epath.Path, split: str):
+        self._folder = folder
+        self._files = _list_split(folder, split)
+        self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
+
+    def size(self, index: int) -> tuple[int, int]:
+        """(H, W) of the side-by-side file, from its header."""
+        path = self._files[index]
+        with path.open("rb") as file:
+            return images.read_size(file, str(path))
+
+    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        path = self._files[index]
+        return split_halves(path.read_bytes(), str(path), channels)
+
+
+class TfdsSource:
+    """A published set from the TFDS builder `pix2pix`, downloaded and built at first use."""
+
+    def __init__(self, dataset: str, split: str, data_dir: str):
+        # TFDS takes seconds to import and only published sets need it.
+        from pix2pix_jax.data.builders.prepare import open_split
+
+        self._examples = open_split(dataset, split, data_dir=data_dir or None)
+        self._label = f"{dataset}/{split}"
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        return [f"{self._label}/{self._examples[i]['name'].decode()}" for i in range(len(self._examples))]
+
+    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        example = self._examples[index]
+        return split_halves(example["image"], f"{self._label}/{example['name'].decode()}", channels)
+
+
+def split_halves(file: bytes, name: str, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Decodes a side-by-side image to (A, its left half; B, its right half), channels[0] and channels[1] deep."""
+    halves = []
+    for side, depth in enumerate(channels):
+        both = images.decode(file, name, depth) if side == 0 or depth != channels[0] else both
+        width = check_pair_size(both.shape[:2], name)[1]
+        halves.append(both[:, side * width : (side + 1) * width])
+    return tuple(halves)
+
+
+def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
+    """The size of one half of a side-by-side image of `size` (H, W). Raises UserError if it has none."""
+    height, width = size
+    if width % 2:
+        raise UserError(
+            f"{name}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or take it away"
+        )
+    return height, width // 2
+
+
+def _list_split(folder: epath.Path, split: str) -> list[epath.Path]:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such directory; set config.data_dir to the folder of A|B images")
+    present = [name for name in SPLITS if (folder / name).is_dir()]
+    if split in present:
+        files = _list_images(folder / split)
+    elif present:
+        raise UserError(f"{folder}: has no {split}/, only {', '.join(present)}; add it or use another split")
+    else:
+        files = _choose_split(_list_images(folder), folder, split)
+    if not files:
+        where = folder / split if present else folder
+        kinds = " ".join(sorted(images.EXTENSIONS))
+        raise UserError(f"{where}: holds no images ({kinds}); put side-by-side A|B images there")
+    return files
+
+
+def _choose_split(files: list[epath.Path], folder: epath.Path, split: str) -> list[epath.Path]:
+    if split == "test":
+        raise UserError(f"{folder}: without test/ there is no test split; use --split=val")
+    if len(files) == 1:
+        raise UserError(f"{folder}: one image alone cannot be split into train and val; add more")
+    by_hash = sorted(files, key=lambda f: (zlib.crc32(f.name.encode()), f.name))
+    val = set(by_hash[: max(1, round(len(files) / 10))])
+    return [f for f in files if (f in val) == (split == "val")]
+
+
+def _list_images(folder: epath.Path) -> list[epath.Path]:
+    files = [
+        f
+        for f in folder.iterdir()
+        if f.suffix.lower() in images.EXTENSIONS and not f.name.startswith(".") and f.is_file()
+    ]
+    return sorted(files, key=lambda f: natural_key(f.name))
+
+
+def natural_key(name: str) -> list:
+    """Sorts 2.jpg before 10.jpg."""
+    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Examples as the train step takes them: uint8 {"input", "target"}, each (*size, channels), by index."""
+
+    source: Source
+    direction: str  # "AtoB": A is the input; "BtoA": B is
+    size: tuple[int, int]
+    input_channels: int = 3
+    target_channels: int = 3
+
+    def __len__(self) -> int:
+        return len(self.source.names)
+
+    def name(self, index: int) -> str:
+        return self.source.names[index]
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        channels = (self.input_channels, self.target_channels)
+        if self.direction == "AtoB":
+            image, target = self.source.pair(index, channels)
+        else:
+            target, image = self.source.pair(index, channels[::-1])
+        return {
+            "input": images.resize(image, self.size),
+            "target": images.resize(target, self.size),
+        }

@@ -1,0 +1,6 @@
+"""The networks, as Flax Linen modules. No I/O and no config object: every choice is a field."""
+
+from pix2pix_jax.models.patchgan import PatchDiscriminator
+from pix2pix_jax.models.unet import UNetGenerator
+
+__all__ = ["PatchDiscriminator", "UNetGenerator"]

@@ -1,0 +1,71 @@
+"""The train state: all that a run carries from one step to the next."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class NetworkState(flax.struct.PyTreeNode):
+    """One network's share: `params`, `batch_stats` ({} without BatchNorm) and Adam's `opt_state`; all float32."""
+
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """`step` is the number of updates done, an int32 scalar; it is also the position in the data."""
+
+    step: jax.Array
+    generator: NetworkState
+    discriminator: NetworkState
+
+
+def random_streams(seed: int) -> tuple[jax.Array, jax.Array]:
+    """(key of the initialisation, key of the steps); step s folds s into the latter."""
+    init_key, steps_key = jax.random.split(jax.random.key(seed))
+    return init_key, steps_key
+
+
+def create_train_state(
+    generator: nn.Module,
+    discriminator: nn.Module,
+    g_optimizer: optax.GradientTransformation,
+    d_optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_size: tuple[int, int],
+    input_channels: int = 3,
+    target_channels: int = 3,
+) -> TrainState:
+    """Initialises both networks and their optimisers at step 0.
+
+    Pure and traceable: `jax.eval_shape` gives the abstract state, `jax.jit(..., out_shardings=...)` initialises in place.
+    """
+    g_key, d_key = jax.random.split(random_streams(seed)[0])
+    image = jnp.zeros((1, *image_size, input_channels))
+    target = jnp.zeros((1, *image_size, target_channels))
+    g_variables = generator.init(g_key, image, deterministic=True)
+    d_variables = discriminator.init(d_key, image, target)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        generator=_network_state(g_variables, g_optimizer),
+        discriminator=_network_state(d_variables, d_optimizer),
+    )
+
+
+def _network_state(variables: Any, optimizer: optax.GradientTransformation) -> NetworkState:
+    params = variables["params"]
+    return NetworkState(
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+    )
