@@ -1,0 +1,32 @@
+"""pix2pix_jax: paired image-to-image translation (Isola et al. 2017) in JAX.
+
+import pix2pix_jax
+model = pix2pix_jax.load("runs/facades")
+fake = model.translate(images)  # uint8 (N, H, W, 3) in, the same out
+"""
+
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.inference import TrainedModel, load
+from pix2pix_jax.metrics import psnr, ssim
+from pix2pix_jax.models import PatchDiscriminator, UNetGenerator
+from pix2pix_jax.optimizers import make_adam, make_schedule
+from pix2pix_jax.state import NetworkState, TrainState, create_train_state
+from pix2pix_jax.steps import Parts, make_train_step, make_translate_step
+
+__all__ = [
+    "NetworkState",
+    "Parts",
+    "PatchDiscriminator",
+    "TrainState",
+    "TrainedModel",
+    "UNetGenerator",
+    "UserError",
+    "create_train_state",
+    "load",
+    "make_adam",
+    "make_schedule",
+    "make_train_step",
+    "make_translate_step",
+    "psnr",
+    "ssim",
+]

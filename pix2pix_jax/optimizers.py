@@ -11,13 +11,14 @@ def make_schedule(
     *,
     learning_rate: float,
     num_periods: int,
-    steps_per_period: int,
+    num_examples: int = 1,
+    batch_size: int = 1,
     drop_every: int = 50,
 ) -> optax.Schedule:
     """The learning rate at a step, changed once a period as the popular PyTorch implementation does.
 
-    A period is an epoch, or a single step where a run's length is given in steps. With p = step // steps_per_period and
-    N = num_periods:
+    A period is an epoch, p = step * batch_size // num_examples; by default, for runs whose length is given in steps, it
+    is a single step. With N = num_periods:
 
     - constant: learning_rate.
     - linear: constant for the first half, then to zero: learning_rate * (1 - max(0, p + 1 - N_0) / (N - N_0 + 1)) with
@@ -44,7 +45,7 @@ def make_schedule(
 
     def schedule(step):
         # A run lengthened and cut again may ask beyond its end, where the rate must not turn negative or rise again.
-        period = jnp.minimum(jnp.asarray(step) // steps_per_period, num_periods)
+        period = jnp.minimum(jnp.asarray(step) * batch_size // num_examples, num_periods)
         return learning_rate * factors[name](period.astype(jnp.float32))
 
     return schedule

@@ -64,6 +64,12 @@ def make_mesh(*, batch_size: int, data: int = -1, rows: int = 1) -> Mesh:
     return jax.make_mesh((data, rows), ("data", "rows"), axis_types=(AxisType.Auto,) * 2, devices=devices)
 
 
+def make_local_mesh() -> Mesh:
+    """All of this process's devices along `data`, for inference."""
+    devices = jax.local_devices()
+    return jax.make_mesh((len(devices), 1), ("data", "rows"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 

@@ -48,7 +48,7 @@ def create_train_state(
 ) -> TrainState:
     """Initialises both networks and their optimisers at step 0.
 
-    Pure and traceable: `jax.eval_shape` gives the abstract state, `jax.jit(..., out_shardings=...)` initialises in place.
+    Pure and traceable: `jax.eval_shape` gives the abstract state, `jax.jit(..., out_shardings=...)` places it.
     """
     g_key, d_key = jax.random.split(random_streams(seed)[0])
     image = jnp.zeros((1, *image_size, input_channels))

@@ -135,12 +135,12 @@ def make_translate_step(
     Args:
       generator: the network.
       norm_stats: what normalises: "instance", each picture's own statistics, which is what the published systems do at
-        batch size 1; "batch", those of the pictures that happen to share the batch; "running", the averages of training.
+        batch size 1; "batch", those of all pictures that happen to share the batch; "running", training's averages.
       dropout: whether dropout stays on, as published (section 3.4 of the paper).
 
     Returns:
       f(variables, images, keys) -> outputs; images float32 (N, H, W, C) in [-1, 1], keys (N,) one a picture, outputs
-      float32 (N, H, W, D) in [-1, 1]. Except under "batch", a picture's output depends on that picture and its key alone.
+      float32 (N, H, W, D) in [-1, 1]. Except under "batch", an output depends on its picture and its key alone.
     """
     if norm_stats not in NORM_STATS:
         raise ValueError(f"norm_stats {norm_stats!r}: must be one of {', '.join(NORM_STATS)}")

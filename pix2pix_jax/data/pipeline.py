@@ -5,7 +5,7 @@ positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the p
 reads its own slice of the same global batch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import grain
 import jax

@@ -6,9 +6,11 @@ them an input and a target of one size.
 
 import dataclasses
 import functools
+import math
 import re
 import zlib
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Protocol
 
 import numpy as np
@@ -27,6 +29,9 @@ class Source(Protocol):
     """Pairs by index: `names[i]`, and `pair(i, channels)` -> (A, B), each uint8 (H, W, C)."""
 
     names: Sequence[str]
+
+    def describe(self) -> str:
+        """What is there, for people. Raises UserError for files that cannot be pairs, as far as headers tell."""
 
     def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]: ...
 
@@ -60,15 +65,19 @@ def _holds_splits(folder: epath.Path) -> bool:
     return (folder / "train").is_dir()
 
 
+_DRAWN_COUNT = {"train": 400, "val": 100, "test": 100}
+_DRAWN_FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # far apart, so that no picture is in two splits
+
+
 class DrawnSource:
     """The embedded pairs: 400 to train on and 100 each to validate and test, as many as the published facades."""
 
-    _FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}
-    _COUNT = {"train": 400, "val": 100, "test": 100}
-
     def __init__(self, *, split: str, size: tuple[int, int], seed: int):
-        self._first, self._size, self._seed = self._FIRST[split], size, seed
-        self.names = [f"{split}-{i:03d}" for i in range(self._COUNT[split])]
+        self._first, self._size, self._seed = _DRAWN_FIRST[split], size, seed
+        self.names = [f"{split}-{i:03d}" for i in range(_DRAWN_COUNT[split])]
+
+    def describe(self) -> str:
+        return f"{len(self.names)} pairs drawn at {self._size[0]}x{self._size[1]} from seed {self._seed}"
 
     def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         if channels != (3, 3):
@@ -88,11 +97,13 @@ class FolderSource:
         self._files = _list_split(folder, split)
         self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
 
-    def size(self, index: int) -> tuple[int, int]:
-        """(H, W) of the side-by-side file, from its header."""
-        path = self._files[index]
-        with path.open("rb") as file:
-            return images.read_size(file, str(path))
+    def describe(self) -> str:
+        with futures.ThreadPoolExecutor(8) as pool:
+            sizes = sorted(set(pool.map(_half_size, self._files)), key=math.prod)
+        text = f"{len(self._files)} pairs of {sizes[0][0]}x{sizes[0][1]} from {self._folder}"
+        if len(sizes) > 1:
+            text += f" (sizes differ, the largest {sizes[-1][0]}x{sizes[-1][1]}; all are resized to one)"
+        return text
 
     def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         path = self._files[index]
@@ -113,6 +124,9 @@ class TfdsSource:
     def names(self) -> list[str]:
         return [f"{self._label}/{self._examples[i]['name'].decode()}" for i in range(len(self._examples))]
 
+    def describe(self) -> str:
+        return f"{len(self._examples)} pairs of the published {self._label}"
+
     def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         example = self._examples[index]
         return split_halves(example["image"], f"{self._label}/{example['name'].decode()}", channels)
@@ -120,12 +134,10 @@ class TfdsSource:
 
 def split_halves(file: bytes, name: str, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a side-by-side image to (A, its left half; B, its right half), channels[0] and channels[1] deep."""
-    halves = []
-    for side, depth in enumerate(channels):
-        both = images.decode(file, name, depth) if side == 0 or depth != channels[0] else both
-        width = check_pair_size(both.shape[:2], name)[1]
-        halves.append(both[:, side * width : (side + 1) * width])
-    return tuple(halves)
+    left = images.decode(file, name, channels[0])
+    right = left if channels[1] == channels[0] else images.decode(file, name, channels[1])
+    _, width = check_pair_size(left.shape[:2], name)
+    return left[:, :width], right[:, width:]
 
 
 def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
@@ -136,6 +148,11 @@ def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
             f"{name}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or take it away"
         )
     return height, width // 2
+
+
+def _half_size(path: epath.Path) -> tuple[int, int]:
+    with path.open("rb") as file:
+        return check_pair_size(images.read_size(file, str(path)), str(path))
 
 
 def _list_split(folder: epath.Path, split: str) -> list[epath.Path]:

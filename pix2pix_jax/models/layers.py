@@ -4,7 +4,6 @@ Kernels are stored HWIO at their mathematical size (4, 4, in, out), whatever for
 initialisation (Isola et al. 2017, section 6.2) is N(0, 0.02) for kernels and N(1, 0.02) for normalisation scales.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -55,7 +54,8 @@ def _up_conv_plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 # XLA's CPU backend computes the gradients of strided and transposed convolutions by a general path that is up to 60
 # times slower than its matrix product (benchmarks/README.md). As slices and matrix products, gradients are slices and
-# matrix products again.
+# matrix products again. A tap a of the kernel's 4 is 2A + p: p the parity of the pixel it falls on at the large side, A
+# the offset at the small side. Rows and columns are treated one after the other, which takes few and cheap operations.
 
 
 def _pad_1(x: jax.Array) -> jax.Array:
@@ -66,9 +66,10 @@ def _down_conv_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Gathers each output pixel's 16 taps into a row, in the kernel's own order so that the kernel is never copied."""
     n, h, w, c = x.shape
     h, w = h // 2, w // 2
-    x = _pad_1(x).reshape(n, h + 1, 2, w + 1, 2, c)  # even and odd rows and columns on axes of their own
-    taps = [x[:, a // 2 : a // 2 + h, a % 2, b // 2 : b // 2 + w, b % 2] for a in range(4) for b in range(4)]
-    rows = jnp.concatenate(taps, axis=-1).reshape(n * h * w, 16 * c)
+    x = _pad_1(x).reshape(n, h + 1, 2, w + 1, 2, c)
+    x = jnp.concatenate([x[:, :, :, :-1], x[:, :, :, 1:]], axis=4)  # the 4 columns from each even one
+    x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2)  # and the 4 rows: (n, h, 4, w, 4, c)
+    rows = x.transpose(0, 1, 3, 2, 4, 5).reshape(n * h * w, 16 * c)
     return (rows @ kernel.reshape(16 * c, -1)).reshape(n, h, w, -1)
 
 
@@ -91,30 +92,27 @@ def _up_conv_gather(x: jax.Array, kernel: jax.Array) -> jax.Array:
         rows = jnp.concatenate(taps, axis=-1).reshape(n * h * w, 4 * c)
         return (rows @ kernel[p::2, q::2].reshape(4 * c, -1)).reshape(n, h, w, -1)
 
-    return _interleave(phase)
+    phases = jnp.stack([jnp.stack([phase(p, q) for q in (0, 1)], axis=3) for p in (0, 1)], axis=2)
+    return phases.reshape(n, 2 * h, 2 * w, -1)
 
 
 def _up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """One product gives every input pixel's 4x4 patch of the output; overlapping patches are added."""
     n, h, w, c = x.shape
     taps = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, -1)
-    patches = (x.reshape(n * h * w, c) @ taps).reshape(n, h, w, 4, 4, -1)
-
-    def phase(p: int, q: int) -> jax.Array:  # over the output padded by one pixel
-        return sum(
-            jnp.pad(patches[:, :, :, 2 * a + p, 2 * b + q], ((0, 0), (a, 1 - a), (b, 1 - b), (0, 0)))
-            for a in (0, 1)
-            for b in (0, 1)
-        )
-
-    return _interleave(phase)[:, 1:-1, 1:-1]
+    x = (x.reshape(n * h * w, c) @ taps).reshape(n, h, w, 2, 2, 4, -1)
+    x = _add_shifted(x[:, :, :, 0], x[:, :, :, 1], axis=1)  # rows: (n, h + 1, w, 2, 4, o)
+    x = _add_shifted(x[..., :2, :], x[..., 2:, :], axis=2)  # columns: (n, h + 1, w + 1, 2, 2, o)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, -1)
+    return x[:, 1:-1, 1:-1]
 
 
-def _interleave(phase: Callable[[int, int], jax.Array]) -> jax.Array:
-    """Four images phase(p, q) of (N, H, W, C) become the pixels [2i + p, 2j + q] of one (N, 2H, 2W, C)."""
-    x = jnp.stack([jnp.stack([phase(p, q) for q in (0, 1)], axis=3) for p in (0, 1)], axis=2)
-    n, h, _, w, _, c = x.shape
-    return x.reshape(n, 2 * h, 2 * w, c)
+def _add_shifted(x: jax.Array, y: jax.Array, axis: int) -> jax.Array:
+    """x + y with y moved on by one along `axis`, which grows by one."""
+    after = [(0, 0)] * x.ndim
+    before = [(0, 0)] * x.ndim
+    after[axis], before[axis] = (0, 1), (1, 0)
+    return jnp.pad(x, after) + jnp.pad(y, before)
 
 
 class _Conv4x4(nn.Module):
@@ -203,7 +201,7 @@ class InstanceNorm(nn.Module):
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance in float32; in two passes, because E[x^2] - E[x]^2 cancels for near-constant channels."""
+    """Mean and biased variance in float32; in two passes, as E[x^2] - E[x]^2 cancels for flat channels."""
     x = x.astype(jnp.float32)
     keep = len(axes) < 3  # statistics per image must broadcast against (N, H, W, C)
     mean = x.mean(axes, keepdims=True)

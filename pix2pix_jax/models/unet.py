@@ -13,12 +13,13 @@ class UNetGenerator(nn.Module):
     """Encoder-decoder with skip connections; every convolution is 4x4, stride 2.
 
     Defaults are those of the popular PyTorch implementation: no norm at the first layer, the bottleneck and the output;
-    dropout on decoder layers 2 to num_downs - 4; skips enter the decoder before their activation, ahead of the upsampled
-    features. At 256 px with 3 channels in and out it has 54,413,955 parameters.
+    dropout on decoder layers 2 to num_downs - 4; skips enter the decoder before their activation, ahead of the
+    upsampled features. At 256 px with 3 channels in and out it has 54,413,955 parameters.
 
     Attributes:
       out_channels: channels of the translated image.
-      num_downs: halvings from image to bottleneck, at least 2; log2(image size) brings the bottleneck to 1x1, as published.
+      num_downs: halvings from image to bottleneck, at least 2; log2(image size) brings the bottleneck to 1x1, as
+        published.
       features: width of the first layer; widths double to at most 8 times this.
       norm: "batch", "instance" or "none".
       dropout: rate on the inner decoder layers; 0 switches it off.

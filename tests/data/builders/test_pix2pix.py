@@ -118,9 +118,11 @@ def serve(responses: dict[str, tuple[int, bytes]]):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", requests
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", requests
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def stored(builder: tfds.core.DatasetBuilder) -> dict[str, bytes]:
@@ -216,12 +218,19 @@ def test_tfds_data_source_builds_array_record_by_default(archive, tmp_path):
     assert len(source) == COUNTS["test"]
 
 
-def test_the_tfds_command_builds_inside_the_folder(folder, tmp_path):
-    package = pathlib.Path(pix2pix.__file__).parent
+def test_tfds_build_runs_inside_the_folder(folder, tmp_path):
+    # What `tfds build` runs. TFDS 4.9.10's `tfds` itself imports TensorFlow, for a neighbour of build.
+    code = """
+import sys
+from absl import app
+from tensorflow_datasets.scripts.cli import build, cli_utils
+app.run(lambda args: args.execute(), flags_parser=cli_utils.make_flags_parser(build.Args, ""))
+assert "tensorflow" not in sys.modules
+"""
     done = run_python(
-        *("-m", "tensorflow_datasets.scripts.cli.main", "build", "--max_examples_per_split=1"),
+        *("-c", code, "--max_examples_per_split=1"),
         *(f"--data_dir={tmp_path / 'tfds'}", f"--manual_dir={folder.parent}"),
-        cwd=package,
+        cwd=pathlib.Path(pix2pix.__file__).parent,
     )
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("tfds/pix2pix/facades/1.0.0/*.array_record-*"))) == 3
@@ -292,13 +301,18 @@ def test_a_name_twice_is_refused(tmp_path):
         prepare("facades", data_dir=tmp_path / "tfds", source=source)
 
 
-@pytest.mark.parametrize("damage", ["cut", "flipped", "not an archive", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flipped", "garbled", "not an archive", "empty"])
 def test_a_damaged_archive_is_refused_and_kept(archive, tmp_path, damage):
     data = bytearray(archive.read_bytes())
     if damage == "cut":
         del data[len(data) // 2 :]
     elif damage == "flipped":
         data[-6] ^= 1  # in gzip's CRC: everything before it reads well
+    elif damage == "garbled":
+        noise = np.random.default_rng(0).bytes(2**21)  # more than gzip reads ahead
+        write_archive(archive, member("facades/train/0.jpg", jpeg(0) + noise))
+        data = bytearray(archive.read_bytes())
+        data[2**20 : 2**20 + 2**17] = b"\xff" * 2**17
     else:
         data = b"<html>" * 200 if damage == "not an archive" else b""
     archive.write_bytes(data)
@@ -349,9 +363,10 @@ def test_a_file_that_is_no_jpeg_is_named(folder, tmp_path):
         prepare("facades", data_dir=tmp_path / "tfds", source=folder)
 
 
-@pytest.mark.parametrize("source", ["empty", "missing"])
+@pytest.mark.parametrize("source", ["empty", "missing", "one_split"])
 def test_a_source_without_the_set(tmp_path, source):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "one_split" / "train").mkdir(parents=True)
     with pytest.raises(UserError, match=f"{source}: no facades there; give facades.tar.gz, or"):
         prepare("facades", data_dir=tmp_path / "tfds", source=tmp_path / source)
 
@@ -412,6 +427,7 @@ def test_a_truncated_download_is_not_kept(archive, tmp_path, monkeypatch, config
         with pytest.raises(UserError, match="cannot be (downloaded|read to its end)"):
             prepare("facades", data_dir=data_dir)
         assert left_over(data_dir) == []
+        assert not list(data_dir.glob("downloads/pix2pix/*.tar.gz"))
         cut.update(publish(archive))
         assert stored(prepare("facades", data_dir=data_dir)) == images()
 

@@ -63,7 +63,7 @@ def digest(path: epath.Path, algorithm: str) -> str:
 
 def _read_folder(root: epath.Path, split: str) -> Iterator[tuple[str, bytes]]:
     folder = root / split
-    for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for file in folder.iterdir() if folder.is_dir() else ():
         name = f"{split}/{file.name}"
         if _is_image_of(split, name) and file.is_file():
             _check_size(root, name, file.stat().length)

@@ -18,6 +18,12 @@ from . import originals
 
 _HOST = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
 _CONNECT_SECONDS = 30
+_DOWNLOAD_ERRORS = (
+    OSError,
+    http.client.HTTPException,
+    tfds.download.DownloadError,
+    ValueError,  # what TFDS makes of a .INFO that tells of another download
+)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -110,7 +116,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         with _forgotten_if_bad(path, downloaded):
             for name, data in originals.read_split(path, split):
                 found += 1
-                if found <= expected:
+                if found <= expected:  # what is too much is counted but not written
                     yield name, {"image": data, "name": name}
             if found != expected:
                 raise UserError(
@@ -149,7 +155,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS):
                     pass
             return dl_manager.download(url)
-        except (OSError, http.client.HTTPException, tfds.download.DownloadError) as error:
+        except _DOWNLOAD_ERRORS as error:
             place = dl_manager.download_dir / "manual" / f"{self.builder_config.name}.tar.gz"
             raise UserError(
                 f"{url}: cannot be downloaded ({_one_line(error)}); get the archive by other means "
@@ -182,6 +188,7 @@ def _forgotten_if_bad(path: epath.Path, downloaded: bool) -> Iterator[None]:
     except UserError:
         if downloaded:
             path.unlink(missing_ok=True)
+            path.with_name(f"{path.name}.INFO").unlink(missing_ok=True)
         raise
 
 

@@ -1,0 +1,148 @@
+"""The command line, `pix2pix SUBCOMMAND`: flags and error messages only."""
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from pix2pix_jax.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # as shells report SIGINT; the run is saved and goes on with the same command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a subcommand and returns the exit code."""
+    arguments, rest = _parser().parse_known_args(argv)
+    try:
+        return arguments.run(arguments, rest) or 0
+    except UserError as error:
+        return _fail(arguments.command, str(error))
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
+            raise
+        return _fail(arguments.command, f"{error.filename or 'a file'}: {error.strerror}; make room or go elsewhere")
+
+
+def _fail(command: str, message: str) -> int:
+    print(f"pix2pix {command}: error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pix2pix", description="Paired image-to-image translation.", allow_abbrev=False
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
+
+    train = _add(commands, "train", _train, "train, or go on with a run that was stopped")
+    _add_config(train)
+    train.add_argument("--workdir", required=True, metavar="DIR", help="of the run: checkpoints, logs, samples")
+
+    prepare = _add(commands, "prepare", _prepare, "get, build and check a data set")
+    _add_config(prepare)
+
+    evaluate = _add(commands, "evaluate", _evaluate, "compare a checkpoint's translations with a whole split")
+    _add_checkpoint(evaluate)
+    evaluate.add_argument("--split", default="val", choices=("train", "val", "test"))
+    evaluate.add_argument("--output", default="", metavar="DIR", help="default: WORKDIR/eval/SPLIT-STEP")
+
+    translate = _add(commands, "translate", _translate, "translate image files")
+    _add_checkpoint(translate)
+    translate.add_argument("--input", required=True, metavar="FILE|DIR|GLOB")
+    translate.add_argument("--output", required=True, metavar="DIR")
+    translate.add_argument("--seed", type=int, default=0, help="of dropout (default: 0)")
+    translate.add_argument(
+        "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
+    )
+    return parser
+
+
+def _add(commands, name: str, run, help_text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, metavar="FILE|NAME", help="fields: --config.FIELD=VALUE")
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="of a training run")
+    parser.add_argument("--step", default="latest", metavar="N|latest")
+
+
+# JAX, Orbax and TFDS take seconds to import; each subcommand imports what it needs, and --help nothing.
+
+
+def _load_config(arguments: argparse.Namespace, overrides: Sequence[str]):
+    from pix2pix_jax import config, parallel
+
+    loaded = config.load(arguments.config, overrides)
+    _cache_compilations()
+    parallel.initialize()
+    return loaded
+
+
+def _load_model(arguments: argparse.Namespace, rest: Sequence[str]):
+    from pix2pix_jax import inference
+
+    if rest:
+        raise UserError(f"{rest[0]}: not a flag of this subcommand; see --help")
+    _cache_compilations()
+    return inference.load(arguments.workdir, step=arguments.step)
+
+
+def _cache_compilations() -> None:
+    """Lets the second start of a program skip compilation; JAX_COMPILATION_CACHE_DIR chooses the place."""
+    import jax
+
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "pix2pix_jax", "xla"))
+
+
+def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    config = _load_config(arguments, rest)
+    from pix2pix_jax import train
+
+    try:
+        train.train(config, arguments.workdir)
+    except train.Interrupted as stopped:
+        print(stopped, file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    config = _load_config(arguments, rest)
+    from pix2pix_jax import prepare
+
+    prepare.prepare(config)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    model = _load_model(arguments, rest)
+    from pix2pix_jax import evaluate
+
+    result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, output=arguments.output)
+    print(", ".join(f"{name} {value:.4f}" for name, value in result.mean.items()), f"over {len(result.images)} pairs")
+    print(f"gallery: {result.folder / 'index.html'}")
+    return 0
+
+
+def _translate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    model = _load_model(arguments, rest)
+    from pix2pix_jax import translate
+
+    written = translate.translate_files(
+        model, arguments.input, arguments.output, seed=arguments.seed, pairs=arguments.pairs
+    )
+    print(f"{len(written)} pictures in {arguments.output}")
+    return 0

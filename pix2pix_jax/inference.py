@@ -1,0 +1,151 @@
+"""A trained generator as it is used: pictures in, pictures out."""
+
+import dataclasses
+import functools
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax import checkpoints, parallel, recipe, steps
+from pix2pix_jax.data.augment import to_float, to_uint8
+from pix2pix_jax.data.images import resize
+
+
+def load(workdir: epath.PathLike, *, step: str | int = "latest") -> "TrainedModel":
+    """Loads the generator of a run; nothing but the workdir is needed.
+
+    Args:
+      workdir: of a training run; may be a gs:// path.
+      step: of the checkpoint, or "latest".
+
+    Raises:
+      UserError: no checkpoint there, or it cannot be read.
+    """
+    reader = checkpoints.Checkpoints(workdir, read_only=True)
+    try:
+        step = reader.resolve(step)
+        config = reader.config(step)
+        variables = _restore_generator(reader, step, config)
+    finally:
+        reader.close()
+    return TrainedModel(config=config, variables=variables, step=step)
+
+
+def _restore_generator(reader: checkpoints.Checkpoints, step: int, config: ConfigDict) -> dict[str, Any]:
+    parts = recipe.build_parts(config, num_examples=1)
+    whole = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = checkpoints.abstract(whole.generator.variables, here)
+    return reader.restore_part(step, {"generator": wanted})["generator"]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A generator with its parameters and the inference rules of its config.
+
+    Attributes:
+      config: of the run.
+      variables: the generator's `params` and `batch_stats`.
+      step: updates that made them.
+    """
+
+    config: ConfigDict
+    variables: Any
+    step: int
+
+    def translate(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """Translates one picture or several.
+
+        The images are resized to the model's `image_size`, and their translations back. Dropout is drawn from `seed`
+        and the picture's own pixels, so a picture's translation does not depend on what else is translated with it.
+
+        Args:
+          images: (N, H, W, C) or (H, W, C); uint8, or floating in [-1, 1].
+          seed: of dropout.
+
+        Returns:
+          Translations in the form of `images`: N, H, W and uint8 or float32, with `config.target_channels` channels.
+
+        Raises:
+          ValueError: another number of dimensions or channels, or another dtype.
+        """
+        images = np.asarray(images)
+        batch = images[None] if images.ndim == 3 else images
+        channels = self.config.input_channels
+        if batch.ndim != 4 or batch.shape[-1] != channels:
+            raise ValueError(f"images of shape {images.shape}: must be (N, H, W, {channels}) or (H, W, {channels})")
+        if batch.dtype != np.uint8 and not np.issubdtype(batch.dtype, np.floating):
+            raise ValueError(f"images of dtype {images.dtype}: must be uint8, or floating in [-1, 1]")
+        size = tuple(self.config.image_size)
+        inputs = np.stack([resize(image, size) for image in batch]) if len(batch) else batch
+        outputs = self.translate_resized(inputs, seed=seed)
+        if batch.dtype == np.uint8:
+            outputs = np.asarray(to_uint8(outputs))
+        outputs = np.stack([resize(image, batch.shape[1:3]) for image in outputs]) if len(batch) else outputs
+        return outputs[0] if images.ndim == 3 else outputs
+
+    def translate_resized(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
+        """Translates images (N, *image_size, C), uint8 or floating in [-1, 1], to float32 in [-1, 1]."""
+        as_bytes = images if images.dtype == np.uint8 else np.asarray(to_uint8(images))
+        inputs = to_float(images) if images.dtype == np.uint8 else jnp.asarray(images, jnp.float32)
+        ids = picture_ids(as_bytes)
+        outputs = []
+        for i in range(0, len(images), self.batch_size):
+            batch = slice(i, i + self.batch_size)
+            outputs.append(self._translate_batch(inputs[batch], ids[batch], seed))
+        shape = (0, *self.config.image_size, self.config.target_channels)
+        return np.concatenate(outputs) if outputs else np.zeros(shape, np.float32)
+
+    @functools.cached_property
+    def batch_size(self) -> int:
+        """Pictures that go through the network at once."""
+        # A CPU gains nothing from larger batches; accelerators do, and 16 at 256 px take about 1 GB.
+        return jax.local_device_count() * (1 if jax.default_backend() == "cpu" else 16)
+
+    @functools.cached_property
+    def _mesh(self) -> Mesh:
+        return parallel.make_local_mesh()
+
+    @functools.cached_property
+    def _compiled(self):
+        return jax.jit(make_translate(self.config), out_shardings=parallel.batch_sharding(self._mesh))
+
+    @functools.cached_property
+    def _placed(self) -> Any:
+        return jax.device_put(self.variables, parallel.replicated(self._mesh))
+
+    def _translate_batch(self, inputs: jax.Array, ids: np.ndarray, seed: int) -> np.ndarray:
+        """Pads to whole batches, except that a few pictures on one device need no padding."""
+        count = len(inputs)
+        padded = min(self.batch_size, -(-count // self._mesh.size) * self._mesh.size)
+        index = np.arange(padded) % count
+        inputs, ids = jax.device_put((inputs[index], ids[index]), parallel.batch_sharding(self._mesh))
+        return np.asarray(self._compiled(self._placed, inputs, ids, seed))[:count]
+
+
+def make_translate(config: ConfigDict):
+    """The inference step f(variables, images, ids, seed) with the rules of `config.inference`.
+
+    Like `steps.make_translate_step`, with each picture's key drawn from `seed` and its id (`picture_ids`).
+    """
+    translate = steps.make_translate_step(
+        recipe.build_generator(config),
+        norm_stats=config.inference.norm_stats,
+        dropout=config.inference.dropout == "on",
+    )
+
+    def translate_by_id(variables, images, ids, seed):
+        return translate(variables, images, jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(ids))
+
+    return translate_by_id
+
+
+def picture_ids(images: np.ndarray) -> np.ndarray:
+    """CRC-32 of each picture's pixels: uint8 (N, H, W, C) -> uint32 (N,)."""
+    return np.array([zlib.crc32(np.ascontiguousarray(image)) for image in images], np.uint32)

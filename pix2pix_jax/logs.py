@@ -1,0 +1,118 @@
+"""What a run tells: progress bar, metrics.jsonl, TensorBoard, sample grids. Process 0 alone writes."""
+
+import json
+import time
+from concurrent import futures
+
+import jax
+import numpy as np
+import tensorboardX
+from etils import epath
+from tqdm import tqdm
+
+from pix2pix_jax import parallel
+from pix2pix_jax.data.augment import to_uint8
+from pix2pix_jax.data.images import encode_png
+
+
+def say(message: str) -> None:
+    """Prints a line, above the progress bar if there is one; on process 0 only."""
+    if parallel.is_main_process():
+        tqdm.write(message)
+
+
+class RunLog:
+    """The logs of a training run, continued from step `start`; what was logged beyond it is dropped.
+
+    A context manager: on exit everything is on disk.
+    """
+
+    def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):
+        self._main = parallel.is_main_process()
+        self._workdir, self._start = workdir, start
+        self._num_examples, self._batch_size = num_examples, batch_size
+        self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes pictures while the device trains on
+        self._pending: list[futures.Future] = []
+        self._bar = tqdm(
+            initial=start, total=total, disable=not self._main, dynamic_ncols=True, bar_format=_BAR, mininterval=0.5
+        )
+        if self._main:
+            self._lines = _continue_jsonl(workdir / "metrics.jsonl", start)
+            self._board = tensorboardX.SummaryWriter(str(workdir), purge_step=start + 1 if start else None)
+
+    def progress(self, step: int, losses: dict[str, float]) -> None:
+        """Moves the bar to `step` updates done."""
+        done = step - self._bar.n
+        rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
+        epoch = (step - 1) * self._batch_size // self._num_examples + 1
+        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        self._bar.set_postfix_str(f"epoch {epoch}, {rate * self._batch_size:.1f} images/s, {shown}", refresh=False)
+        self._bar.update(done)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl and one point a curve in TensorBoard."""
+        if not self._main:
+            return
+        now = time.time()
+        self._lines.write(json.dumps({"step": step, "time": now, **values}) + "\n")
+        self._lines.flush()
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step, walltime=now)
+
+    def samples(self, step: int, images: dict[str, jax.Array]) -> None:
+        """Writes samples/STEP.png, a column for each entry of `images`, float (N, H, W, C) in [-1, 1].
+
+        Returns at once: the pictures are fetched and written by another thread.
+        """
+        if self._main:
+            self._pending.append(self._thread.submit(self._write_grid, step, images))
+
+    def _write_grid(self, step: int, images: dict[str, jax.Array]) -> None:
+        grid = make_grid([np.asarray(to_uint8(column)) for column in images.values()])
+        folder = self._workdir / "samples"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{step:06d}.png").write_bytes(encode_png(grid))
+        self._board.add_image("samples: " + " | ".join(images), grid, step, dataformats="HWC")
+
+    def flush(self) -> None:
+        """Returns once all that was logged is on disk. Raises what writing pictures raised."""
+        for written in self._pending:
+            written.result()
+        self._pending.clear()
+        if self._main:
+            self._board.flush()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        self._thread.shutdown(wait=True)
+        self._bar.close()
+        if self._main:
+            self._lines.close()
+            self._board.close()
+
+
+_BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
+
+
+def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:
+    """Columns of uint8 (N, H, W, 1 or 3) to one uint8 (N * (H + gap) - gap, ..., 3) picture, white between them."""
+    columns = [np.broadcast_to(c, (*c.shape[:3], 3)) for c in columns]
+    padded = [np.pad(c, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255) for c in columns]
+    rows = np.concatenate(padded, axis=2)
+    return np.concatenate(list(rows), axis=0)[:-gap, :-gap]
+
+
+def _continue_jsonl(path: epath.Path, start: int):
+    """Opens a log to append to, without the lines beyond step `start` (they come again) and a line cut short."""
+    kept = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] <= start:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+    path.write_text("".join(kept))
+    return path.open("a")

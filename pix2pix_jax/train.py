@@ -1,0 +1,278 @@
+"""Trains: builds the parts of a run from its config, restores or initialises the state, and runs the loop."""
+
+import collections
+import functools
+import json
+import signal
+
+import jax
+import numpy as np
+from clu import parameter_overview
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax import inference, parallel, recipe, steps
+from pix2pix_jax.checkpoints import Checkpoints, abstract
+from pix2pix_jax.data import pipeline
+from pix2pix_jax.data.augment import to_float
+from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.logs import RunLog, say
+from pix2pix_jax.state import TrainState
+
+_LAG = 2  # steps between an update's dispatch and the reading of its losses, so that the device never waits for it
+
+
+class Interrupted(Exception):
+    """The user stopped the run, and its state is saved."""
+
+
+def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
+    """Trains to the config's last step, from where the workdir's latest checkpoint stands.
+
+    Args:
+      config: a checked config (`config.load`).
+      workdir: of the run, created if need be; may be a gs:// path.
+
+    Returns:
+      The final state.
+
+    Raises:
+      UserError: the data, the workdir or the config cannot be used, or the losses are no longer finite; the latest
+        checkpoint stays as it was.
+      Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
+    """
+    workdir = epath.Path(workdir).expanduser()
+    _check_same_run(config, workdir)
+    mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
+    pairs = recipe.open_pairs(config, "train", size=tuple(config.resize_size))
+    parts = recipe.build_parts(config, num_examples=len(pairs))
+    _write_config(config, workdir)
+    checkpoints = Checkpoints(workdir, keep=config.keep_checkpoints)
+    try:
+        state = _restore_or_create(config, parts, checkpoints, mesh)
+        _say_summary(config, pairs, state, mesh)
+        return _run(config, workdir, mesh=mesh, pairs=pairs, parts=parts, checkpoints=checkpoints, state=state)
+    finally:
+        checkpoints.close()
+
+
+def _run(
+    config: ConfigDict,
+    workdir: epath.Path,
+    *,
+    mesh: Mesh,
+    pairs: Pairs,
+    parts: steps.Parts,
+    checkpoints: Checkpoints,
+    state: TrainState,
+) -> TrainState:
+    start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
+    if start >= total:
+        say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
+        return state
+    train_step = _compile(config, parts, mesh)
+    sampler = Sampler(config, mesh)
+    batches = pipeline.batches(
+        pairs,
+        mesh,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start=start,
+        residency=config.data_residency,
+    )
+    log = RunLog(
+        workdir,
+        start=start,
+        total=total,
+        num_examples=len(pairs),
+        batch_size=config.batch_size,
+    )
+    with log, StopRequest() as stop:
+        losses = LossReader(log, config.log_every_steps)
+        for step in range(start + 1, total + 1):
+            state, metrics = train_step(state, next(batches))
+            losses.push(step, metrics)
+            last = step == total or stop.requested
+            if last or _due(step, config.sample_every_steps):
+                log.samples(step, sampler(state))
+            if last or _due(step, config.checkpoint_every_steps):
+                losses.drain()
+                _check_finite(state, step)
+                checkpoints.save(step, state, config)
+            if stop.requested:
+                break
+        log.flush()
+        checkpoints.wait()
+    if stop.requested and step < total:
+        raise Interrupted(f"stopped after step {step} of {total}, which is saved; the same command goes on from there")
+    return state
+
+
+def _due(step: int, period: int) -> bool:
+    return period > 0 and step % period == 0
+
+
+def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh):
+    """The train step, compiled at its first call; the state that goes in is overwritten by the one that comes out."""
+    step = steps.make_train_step(
+        parts,
+        seed=config.seed,
+        image_size=tuple(config.image_size),
+        mirror=config.mirror,
+        gan_loss=config.gan_loss,
+        l1_weight=config.l1_weight,
+        update_order=config.update_order,
+        constrain=functools.partial(parallel.constrain_images, mesh=mesh),
+    )
+    return jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+
+
+def _check_same_run(config: ConfigDict, workdir: epath.Path) -> None:
+    path = workdir / "config.json"
+    if not path.exists():
+        return
+    try:
+        before = config_lib.from_dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; use another --workdir") from error
+    changed = config_lib.differences(before, config)
+    if changed:
+        raise UserError(f"{workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
+
+
+def _write_config(config: ConfigDict, workdir: epath.Path) -> None:
+    if not parallel.is_main_process():
+        return
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "config.json").write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be written ({error.strerror}); choose another --workdir") from error
+
+
+def _restore_or_create(config: ConfigDict, parts: steps.Parts, checkpoints: Checkpoints, mesh: Mesh) -> TrainState:
+    create = functools.partial(recipe.create_state, config, parts)
+    step = checkpoints.latest_step()
+    if step is None:
+        return jax.jit(create, out_shardings=parallel.replicated(mesh))()
+    return checkpoints.restore(step, abstract(jax.eval_shape(create), parallel.replicated(mesh)))
+
+
+def _check_finite(state: TrainState, step: int) -> None:
+    if not jax.jit(steps.all_finite)(state):
+        raise _diverged(step)
+
+
+def _diverged(step: int) -> UserError:
+    return UserError(
+        f"step {step}: the losses are no longer finite numbers; try a lower --config.learning_rate or another "
+        "--config.seed (in another --workdir), or float32 if --config.compute_dtype is bfloat16; the checkpoints "
+        "before this step are kept"
+    )
+
+
+class LossReader:
+    """Reads the losses of past steps without making the device wait, and stops the run when they are not finite."""
+
+    def __init__(self, log: RunLog, every: int):
+        self._log, self._every = log, every
+        self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
+
+    def push(self, step: int, metrics: steps.Metrics) -> None:
+        for value in metrics.values():
+            value.copy_to_host_async()
+        self._pending.append((step, metrics))
+        if len(self._pending) > _LAG:
+            self._read()
+
+    def drain(self) -> None:
+        while self._pending:
+            self._read()
+
+    def _read(self) -> None:
+        step, metrics = self._pending.popleft()
+        losses = {name: float(value) for name, value in metrics.items()}
+        if not np.isfinite(list(losses.values())).all():
+            raise _diverged(step)
+        self._log.progress(step, losses)
+        if _due(step, self._every):
+            self._log.scalars(step, losses)
+
+
+class Sampler:
+    """Translates the same few held-out examples whenever it is called."""
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        pairs = _held_out(config)
+        batch = pipeline.load_batch(pairs, np.arange(min(config.num_samples, len(pairs))))
+        self._seed = config.seed
+        self._ids = parallel.replicate(inference.picture_ids(batch["input"]), mesh)
+        self._images = parallel.replicate({name: np.asarray(to_float(x)) for name, x in batch.items()}, mesh)
+        self._translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(mesh))
+
+    def __call__(self, state: TrainState) -> dict[str, jax.Array]:
+        """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
+        output = self._translate(state.generator.variables, self._images["input"], self._ids, self._seed)
+        return {"input": self._images["input"], "output": output, "target": self._images["target"]}
+
+
+def _held_out(config: ConfigDict) -> Pairs:
+    """`val`, or `test` where there is none, or else the training split."""
+    for split in ("val", "test"):
+        try:
+            return recipe.open_pairs(config, split)
+        except UserError:
+            continue
+    return recipe.open_pairs(config, "train")
+
+
+class StopRequest:
+    """Turns the first SIGINT or SIGTERM into a request to stop after the current step; a second one stops at once."""
+
+    def __init__(self):
+        self.requested = False
+        self._previous = {}
+
+    def __enter__(self) -> "StopRequest":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._previous[number] = signal.signal(number, self._request)
+            except ValueError:  # not in the main thread, as when a notebook or a server trains
+                continue
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._restore()
+
+    def _request(self, number, frame) -> None:
+        self.requested = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+def _say_summary(config: ConfigDict, pairs: Pairs, state: TrainState, mesh: Mesh) -> None:
+    if not parallel.is_main_process():
+        return
+    for name in ("generator", "discriminator"):
+        say(name + parameter_overview.get_parameter_overview(getattr(state, name).params, include_stats=False))
+    height, width = config.image_size
+    source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
+    resident = config.data_residency == "device" or (config.data_residency == "auto" and pipeline.fits_on_device(pairs))
+    place = "in device memory" if resident else "read from disk"
+    say(f"data: {pairs.source.describe()}")
+    say(
+        f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at {height}x{width} cropped from "
+        f"{pairs.size[0]}x{pairs.size[1]}, {place} ({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
+    )
+    device = mesh.devices.flat[0]
+    say(
+        f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
+        f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
+    )
+    say(f"starting at step {int(state.step)}; the first step compiles, which takes up to a minute")
