@@ -12,10 +12,10 @@ def get_config():
     config.direction = "BtoA"
     config.image_size = (128, 128)
     config.resize_size = (128, 128)
-    config.num_steps = 600
+    config.num_steps = 500
     config.generator.features = 32
     config.discriminator.features = 32
     config.log_every_steps = 20
-    config.sample_every_steps = 200
-    config.checkpoint_every_steps = 300
+    config.sample_every_steps = 100
+    config.checkpoint_every_steps = 250
     return config

@@ -2,8 +2,10 @@
 
 import collections
 import functools
+import itertools
 import json
 import signal
+import time
 
 import jax
 import numpy as np
@@ -73,8 +75,6 @@ def _run(
     if start >= total:
         say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
         return state
-    train_step = _compile(config, parts, mesh)
-    sampler = Sampler(config, mesh)
     batches = pipeline.batches(
         pairs,
         mesh,
@@ -83,6 +83,9 @@ def _run(
         start=start,
         residency=config.data_residency,
     )
+    first = next(batches)
+    train_step = _compile(config, parts, mesh, state, first)
+    sampler = Sampler(config, mesh, state)
     log = RunLog(
         workdir,
         start=start,
@@ -92,8 +95,8 @@ def _run(
     )
     with log, StopRequest() as stop:
         losses = LossReader(log, config.log_every_steps)
-        for step in range(start + 1, total + 1):
-            state, metrics = train_step(state, next(batches))
+        for step, batch in zip(range(start + 1, total + 1), itertools.chain([first], batches), strict=False):
+            state, metrics = train_step(state, batch)
             losses.push(step, metrics)
             last = step == total or stop.requested
             if last or _due(step, config.sample_every_steps):
@@ -115,8 +118,9 @@ def _due(step: int, period: int) -> bool:
     return period > 0 and step % period == 0
 
 
-def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh):
-    """The train step, compiled at its first call; the state that goes in is overwritten by the one that comes out."""
+def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainState, batch: pipeline.Batch):
+    """The compiled train step; the state that goes in is overwritten by the one that comes out."""
+    begin = time.monotonic()
     step = steps.make_train_step(
         parts,
         seed=config.seed,
@@ -127,7 +131,9 @@ def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh):
         update_order=config.update_order,
         constrain=functools.partial(parallel.constrain_images, mesh=mesh),
     )
-    return jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh)).lower(state, batch).compile()
+    say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
+    return compiled
 
 
 def _check_same_run(config: ConfigDict, workdir: epath.Path) -> None:
@@ -157,7 +163,10 @@ def _restore_or_create(config: ConfigDict, parts: steps.Parts, checkpoints: Chec
     create = functools.partial(recipe.create_state, config, parts)
     step = checkpoints.latest_step()
     if step is None:
-        return jax.jit(create, out_shardings=parallel.replicated(mesh))()
+        # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
+        on_cpu = mesh.devices.flat[0].platform == "cpu"
+        options = {"xla_backend_optimization_level": 1} if on_cpu else None
+        return jax.jit(create, out_shardings=parallel.replicated(mesh), compiler_options=options)()
     return checkpoints.restore(step, abstract(jax.eval_shape(create), parallel.replicated(mesh)))
 
 
@@ -205,13 +214,15 @@ class LossReader:
 class Sampler:
     """Translates the same few held-out examples whenever it is called."""
 
-    def __init__(self, config: ConfigDict, mesh: Mesh):
+    def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
         pairs = _held_out(config)
         batch = pipeline.load_batch(pairs, np.arange(min(config.num_samples, len(pairs))))
-        self._seed = config.seed
         self._ids = parallel.replicate(inference.picture_ids(batch["input"]), mesh)
         self._images = parallel.replicate({name: np.asarray(to_float(x)) for name, x in batch.items()}, mesh)
-        self._translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(mesh))
+        self._seed = parallel.replicate(np.int32(config.seed), mesh)
+        translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(mesh))
+        arguments = (state.generator.variables, self._images["input"], self._ids, self._seed)
+        self._translate = translate.lower(*arguments).compile()
 
     def __call__(self, state: TrainState) -> dict[str, jax.Array]:
         """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
@@ -260,7 +271,7 @@ def _say_summary(config: ConfigDict, pairs: Pairs, state: TrainState, mesh: Mesh
     if not parallel.is_main_process():
         return
     for name in ("generator", "discriminator"):
-        say(name + parameter_overview.get_parameter_overview(getattr(state, name).params, include_stats=False))
+        say(name + "\n" + parameter_overview.get_parameter_overview(getattr(state, name).params, include_stats=False))
     height, width = config.image_size
     source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
     resident = config.data_residency == "device" or (config.data_residency == "auto" and pipeline.fits_on_device(pairs))
@@ -275,4 +286,4 @@ def _say_summary(config: ConfigDict, pairs: Pairs, state: TrainState, mesh: Mesh
         f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
         f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
     )
-    say(f"starting at step {int(state.step)}; the first step compiles, which takes up to a minute")
+    say(f"starting from step {int(state.step)}; compiling, which takes up to a minute")

@@ -66,7 +66,7 @@ def _find(source: str) -> dict[epath.Path, str]:
     if path.is_file():
         return {path: path.name}
     if path.is_dir():
-        found = {f: os.path.relpath(f, path) for f in path.rglob("*") if _is_image(f)}
+        found = {f: os.path.relpath(f, path) for f in _walk(path)}
     else:
         found = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
         found = {f: name for f, name in found.items() if _is_image(f)}
@@ -76,6 +76,14 @@ def _find(source: str) -> dict[epath.Path, str]:
         kinds = " ".join(sorted(images.EXTENSIONS))
         raise UserError(f"--input={source}: no images there ({kinds})")
     return dict(sorted(found.items(), key=lambda item: natural_key(item[1])))
+
+
+def _walk(folder: epath.Path) -> Iterator[epath.Path]:
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _walk(path)
+        elif _is_image(path):
+            yield path
 
 
 def _is_image(path: epath.Path) -> bool:

@@ -75,8 +75,8 @@ class Scene:
 class Style:
     """How a kind of building is put together; numbers are probabilities unless said otherwise.
 
-    Materials go with habits (shutters on plaster, pillars on stone), so that a label map hints at
-    the colours of its picture: without that a model could only learn their average.
+    Materials go with habits (shutters on plaster, pillars on stone) and most buildings are of brick,
+    so that a label map tells the colours of its picture: otherwise a short training learns their average.
     """
 
     share: float  # of all buildings
@@ -95,7 +95,7 @@ class Style:
 
 STYLES = {
     "brick": Style(
-        share=0.3,
+        share=0.7,
         window=(0.44, 0.6),
         looks=("flat", "segment"),
         sill=0.95,
@@ -106,7 +106,7 @@ STYLES = {
         deco=0.1,
     ),
     "plaster": Style(
-        share=0.32,
+        share=0.14,
         window=(0.38, 0.46),
         looks=("flat",),
         sill=0.7,
@@ -114,12 +114,12 @@ STYLES = {
         course=0.4,
         shop=0.5,
         hood=0.35,
-        blind=0.8,
+        blind=1.0,
         deco=0.2,
         pitched=0.85,
     ),
     "stone": Style(
-        share=0.26,
+        share=0.1,
         window=(0.42, 0.54),
         looks=("flat", "arch"),
         sill=0.6,
@@ -128,11 +128,11 @@ STYLES = {
         shop=0.4,
         hood=0.8,
         deco=0.6,
-        pillar=0.7,
+        pillar=1.0,
         pitched=0.6,
     ),
     "modern": Style(
-        share=0.12,
+        share=0.06,
         window=(0.62, 0.78),
         looks=("wide",),
         sill=0.3,

@@ -138,7 +138,7 @@ class Paints:
 def paint_photo(scene: Scene, size: tuple[int, int], rng: Rng) -> np.ndarray:
     """Paints `scene` at `size` (H, W): uint8 (H, W, 3)."""
     canvas = Canvas(size)
-    sky = SKIES[rng.choice(len(SKIES), p=(0.7, 0.2, 0.1))]
+    sky = SKIES[rng.choice(len(SKIES), p=(0.8, 0.15, 0.05))]
     _paint_sky(canvas, sky, rng)
     _paint_neighbours(canvas, scene, sky, rng)
     for building in scene.buildings:

@@ -5,12 +5,14 @@ positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the p
 reads its own slice of the same global batch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent import futures
 
 import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from tqdm import tqdm
 
 from pix2pix_jax import parallel
 from pix2pix_jax.data.sources import Pairs
@@ -25,7 +27,11 @@ def example_order(num_examples: int, *, batch_size: int, seed: int) -> grain.Map
 
 def load_batch(pairs: Pairs, indices: np.ndarray) -> dict[str, np.ndarray]:
     """Loads and stacks examples: uint8 {"input", "target"} of (len(indices), H, W, C)."""
-    examples = [pairs[int(i)] for i in indices]
+    return _stack(pairs[int(i)] for i in indices)
+
+
+def _stack(examples: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    examples = list(examples)
     return {name: np.stack([e[name] for e in examples]) for name in examples[0]}
 
 
@@ -45,7 +51,7 @@ def batches(
     """
     order = example_order(len(pairs), batch_size=batch_size, seed=seed)
     if residency == "device" or (residency == "auto" and fits_on_device(pairs)):
-        return _resident_batches(pairs, order, mesh, start)
+        return _resident_batches(parallel.replicate(_load_all(pairs), mesh), order, mesh, start)
     return _host_batches(pairs, order, mesh, start)
 
 
@@ -60,8 +66,9 @@ def fits_on_device(pairs: Pairs) -> bool:
     return num_bytes(pairs) <= parallel.free_memory() // 4
 
 
-def _resident_batches(pairs: Pairs, order: grain.MapDataset, mesh: Mesh, start: int) -> Iterator[Batch]:
-    everything = parallel.replicate(_load_all(pairs), mesh)
+def _resident_batches(
+    everything: dict[str, jax.Array], order: grain.MapDataset, mesh: Mesh, start: int
+) -> Iterator[Batch]:
     take = jax.jit(
         lambda arrays, indices: jax.tree.map(lambda a: a[indices], arrays),
         out_shardings=parallel.batch_sharding(mesh),
@@ -71,8 +78,9 @@ def _resident_batches(pairs: Pairs, order: grain.MapDataset, mesh: Mesh, start: 
 
 
 def _load_all(pairs: Pairs) -> dict[str, np.ndarray]:
-    loader = grain.MapDataset.range(len(pairs)).map(lambda i: pairs[int(i)]).batch(len(pairs))
-    return loader.to_iter_dataset(grain.ReadOptions(num_threads=16, prefetch_buffer_size=1)).__iter__().__next__()
+    with futures.ThreadPoolExecutor(16) as pool:
+        examples = pool.map(pairs.__getitem__, range(len(pairs)))
+        return _stack(tqdm(examples, total=len(pairs), desc="load", unit="pair", leave=False, dynamic_ncols=True))
 
 
 def _host_batches(pairs: Pairs, order: grain.MapDataset, mesh: Mesh, start: int) -> Iterator[Batch]:

@@ -44,6 +44,15 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.platform_dependent(x, kernel, cpu=_up_conv_matmul, default=_up_conv_plain)
 
 
+def flat_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """4x4 convolution, stride 1, padding 1: (N, H, W, I) -> (N, H-1, W-1, O)."""
+    return lax.platform_dependent(x, kernel, cpu=_flat_conv_matmul, default=_flat_conv_plain)
+
+
+def _flat_conv_plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_DIMENSIONS)
+
+
 def _down_conv_plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (2, 2), ((1, 1), (1, 1)), dimension_numbers=_DIMENSIONS)
 
@@ -52,14 +61,23 @@ def _up_conv_plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return lax.conv_transpose(x, kernel, (2, 2), "SAME", dimension_numbers=_DIMENSIONS)
 
 
-# XLA's CPU backend computes the gradients of strided and transposed convolutions by a general path that is up to 60
-# times slower than its matrix product (benchmarks/README.md). As slices and matrix products, gradients are slices and
+# XLA's CPU backend computes the gradients of convolutions by general paths that are up to 60 times slower than its
+# matrix product (benchmarks/README.md). As slices and matrix products, gradients are slices and
 # matrix products again. A tap a of the kernel's 4 is 2A + p: p the parity of the pixel it falls on at the large side, A
 # the offset at the small side. Rows and columns are treated one after the other, which takes few and cheap operations.
 
 
 def _pad_1(x: jax.Array) -> jax.Array:
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+def _flat_conv_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    n, h, w, c = x.shape
+    h, w = h - 1, w - 1
+    x = _pad_1(x)
+    x = jnp.stack([x[:, :, b : b + w] for b in range(4)], axis=3)
+    x = jnp.stack([x[:, a : a + h] for a in range(4)], axis=3)  # (n, h, w, 4, 4, c)
+    return (x.reshape(n * h * w, 16 * c) @ kernel.reshape(16 * c, -1)).reshape(n, h, w, -1)
 
 
 def _down_conv_matmul(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -152,7 +170,7 @@ class Conv(_Conv4x4):
     """4x4 convolution, stride 1, padding 1: (N, H, W, C) -> (N, H-1, W-1, features)."""
 
     def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_DIMENSIONS)
+        return flat_conv(x, kernel)
 
 
 class BatchNorm(nn.Module):

@@ -1,0 +1,72 @@
+"""Shared by all tests: 8 fake CPU devices, strict JAX, and one tiny trained run.
+
+Compilation is most of the tests' time, so models are tiny and compiled steps and runs are shared.
+"""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import pathlib
+import sys
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS(sys.argv[:1])  # grain reads absl flags, which pytest never parses
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax import train
+
+SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
+
+TINY = (
+    "--config.image_size=32,32",
+    "--config.resize_size=36,36",
+    "--config.generator.features=8",
+    "--config.discriminator.features=8",
+    "--config.discriminator.num_layers=1",
+    "--config.direction=BtoA",
+    "--config.batch_size=2",
+    "--config.num_steps=6",
+    "--config.mesh.data=1",
+    "--config.log_every_steps=1",
+    "--config.sample_every_steps=3",
+    "--config.num_samples=2",
+    "--config.checkpoint_every_steps=3",
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """Programs that several tests or subprocesses need are compiled once a session."""
+    folder = str(tmp_path_factory.mktemp("xla"))
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture(scope="session")
+def tiny_config():
+    """Makes a checked config of a run of seconds: tiny_config("--config.batch_size=1", ...)."""
+    return lambda *overrides: config_lib.load("default", [*TINY, *overrides])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, tiny_config):
+    """The workdir of a tiny run of 6 steps on drawn_facades. Not to be written to."""
+    workdir = tmp_path_factory.mktemp("trained") / "run"
+    train.train(tiny_config(), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def facades():
+    """The published facades; only where the shared research data lies beside the checkout."""
+    folder = SHARED / "data" / "facades"
+    if not folder.is_dir():
+        pytest.skip("needs the published facades in ../shared/data/facades, which users do not have")
+    return folder
