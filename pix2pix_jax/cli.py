@@ -5,6 +5,7 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pix2pix_jax.errors import UserError
 
@@ -33,10 +34,14 @@ def _fail(command: str, message: str) -> int:
     return EXIT_USER_ERROR
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as for any other mistake; argparse alone prints the usage above it."""
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {message}; see {self.prog} --help\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="pix2pix", description="Paired image-to-image translation.", allow_abbrev=False
-    )
+    parser = _Parser(prog="pix2pix", description="Paired image-to-image translation.", allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
 
     train = _add(commands, "train", _train, "train, or go on with a run that was stopped")

@@ -7,6 +7,8 @@ import difflib
 import importlib.resources
 import json
 import pathlib
+import re
+import runpy
 from collections.abc import Sequence
 
 from absl import flags
@@ -48,6 +50,8 @@ _AT_LEAST = {
     "discriminator.features": 1,
     "l1_weight": 0,
     "learning_rate": 0,
+    "b1": 0,
+    "b2": 0,
     "schedule_drop_epochs": 1,
     "log_every_steps": 0,
     "sample_every_steps": 0,
@@ -65,6 +69,7 @@ MAY_CHANGE = frozenset(
     )
 )
 MIN_DOWNS, MAX_DOWNS = 2, 10
+MAX_SEED = 2**31 - 1  # an int32
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -77,23 +82,32 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       UserError: no such config; an unknown field or a bad value in `overrides`.
     """
+    config = _read(spec)
+    for override in overrides:
+        _check_field(override)
     values = flags.FlagValues()
-    arguments = ["pix2pix", f"--config={_path(spec)}", *overrides]
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
+    arguments = ["pix2pix", *overrides]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
     try:
         extra = values(arguments)[1:]
-        config = values.config
-        known = config.keys()  # config_flags defers the errors of the file itself to its first use
-    except AttributeError as error:
-        raise UserError(_unknown_field(str(error))) from error
-    except flags.Error as error:
-        raise UserError(f"{error}; see configs/default.py for the fields".replace("flag ", "")) from error
-    except (OSError, ImportError, SyntaxError, NameError) as error:
-        raise UserError(f"--config={spec}: cannot be loaded ({error})") from error
+    except (flags.Error, AttributeError, LookupError, TypeError, ValueError) as error:
+        message = str(error).removeprefix("flag ")
+        raise UserError(f"{message}; see configs/default.py for the fields") from error
     if extra:
         raise UserError(f"{extra[0]}: not a flag; overrides are written --config.FIELD=VALUE")
-    del known
-    return check(config)
+    return check(values.config)
+
+
+def _read(spec: str) -> ConfigDict:
+    path = _path(spec)
+    try:
+        config = runpy.run_path(str(path))["get_config"]()
+    except Exception as error:  # the file is the user's program
+        reason = f"{type(error).__name__}: {error}".split(" Other fields present")[0].splitlines()[0]
+        raise UserError(f"--config={spec}: cannot be loaded ({reason})") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"--config={spec}: its get_config() must return a ConfigDict, as in configs/default.py")
+    return config.lock()
 
 
 def _path(spec: str) -> pathlib.Path:
@@ -113,14 +127,16 @@ def _names() -> list[str]:
     return sorted(f.name[:-3] for f in folder.iterdir() if f.name.endswith(".py") and f.name[0] != "_")
 
 
-def _unknown_field(message: str) -> str:
-    """ml_collections names the field, but not where it belongs, and guesses only among its siblings."""
-    field = message.split("'")[1].strip("\\") if "'" in message else message
+def _check_field(override: str) -> None:
+    """Raises UserError if `override` sets a field that there is not; ml_collections guesses only among siblings."""
+    field = re.match(r"--?config\.([\w.]*)", override)
     fields = flatten(default.get_config())
+    if not field or any(f"{name}.".startswith(f"{field[1]}.") for name in fields):
+        return
     leaves = {name.split(".")[-1]: name for name in fields} | {name: name for name in fields}
-    near = difflib.get_close_matches(field, leaves, n=1)
+    near = difflib.get_close_matches(field[1], leaves, n=1)
     hint = f"did you mean config.{leaves[near[0]]}?" if near else "see configs/default.py for the fields"
-    return f"config.{field}: no such field; {hint}"
+    raise UserError(f"config.{field[1]}: no such field; {hint}")
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
@@ -149,6 +165,8 @@ def check(config: ConfigDict) -> ConfigDict:
     for field in _BELOW_ONE:
         if not flat[field] < 1:
             raise UserError(f"config.{field}: {flat[field]}; must be below 1")
+    if flat["seed"] > MAX_SEED:
+        raise UserError(f"config.seed: {flat['seed']}; must be at most {MAX_SEED}")
     if config.num_steps is not None and config.num_steps < 1:
         raise UserError(f"config.num_steps: {config.num_steps}; must be at least 1")
     _check_sizes(config)

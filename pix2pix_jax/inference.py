@@ -83,11 +83,11 @@ class TrainedModel:
         if batch.dtype != np.uint8 and not np.issubdtype(batch.dtype, np.floating):
             raise ValueError(f"images of dtype {images.dtype}: must be uint8, or floating in [-1, 1]")
         size = tuple(self.config.image_size)
-        inputs = np.stack([resize(image, size) for image in batch]) if len(batch) else batch
+        inputs = np.stack([_resize(image, size) for image in batch]) if len(batch) else batch
         outputs = self.translate_resized(inputs, seed=seed)
         if batch.dtype == np.uint8:
             outputs = np.asarray(to_uint8(outputs))
-        outputs = np.stack([resize(image, batch.shape[1:3]) for image in outputs]) if len(batch) else outputs
+        outputs = np.stack([_resize(image, batch.shape[1:3]) for image in outputs]) if len(batch) else outputs
         return outputs[0] if images.ndim == 3 else outputs
 
     def translate_resized(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -127,6 +127,14 @@ class TrainedModel:
         index = np.arange(padded) % count
         inputs, ids = jax.device_put((inputs[index], ids[index]), parallel.batch_sharding(self._mesh))
         return np.asarray(self._compiled(self._placed, inputs, ids, seed))[:count]
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """`images.resize`, also of floats in [-1, 1]: Pillow takes those a channel at a time, and overshoots at edges."""
+    if image.dtype == np.uint8 or image.shape[:2] == size:
+        return resize(image, size)
+    planes = [resize(image[..., i : i + 1].astype(np.float32), size) for i in range(image.shape[-1])]
+    return np.concatenate(planes, axis=-1).clip(-1, 1)
 
 
 def make_translate(config: ConfigDict):

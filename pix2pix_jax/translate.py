@@ -42,6 +42,7 @@ def translate_files(
     """
     names = _output_names(_find(source))
     output = epath.Path(output).expanduser()
+    _check_apart(names, output)
     written, halved = [], 0
     with futures.ThreadPoolExecutor(4) as pool, tqdm(total=len(names), unit="image", dynamic_ncols=True) as bar:
         loaded = pool.map(lambda path: _load(model, path, pairs), names)  # decodes ahead of the device
@@ -98,6 +99,13 @@ def _output_names(found: dict[epath.Path, str]) -> dict[epath.Path, str]:
     if len(set(names.values())) < len(names):
         raise UserError("--input: matches files of the same name in several folders; translate them folder by folder")
     return names
+
+
+def _check_apart(names: dict[epath.Path, str], output: epath.Path) -> None:
+    inputs = {path.resolve() for path in names}
+    for name in names.values():
+        if (output / name).resolve() in inputs:
+            raise UserError(f"--output={output}: would overwrite the input {name}; choose another folder")
 
 
 def _load(model: TrainedModel, path: epath.Path, pairs: str) -> tuple[np.ndarray, bool]:

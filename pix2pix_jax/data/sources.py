@@ -5,7 +5,6 @@ them an input and a target of one size.
 """
 
 import dataclasses
-import functools
 import math
 import re
 import zlib
@@ -42,8 +41,8 @@ def open_source(dataset: str, split: str, *, data_dir: str, size: tuple[int, int
     Args:
       dataset: one of DATASETS.
       split: one of SPLITS.
-      data_dir: the folder of a `folder` set; for a published set a folder of its own files, or where TFDS keeps data
-        sets ("" is TFDS' default).
+      data_dir: the folder of a `folder` set; for a published set the folder of its own files (or the one above), its
+        archive, or where TFDS keeps data sets ("" is TFDS' default).
       size: (H, W) at which `drawn_facades` draws.
       seed: of the pairs that `drawn_facades` draws.
 
@@ -56,13 +55,10 @@ def open_source(dataset: str, split: str, *, data_dir: str, size: tuple[int, int
         if not data_dir:
             raise UserError("config.data_dir: empty; give the folder of A|B images for dataset 'folder'")
         return FolderSource(epath.Path(data_dir).expanduser(), split)
-    if data_dir and _holds_splits(epath.Path(data_dir).expanduser()):
-        return FolderSource(epath.Path(data_dir).expanduser(), split)
+    for folder in (epath.Path(data_dir).expanduser(), epath.Path(data_dir).expanduser() / dataset):
+        if data_dir and (folder / "train").is_dir():
+            return FolderSource(folder, split)
     return TfdsSource(dataset, split, data_dir)
-
-
-def _holds_splits(folder: epath.Path) -> bool:
-    return (folder / "train").is_dir()
 
 
 _DRAWN_COUNT = {"train": 400, "val": 100, "test": 100}
@@ -118,18 +114,18 @@ class TfdsSource:
         from pix2pix_jax.data.builders.prepare import open_split
 
         self._examples = open_split(dataset, split, data_dir=data_dir or None)
-        self._label = f"{dataset}/{split}"
-
-    @functools.cached_property
-    def names(self) -> list[str]:
-        return [f"{self._label}/{self._examples[i]['name'].decode()}" for i in range(len(self._examples))]
+        names = [f"{split}/{self._examples[i]['name'].decode()}" for i in range(len(self._examples))]
+        # TFDS stores examples in an order of its own; in that of the files, a run is the same from either.
+        self._order = sorted(range(len(names)), key=lambda i: natural_key(names[i]))
+        self.names = [names[i] for i in self._order]
+        self._label = f"{dataset} {split}"
 
     def describe(self) -> str:
         return f"{len(self._examples)} pairs of the published {self._label}"
 
     def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        example = self._examples[index]
-        return split_halves(example["image"], f"{self._label}/{example['name'].decode()}", channels)
+        example = self._examples[self._order[index]]
+        return split_halves(example["image"], f"{self._label}: {self.names[index]}", channels)
 
 
 def split_halves(file: bytes, name: str, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,8 @@
 """Downloads and builds a published set, once."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow_datasets as tfds
 from etils import epath
 
@@ -33,6 +36,31 @@ def prepare(
         builder = _builder(name, data_dir)
     _check_prepared(builder)
     return builder
+
+
+def open_split(name: str, split: str, *, data_dir: epath.PathLike | None) -> Sequence[dict[str, Any]]:
+    """Opens a split for random access, and prepares the set if need be.
+
+    Args:
+      name: the set's name.
+      split: train, val or test.
+      data_dir: TFDS' root folder, which may hold the set's archive to build from, or that archive; None is TFDS' own.
+
+    Returns:
+      Examples by index: `image`, the published file's bytes, and `name`, its stem as bytes.
+
+    Raises:
+      UserError: as `prepare`, or there is no such split.
+    """
+    path = None if data_dir is None else epath.Path(data_dir).expanduser()
+    if path is not None and path.is_file():
+        builder = prepare(name, data_dir=None, source=path)
+    else:
+        archive = path is not None and (path / f"{name}.tar.gz").is_file()
+        builder = prepare(name, data_dir=path, source=path if archive else None)
+    if split not in builder.info.splits:
+        raise UserError(f"{name}: has no split {split}, only {', '.join(builder.info.splits)}")
+    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
 
 def _builder(name: str, data_dir: epath.PathLike | None, source: epath.PathLike | None = None) -> Builder:

@@ -26,11 +26,8 @@ from pix2pix_jax.data.builders.prepare import prepare
 from pix2pix_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[3]
-REAL = ROOT.parent / "shared" / "data" / "facades"
 COUNTS = {"train": 4, "val": 2, "test": 3}
 NOWHERE = "http://127.0.0.1:9/facades.tar.gz"  # the discard port: refuses at once
-
-needs_real = pytest.mark.skipif(not REAL.is_dir(), reason="needs shared/data/facades")
 
 
 @pytest.fixture(autouse=True)
@@ -175,11 +172,10 @@ def test_the_order_does_not_depend_on_where_the_files_come_from(folder, archive,
     assert first == second
 
 
-@needs_real
-def test_the_whole_published_set(tmp_path, monkeypatch, config):
+def test_the_whole_published_set(tmp_path, monkeypatch, config, facades):
     monkeypatch.setattr(config, "num_examples", {"train": 400, "val": 100, "test": 106})
-    builder = prepare("facades", data_dir=tmp_path, source=REAL)
-    published = {f"{f.parent.name}/{f.stem}": f.read_bytes() for f in REAL.glob("*/*.jpg")}
+    builder = prepare("facades", data_dir=tmp_path, source=facades)
+    published = {f"{f.parent.name}/{f.stem}": f.read_bytes() for f in facades.glob("*/*.jpg")}
     assert len(published) == 606
     assert stored(builder) == published
 

@@ -1,0 +1,51 @@
+# make quickstart: from nothing to translated pictures. make test: from nothing to passed tests.
+
+PYTHON ?= python3
+RUN = runs/quickstart
+BIN = .venv/bin
+# JAX for the accelerator that is there.
+DEVICE := $(shell if command -v nvidia-smi >/dev/null 2>&1; then echo cuda; elif ls /dev/accel0 /dev/vfio/0 >/dev/null 2>&1; then echo tpu; fi)
+PROJECT = .$(if $(DEVICE),[$(DEVICE)])
+
+.PHONY: quickstart test lint benchmark clean
+
+quickstart: .venv/installed
+	$(BIN)/pix2pix train --config=drawn_facades --workdir=$(RUN)
+	$(BIN)/pix2pix evaluate --workdir=$(RUN)
+	$(BIN)/pix2pix translate --workdir=$(RUN) --input='$(RUN)/eval/val-*/images/0000*-input.png' --output=$(RUN)/translated
+	@echo
+	@echo 'Look at:'
+	@echo '  $(RUN)/samples/                  input | output | target, as training went on'
+	@echo '  $(RUN)/eval/val-500/index.html   gallery of all held-out pairs; opens in a browser'
+	@echo '  $(RUN)/translated/               ten label maps, translated'
+	@echo '  $(RUN)/checkpoints/              the trained model'
+	@echo '  $(RUN)/events.out.*              for TensorBoard: pip install tensorboard && tensorboard --logdir=$(RUN)'
+	@echo 'Next:'
+	@echo '  . .venv/bin/activate'
+	@echo '  pix2pix train --config=facades --workdir=runs/facades                    photographs of facades (a GPU helps)'
+	@echo '  pix2pix train --config=folder --config.data_dir=DIR --workdir=runs/mine  your own folder of A|B images'
+
+test: .venv/installed-test lint
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# One 256 px step beside the same recipe in PyTorch, which is installed for it.
+benchmark: .venv/installed
+	$(BIN)/pip install --quiet torch
+	$(BIN)/python benchmarks/train_step.py --against=torch
+
+clean:
+	rm -rf .venv runs
+
+.venv/installed: setup.cfg pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable '$(PROJECT)'
+	@touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
