@@ -29,7 +29,9 @@ class Checkpoints:
         """
         self._folder = epath.Path(workdir).expanduser().resolve() / "checkpoints"
         self._read_only = read_only
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, read_only=read_only)
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=None if read_only else keep, create=not read_only, read_only=read_only
+        )
         if read_only and not self._folder.is_dir():
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         self._manager = ocp.CheckpointManager(self._folder, options=options)
@@ -39,7 +41,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         arguments = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), config=ocp.args.JsonSave(config_lib.to_dict(config))
+            state=ocp.args.PyTreeSave(state), config=ocp.args.JsonSave(config_lib.to_dict(config))
         )
         try:
             self._manager.save(step, args=arguments)
@@ -75,12 +77,13 @@ class Checkpoints:
         """The config that the checkpoint was trained with."""
         return config_lib.from_dict(self._restore(step, config=ocp.args.JsonRestore())["config"])
 
-    def restore(self, step: int, like: TrainState) -> TrainState:
-        """Restores a whole state in the shapes, dtypes and shardings of `like` (arrays or ShapeDtypeStructs)."""
-        return self._restore(step, state=ocp.args.StandardRestore(like))["state"]
+    def restore(self, step: int, like: Any) -> Any:
+        """Restores a state, or some of it, in the shapes, dtypes and shardings of `like`.
 
-    def restore_part(self, step: int, like: Any) -> Any:
-        """Restores what `like`, a nested dict with some of the state's parts, names; the rest is not read."""
+        Args:
+          step: of the checkpoint.
+          like: a TrainState, or nested dicts with some of its parts, of ShapeDtypeStructs; the rest is not read.
+        """
         arguments = ocp.args.PyTreeRestore(
             item=like,
             restore_args=ocp.checkpoint_utils.construct_restore_args(like),

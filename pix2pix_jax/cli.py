@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -89,7 +90,7 @@ def _load_config(arguments: argparse.Namespace, overrides: Sequence[str]):
     from pix2pix_jax import config, parallel
 
     loaded = config.load(arguments.config, overrides)
-    _cache_compilations()
+    _set_up_libraries()
     parallel.initialize()
     return loaded
 
@@ -99,14 +100,18 @@ def _load_model(arguments: argparse.Namespace, rest: Sequence[str]):
 
     if rest:
         raise UserError(f"{rest[0]}: not a flag of this subcommand; see --help")
-    _cache_compilations()
+    _set_up_libraries()
     return inference.load(arguments.workdir, step=arguments.step)
 
 
-def _cache_compilations() -> None:
-    """Lets the second start of a program skip compilation; JAX_COMPILATION_CACHE_DIR chooses the place."""
+def _set_up_libraries() -> None:
+    import absl.logging
     import jax
 
+    # Orbax warns of its own defaults, and its threads print what it raises all the same: a full disk would take pages.
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    # The second start of a program skips compilation.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "pix2pix_jax", "xla"))
@@ -143,6 +148,8 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _translate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    if not 0 <= arguments.seed < 2**31:
+        raise UserError(f"--seed={arguments.seed}: must be from 0 to {2**31 - 1}")
     model = _load_model(arguments, rest)
     from pix2pix_jax import translate
 

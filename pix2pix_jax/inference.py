@@ -42,7 +42,7 @@ def _restore_generator(reader: checkpoints.Checkpoints, step: int, config: Confi
     whole = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     wanted = checkpoints.abstract(whole.generator.variables, here)
-    return reader.restore_part(step, {"generator": wanted})["generator"]
+    return reader.restore(step, {"generator": wanted})["generator"]
 
 
 @dataclasses.dataclass(frozen=True)

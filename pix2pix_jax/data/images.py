@@ -1,6 +1,7 @@
 """Image files to uint8 arrays and back. Files come from strangers: sizes are bounded, errors name the file."""
 
 import io
+import struct
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -10,12 +11,18 @@ from pix2pix_jax.errors import UserError
 MAX_PIXELS = 200_000_000  # a decoded RGB image of 600 MB; more is a decompression bomb or a mistake
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _MODES = {1: "L", 3: "RGB"}
+# What Pillow's readers raise for files that break off or contradict themselves.
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError)
 
 
 def read_size(file, name: str) -> tuple[int, int]:
     """(height, width) as displayed, from the header alone. Raises UserError if it is not an image."""
     with _open(file, name) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5  # EXIF orientations that swap the sides
+        try:
+            exif = Image.Image.getexif(image)  # PngImageFile's own decodes the whole image first
+        except _DAMAGE:
+            exif = {}
+        turned = exif.get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientations that swap the sides
         return image.size if turned else image.size[::-1]
 
 
@@ -37,7 +44,7 @@ def decode(file, name: str, channels: int = 3) -> np.ndarray:
         try:
             image = ImageOps.exif_transpose(image)
             pixels = np.asarray(_to_mode(image, _MODES[channels]))
-        except (OSError, SyntaxError, ValueError, MemoryError) as error:
+        except _DAMAGE as error:
             raise UserError(f"{name}: damaged image ({error}); replace or delete it") from error
     return pixels.reshape(*pixels.shape[:2], channels)
 
@@ -65,7 +72,7 @@ def _open(file, name: str) -> Image.Image:
     except FileNotFoundError:
         raise UserError(f"{name}: no such file") from None
     except Image.DecompressionBombError as error:
-        raise UserError(f"{name}: {error}") from error
+        raise UserError(f"{name}: {error}; scale it down") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{name}: not a readable image; replace or delete it") from error
     if image.width * image.height > MAX_PIXELS:

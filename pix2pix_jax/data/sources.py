@@ -184,12 +184,12 @@ def _list_images(folder: epath.Path) -> list[epath.Path]:
         for f in folder.iterdir()
         if f.suffix.lower() in images.EXTENSIONS and not f.name.startswith(".") and f.is_file()
     ]
-    return sorted(files, key=lambda f: natural_key(f.name))
+    return sorted(files, key=lambda f: (natural_key(f.name), f.name))  # 1.jpg and 01.jpg are the same number
 
 
 def natural_key(name: str) -> list:
     """Sorts 2.jpg before 10.jpg."""
-    return [(1, int(part), "") if part.isdigit() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
 
 
 @dataclasses.dataclass(frozen=True)

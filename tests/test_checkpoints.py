@@ -1,0 +1,58 @@
+"""Checkpoints: self-describing, partly readable, and clear about damage."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax import recipe
+from pix2pix_jax.checkpoints import Checkpoints, abstract
+from pix2pix_jax.errors import UserError
+
+
+@pytest.fixture
+def reader(trained):
+    checkpoints = Checkpoints(trained, read_only=True)
+    yield checkpoints
+    checkpoints.close()
+
+
+def test_a_checkpoint_holds_its_config(reader, tiny_config):
+    assert config_lib.to_dict(reader.config(6)) == config_lib.to_dict(tiny_config())
+
+
+def test_steps_resolve(reader):
+    assert reader.resolve("latest") == 6
+    assert reader.resolve("3") == 3
+    for wrong in ("4", "best", "-1"):
+        with pytest.raises(UserError, match="there are 3, 6"):
+            reader.resolve(wrong)
+
+
+def test_a_part_equals_that_of_the_whole(reader, tiny_config):
+    config = tiny_config()
+    parts = recipe.build_parts(config, num_examples=1)
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = abstract(jax.eval_shape(lambda: recipe.create_state(config, parts)), here)
+    whole = reader.restore(6, like)
+    part = reader.restore(6, {"generator": like.generator.variables})
+    jax.tree.map(np.testing.assert_array_equal, part["generator"], whole.generator.variables)
+
+
+def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints" / "6" / "state").rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    checkpoints = Checkpoints(tmp_path / "run", read_only=True)
+    with pytest.raises(UserError, match="checkpoints/6: cannot be restored"):
+        checkpoints.restore(6, {"generator": {}})
+    checkpoints.close()
+
+
+def test_no_checkpoint(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint"):
+        Checkpoints(tmp_path, read_only=True)
+    assert list(tmp_path.iterdir()) == []

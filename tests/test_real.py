@@ -1,0 +1,111 @@
+"""The whole program on the published facades, by its command line, in processes of its own. For CI (-m heavy)."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.heavy
+
+SMALL = (
+    "--config.image_size=64,64",
+    "--config.resize_size=72,72",
+    "--config.generator.features=16",
+    "--config.discriminator.features=16",
+    "--config.num_steps=40",
+    "--config.log_every_steps=5",
+    "--config.sample_every_steps=20",
+    "--config.checkpoint_every_steps=20",
+)
+
+
+def start(*arguments) -> subprocess.Popen:
+    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # one device, fully compiled
+    return subprocess.Popen(
+        [sys.executable, "-m", "pix2pix_jax", *map(str, arguments)],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments) -> str:
+    process = start(*arguments)
+    out, err = process.communicate(timeout=900)
+    assert process.returncode == 0, err
+    return out
+
+
+def train_arguments(facades, workdir, *overrides) -> list[str]:
+    return ["train", "--config=facades", f"--config.data_dir={facades}", f"--workdir={workdir}", *SMALL, *overrides]
+
+
+def losses(workdir) -> list[dict]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(facades, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("facades") / "run"
+    out = run(*train_arguments(facades, workdir))
+    assert "400 pairs of 256x256" in out and "generator" in out
+    return workdir
+
+
+def test_it_learns(finished):
+    l1 = [line["g_l1"] for line in losses(finished)]
+    assert np.mean(l1[-3:]) < 0.9 * np.mean(l1[:2])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+def test_a_run_stopped_by_a_signal_goes_on_with_the_same_losses(facades, finished, tmp_path, number, code):
+    process = start(*train_arguments(facades, tmp_path))
+    log = tmp_path / "metrics.jsonl"
+    deadline = time.monotonic() + 600
+    while not log.exists() or log.read_text().count("\n") < 5:  # past the first checkpoint
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == code, err
+    out = run(*train_arguments(facades, tmp_path))
+    resumed_at = int(re.search(r"starting from step (\d+)", out)[1])
+    assert resumed_at >= 20 or number == signal.SIGKILL
+    assert losses(tmp_path) == losses(finished)
+
+
+def test_evaluate_and_translate_the_test_split(facades, finished, tmp_path):
+    out = run("evaluate", f"--workdir={finished}", "--split=test")
+    assert "over 106 pairs" in out
+    report = json.loads((finished / "eval" / "test-40" / "metrics.json").read_text())
+    assert report["num_examples"] == 106
+    assert (finished / "eval" / "test-40" / "index.html").exists()
+
+    run("translate", f"--workdir={finished}", f"--input={facades / 'test'}", f"--output={tmp_path}")
+    assert sorted(p.stem for p in tmp_path.iterdir()) == sorted(p.stem for p in (facades / "test").iterdir())
+    # The pair's label half went in: the same picture that evaluate wrote.
+    (written,) = (finished / "eval" / "test-40" / "images").glob("*-test_1-output.png")
+    expected = np.asarray(Image.open(written))
+    found = np.asarray(Image.open(tmp_path / "1.png").resize((64, 64), Image.Resampling.BICUBIC))
+    assert np.abs(expected.astype(int) - found).mean() < 6
+
+
+def test_prepare_builds_the_archive_and_training_reads_it(facades, finished, tmp_path):
+    """From a folder's archive through TFDS come the same losses as from the folder itself."""
+    root = tmp_path / "data"
+    root.mkdir()
+    subprocess.run(["tar", "czf", root / "facades.tar.gz", "-C", facades.parent, "facades"], check=True)
+    out = run("prepare", "--config=facades", f"--config.data_dir={root}")
+    assert "train: 400 pairs" in out and "val: 100 pairs" in out and "test: 106 pairs" in out
+    run(*train_arguments(root, tmp_path / "run", "--config.num_steps=20"))
+    # The schedule is linear over the run's length, so only the first half of the losses is common to both lengths.
+    assert losses(tmp_path / "run")[:2] == losses(finished)[:2]

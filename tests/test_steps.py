@@ -1,0 +1,152 @@
+"""The train and translate steps, against their definition written out with plain gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from pix2pix_jax import losses, parallel, recipe, steps
+from pix2pix_jax.data import augment
+from pix2pix_jax.state import random_streams
+
+
+def make_batch(size: int = 36, count: int = 2) -> dict[str, jax.Array]:
+    """Large blocks of random colours, and their negatives."""
+    blocks = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
+    image = jnp.asarray(blocks.repeat(size // 4, axis=1).repeat(size // 4, axis=2))
+    return {"input": image, "target": 255 - image}
+
+
+def build(config):
+    parts = recipe.build_parts(config, num_examples=10)
+    state = jax.jit(functools.partial(recipe.create_state, config, parts))()
+    step = steps.make_train_step(
+        parts,
+        seed=config.seed,
+        image_size=tuple(config.image_size),
+        gan_loss=config.gan_loss,
+        l1_weight=config.l1_weight,
+        update_order=config.update_order,
+    )
+    return parts, state, jax.jit(step)
+
+
+def assert_close(a, b, **tolerance):
+    jax.tree.map(functools.partial(np.testing.assert_allclose, **tolerance), a, b)
+
+
+def reference_step(config, parts, state, batch):
+    """One update as the paper and the popular implementation define it: losses, gradients, Adam, in their order."""
+    augment_key, dropout_key = jax.random.split(jax.random.fold_in(random_streams(config.seed)[1], state.step))
+    pair = augment.crop_and_mirror(batch, augment_key, size=tuple(config.image_size), mirror=True)
+    g, d = state.generator, state.discriminator
+    d_loss_fn, g_loss_fn = losses.GAN_LOSSES[config.gan_loss]
+
+    def generate(params):
+        variables = {"params": params, "batch_stats": g.batch_stats}
+        return parts.generator.apply(variables, pair["input"], rngs={"dropout": dropout_key}, mutable="batch_stats")[0]
+
+    def judge(params, candidate):
+        variables = {"params": params, "batch_stats": d.batch_stats}
+        return parts.discriminator.apply(variables, pair["input"], candidate, mutable="batch_stats")[0]
+
+    def d_loss(params):
+        fake = judge(params, generate(g.params))
+        return 0.5 * (d_loss_fn(fake, False).mean() + d_loss_fn(judge(params, pair["target"]), True).mean())
+
+    d_updates, _ = parts.d_optimizer.update(jax.grad(d_loss)(d.params), d.opt_state, d.params)
+    new_d = optax.apply_updates(d.params, d_updates)
+    opponent = new_d if config.update_order == "sequential" else d.params
+
+    def g_loss(params):
+        fake = generate(params)
+        gan = g_loss_fn(judge(opponent, fake), True).mean()
+        return gan + config.l1_weight * jnp.abs(pair["target"] - fake).mean()
+
+    g_updates, _ = parts.g_optimizer.update(jax.grad(g_loss)(g.params), g.opt_state, g.params)
+    return optax.apply_updates(g.params, g_updates), new_d
+
+
+@pytest.mark.parametrize(("order", "gan_loss"), [("sequential", "vanilla"), ("simultaneous", "hinge")])
+def test_a_step_is_what_its_definition_says(tiny_config, order, gan_loss):
+    # Weights of Adam's first step are all about the learning rate: a large one tells the two orders apart.
+    config = tiny_config(
+        f"--config.update_order={order}", f"--config.gan_loss={gan_loss}", "--config.learning_rate=0.05"
+    )
+    parts, state, step = build(config)
+    state, _ = step(state, make_batch())  # so that Adam's moments are not zero
+    g_params, d_params = jax.jit(functools.partial(reference_step, config, parts))(state, make_batch())
+    after, _ = step(state, make_batch())
+    # Adam divides by the root of a running mean square, which magnifies rounding where gradients nearly vanish.
+    for expected, found in ((g_params, after.generator.params), (d_params, after.discriminator.params)):
+        errors = jax.tree.map(lambda a, b: jnp.abs(a - b).ravel(), expected, found)
+        assert np.quantile(np.concatenate(jax.tree.leaves(errors)), 0.99) < 1e-3
+
+
+@pytest.fixture(scope="module")
+def built(tiny_config):
+    return build(tiny_config("--config.batch_size=8", "--config.learning_rate=0.002"))
+
+
+def test_a_step_depends_on_state_and_batch_alone(built):
+    _, state, step = built
+    batch = make_batch(count=8)
+    first, second = step(state, batch), step(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    other = step(state.replace(step=state.step + 1), batch)
+    assert float(other[1]["g_l1"]) != float(first[1]["g_l1"])  # other crops
+    assert int(first[0].step) == 1
+
+
+def test_training_lowers_l1(built):
+    _, state, step = built
+    batch = make_batch(count=8)
+    first = None
+    for _ in range(30):
+        state, metrics = step(state, batch)
+        first = metrics if first is None else first
+    assert float(metrics["g_l1"]) < 0.9 * float(first["g_l1"])
+
+
+@pytest.mark.parametrize(("data", "rows"), [(8, 1), (2, 2)])
+def test_the_mesh_does_not_change_a_step(built, tiny_config, data, rows):
+    parts, state, step = built
+    config = tiny_config()
+    mesh = parallel.make_mesh(batch_size=8, data=data, rows=rows)
+    sharded = steps.make_train_step(
+        parts,
+        seed=config.seed,
+        image_size=tuple(config.image_size),
+        constrain=functools.partial(parallel.constrain_images, mesh=mesh),
+    )
+    batch = make_batch(count=8)
+    on_mesh = jax.jit(sharded, out_shardings=parallel.replicated(mesh))(
+        jax.device_put(state, parallel.replicated(mesh)), jax.device_put(batch, parallel.batch_sharding(mesh))
+    )
+    alone = step(state, batch)
+    assert_close(on_mesh[1], alone[1], rtol=1e-4)
+    assert_close(on_mesh[0].generator.batch_stats, alone[0].generator.batch_stats, rtol=1e-3, atol=1e-5)
+
+
+def test_bfloat16_computes_with_float32_parameters_and_statistics(tiny_config):
+    _, state, step = build(tiny_config("--config.compute_dtype=bfloat16"))
+    state, metrics = step(state, make_batch())
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating))
+    assert bool(steps.all_finite(metrics))
+
+
+def test_all_finite_finds_one_bad_number():
+    tree = {"a": jnp.ones(3), "n": jnp.array(1), "b": jnp.array([1.0, jnp.inf])}
+    assert not steps.all_finite(tree)
+    assert steps.all_finite({**tree, "b": jnp.zeros(2)})
+
+
+def test_unknown_names_are_refused(built):
+    parts = built[0]
+    with pytest.raises(ValueError, match="sideways"):
+        steps.make_train_step(parts, seed=0, image_size=(32, 32), update_order="sideways")
+    with pytest.raises(ValueError, match="mine"):
+        steps.make_translate_step(parts.generator, norm_stats="mine")

@@ -1,0 +1,138 @@
+"""Runs of the loop: what it leaves, and that a run is a function of (config, step)."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix2pix_jax import recipe, train
+from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.errors import UserError
+
+
+def losses_of(workdir) -> list[dict]:
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time"} for line in lines]
+
+
+def restored(config, workdir):
+    parts = recipe.build_parts(config, num_examples=400)
+    like = jax.eval_shape(lambda: recipe.create_state(config, parts))
+    checkpoints = Checkpoints(workdir, read_only=True)
+    state = checkpoints.restore(checkpoints.latest_step(), like)
+    checkpoints.close()
+    return state
+
+
+def test_what_a_run_leaves(trained):
+    assert [line["step"] for line in losses_of(trained)] == [1, 2, 3, 4, 5, 6]
+    assert set(losses_of(trained)[0]) == {"step", "g_gan", "g_l1", "d_real", "d_fake"}
+    assert sorted(p.name for p in (trained / "checkpoints").iterdir()) == ["3", "6"]
+    grid = Image.open(trained / "samples" / "000006.png")
+    assert grid.size == (3 * 34 - 2, 2 * 34 - 2)  # input | output | target, two examples
+    assert json.loads((trained / "config.json").read_text())["num_steps"] == 6
+
+
+def test_tensorboard_files_hold_the_same_losses(trained):
+    from tensorboardX.proto.event_pb2 import Event
+
+    (path,) = trained.glob("events.out.tfevents.*")
+    scalars, images = {}, set()
+    for record in records(path.read_bytes()):
+        event = Event.FromString(record)
+        for value in event.summary.value:
+            if value.HasField("image"):
+                images.add(event.step)
+            else:
+                scalars[event.step, value.tag] = value.simple_value
+    for line in losses_of(trained):
+        assert scalars[line["step"], "g_l1"] == pytest.approx(line["g_l1"])
+    assert images == {3, 6}
+
+
+def records(data: bytes):
+    """The records of a TFRecord file: length (8 bytes), its CRC (4), payload, its CRC (4)."""
+    position = 0
+    while position < len(data):
+        length = int.from_bytes(data[position : position + 8], "little")
+        yield data[position + 12 : position + 12 + length]
+        position += 12 + length + 4
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained, tiny_config, tmp_path):
+    """Stopped by Ctrl-C in the middle, then run by the same command, a run ends in the same bits."""
+    config = tiny_config("--config.num_steps=6")
+    threading.Thread(target=interrupt_after_line, args=(tmp_path / "metrics.jsonl", 2)).start()
+    with pytest.raises(train.Interrupted, match="the same command goes on") as stopped:
+        train.train(config, tmp_path)
+    assert losses_of(tmp_path)  # it had begun
+    resumed = train.train(config, tmp_path)
+    assert losses_of(tmp_path) == losses_of(trained), stopped
+    jax.tree.map(np.testing.assert_array_equal, restored(config, trained), jax.device_get(resumed))
+
+
+def interrupt_after_line(path, lines: int) -> None:
+    while not path.exists() or path.read_text().count("\n") < lines:
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_steps_logged_beyond_the_checkpoint_are_dropped(trained, tiny_config, tmp_path):
+    """As after a kill: the log is ahead of the checkpoint, and its last line is cut short."""
+    config = tiny_config("--config.num_steps=3")
+    train.train(config, tmp_path)
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 4, "time": 0, "g_l1": 9.0}\n{"step": 5, "ti')
+    train.train(tiny_config(), tmp_path)
+    assert losses_of(tmp_path) == losses_of(trained)
+
+
+def test_a_finished_run_trains_on_when_it_is_lengthened(tiny_config, tmp_path, capsys):
+    train.train(tiny_config("--config.num_steps=3"), tmp_path)
+    train.train(tiny_config("--config.num_steps=3"), tmp_path)
+    assert "already at step 3" in capsys.readouterr().out
+    state = train.train(tiny_config("--config.num_steps=4"), tmp_path)
+    assert int(state.step) == 4
+    assert [line["step"] for line in losses_of(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_the_workdir_of_another_config_is_refused(trained, tiny_config):
+    before = sorted(p for p in trained.rglob("*"))
+    with pytest.raises(UserError, match=r"config\.l1_weight: 100\.0 -> 10\.0"):
+        train.train(tiny_config("--config.l1_weight=10.0"), trained)
+    assert sorted(p for p in trained.rglob("*")) == before
+
+
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tiny_config, tmp_path):
+    with pytest.raises(UserError, match=r"step \d+: the losses are no longer finite.*learning_rate"):
+        train.train(tiny_config("--config.learning_rate=1e38", "--config.num_steps=40"), tmp_path)
+    checkpoints = Checkpoints(tmp_path, read_only=True)
+    step = checkpoints.latest_step()
+    checkpoints.close()
+    assert step is None or step < 40
+    assert all(np.isfinite(line["g_l1"]) for line in losses_of(tmp_path))
+
+
+def test_rgb_to_grey(tiny_config, tmp_path):
+    """Channels of input and target are the config's, from files to sample grids."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        pixels = rng.integers(0, 256, (40, 80), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    config = tiny_config(
+        "--config.dataset=folder",
+        f"--config.data_dir={folder}",
+        "--config.target_channels=1",
+        "--config.num_steps=1",
+    )
+    state = train.train(config, tmp_path / "run")
+    assert state.generator.params["up0"]["kernel"].shape[-1] == 1
+    assert (tmp_path / "run" / "samples" / "000001.png").exists()
