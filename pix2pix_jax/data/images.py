@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from pix2pix_jax.errors import UserError
 
-MAX_PIXELS = 200_000_000  # a decoded RGB image of 600 MB; more is a decompression bomb or a mistake
+MAX_PIXELS = 150_000_000  # a decoded RGB image of 450 MB; more is a decompression bomb or a mistake
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
 _MODES = {1: "L", 3: "RGB"}
 # What Pillow's readers raise for files that break off or contradict themselves.

@@ -5,6 +5,8 @@ positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the p
 reads its own slice of the same global batch.
 """
 
+import dataclasses
+import functools
 from collections.abc import Iterable, Iterator
 from concurrent import futures
 
@@ -20,9 +22,28 @@ from pix2pix_jax.data.sources import Pairs
 Batch = dict[str, jax.Array]
 
 
-def example_order(num_examples: int, *, batch_size: int, seed: int) -> grain.MapDataset:
-    """order[s]: the example indices (batch_size,) of step s. Batches run on across the ends of epochs."""
-    return grain.MapDataset.range(num_examples).seed(seed).shuffle().repeat().batch(batch_size)
+@dataclasses.dataclass(frozen=True)
+class ExampleOrder:
+    """order[s]: the example indices, int32 (batch_size,), of step s. Batches run on across the ends of epochs."""
+
+    num_examples: int
+    batch_size: int
+    seed: int
+
+    def __len__(self) -> int:
+        return 2**31 - 1  # steps are int32; grain wants an end
+
+    def __getitem__(self, step: int) -> np.ndarray:
+        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        epochs = [_permutation(self.num_examples, self.seed, int(p)) for p in positions // self.num_examples]
+        return np.array([e[p] for e, p in zip(epochs, positions % self.num_examples, strict=True)], np.int32)
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    # RandomState, because NumPy promises that its draws never change from version to version.
+    bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
+    return np.random.RandomState(bits).permutation(count)
 
 
 def load_batch(pairs: Pairs, indices: np.ndarray) -> dict[str, np.ndarray]:
@@ -49,7 +70,7 @@ def batches(
       residency: "device" (the whole split is loaded once into every device's memory), "host" (decoded anew each epoch
         by threads) or "auto" (device if `fits_on_device`). The pixels are the same.
     """
-    order = example_order(len(pairs), batch_size=batch_size, seed=seed)
+    order = ExampleOrder(len(pairs), batch_size, seed)
     if residency == "device" or (residency == "auto" and fits_on_device(pairs)):
         return _resident_batches(parallel.replicate(_load_all(pairs), mesh), order, mesh, start)
     return _host_batches(pairs, order, mesh, start)
@@ -66,15 +87,13 @@ def fits_on_device(pairs: Pairs) -> bool:
     return num_bytes(pairs) <= parallel.free_memory() // 4
 
 
-def _resident_batches(
-    everything: dict[str, jax.Array], order: grain.MapDataset, mesh: Mesh, start: int
-) -> Iterator[Batch]:
+def _resident_batches(everything: dict[str, jax.Array], order: ExampleOrder, mesh: Mesh, start: int) -> Iterator[Batch]:
     take = jax.jit(
         lambda arrays, indices: jax.tree.map(lambda a: a[indices], arrays),
         out_shardings=parallel.batch_sharding(mesh),
     )
     for step in _count_from(start):
-        yield take(everything, parallel.replicate(np.asarray(order[step], np.int32), mesh))
+        yield take(everything, parallel.replicate(order[step], mesh))
 
 
 def _load_all(pairs: Pairs) -> dict[str, np.ndarray]:
@@ -83,8 +102,8 @@ def _load_all(pairs: Pairs) -> dict[str, np.ndarray]:
         return _stack(tqdm(examples, total=len(pairs), desc="load", unit="pair", leave=False, dynamic_ncols=True))
 
 
-def _host_batches(pairs: Pairs, order: grain.MapDataset, mesh: Mesh, start: int) -> Iterator[Batch]:
-    local = order.map(lambda indices: load_batch(pairs, parallel.local_slice(indices, mesh)))
+def _host_batches(pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int) -> Iterator[Batch]:
+    local = grain.MapDataset.source(order).map(lambda indices: load_batch(pairs, parallel.local_slice(indices, mesh)))
     for batch in local[start:].to_iter_dataset(grain.ReadOptions(num_threads=8, prefetch_buffer_size=16)):
         yield parallel.from_local(batch, mesh)
 

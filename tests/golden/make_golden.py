@@ -129,12 +129,13 @@ def main() -> None:
         generator, discriminator = UNet(downs), PatchGAN()
         output = generator(image("input", size))
         logits = discriminator(image("input", size), image("target", size))
-        output.square().sum().backward()
-        logits.square().sum().backward()
         golden[f"{size}/output"] = nhwc(output)
         golden[f"{size}/logits"] = nhwc(logits)
-        golden[f"{size}/generator_gradient/down1"] = hwio(generator.downs[1].weight.grad)
-        golden[f"{size}/discriminator_gradient/conv1"] = hwio(discriminator.layers[2].weight.grad)
+        if size == 32:  # gradients of the sums of squares
+            output.square().sum().backward()
+            logits.square().sum().backward()
+            golden["32/generator_gradient/down1"] = hwio(generator.downs[1].weight.grad)
+            golden["32/discriminator_gradient/conv1"] = hwio(discriminator.layers[2].weight.grad)
         for name, network in (("generator", generator), ("discriminator", discriminator)):
             for moment, values in statistics(network).items():
                 golden[f"{size}/{name}_{moment}"] = values

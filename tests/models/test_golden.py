@@ -26,8 +26,11 @@ def images(size: int) -> tuple[np.ndarray, np.ndarray]:
     return tuple(draw(f"{name}/{size}/image", (2, size, size, 3)) for name in ("input", "target"))
 
 
-def answer(model, *inputs: np.ndarray, kernel: str):
-    """Output, gradient of its sum of squares by the kernel of one layer, and running statistics after the pass."""
+def answer(model, *inputs: np.ndarray, kernel: str | None):
+    """Output, gradient of its sum of squares by the kernel of one layer, and running statistics after the pass.
+
+    The gradient is None without `kernel`: it takes most of the time to compile.
+    """
     shapes = jax.eval_shape(lambda: model.init({"params": jax.random.key(0)}, *inputs, **MODES[type(model)]))
     flat = traverse_util.flatten_dict(shapes["params"], sep="/")
     params = traverse_util.unflatten_dict({name: draw(name, x.shape) for name, x in flat.items()}, sep="/")
@@ -43,6 +46,9 @@ def answer(model, *inputs: np.ndarray, kernel: str):
             output, updates = model.apply(variables, *inputs, mutable=["batch_stats"], **MODES[type(model)])
             return jnp.square(output).sum(), (output, updates["batch_stats"])
 
+        if kernel is None:
+            _, (output, after) = loss(params)
+            return output, None, after
         gradients, (output, after) = jax.grad(loss, has_aux=True)(params)
         return output, gradients[kernel]["kernel"], after
 
@@ -67,17 +73,21 @@ def close(actual, desired):
 @pytest.mark.parametrize(("size", "num_downs"), [(32, 5), (64, 6)])
 def test_the_generator_is_the_published_u_net(golden, size, num_downs):
     model = UNetGenerator(num_downs=num_downs, features=4)
-    output, gradient, stats = answer(model, images(size)[0], kernel="down1")
+    output, gradient, stats = answer(model, images(size)[0], kernel="down1" if size == 32 else None)
     np.testing.assert_allclose(output, golden[f"{size}/output"], atol=1e-4)
-    close(gradient, golden[f"{size}/generator_gradient/down1"])
+    if gradient is not None:
+        close(gradient, golden["32/generator_gradient/down1"])
     close(stats["mean"], golden[f"{size}/generator_mean"])
     close(stats["var"], golden[f"{size}/generator_var"])
 
 
 @pytest.mark.parametrize("size", [32, 64])
 def test_the_discriminator_is_the_published_patchgan(golden, size):
-    logits, gradient, stats = answer(PatchDiscriminator(features=4), *images(size), kernel="conv1")
+    logits, gradient, stats = answer(
+        PatchDiscriminator(features=4), *images(size), kernel="conv1" if size == 32 else None
+    )
     np.testing.assert_allclose(logits, golden[f"{size}/logits"], atol=1e-4)
-    close(gradient, golden[f"{size}/discriminator_gradient/conv1"])
+    if gradient is not None:
+        close(gradient, golden["32/discriminator_gradient/conv1"])
     close(stats["mean"], golden[f"{size}/discriminator_mean"])
     close(stats["var"], golden[f"{size}/discriminator_var"])

@@ -87,9 +87,9 @@ def test_batch_norm_in_running_mode_uses_its_statistics_and_keeps_them():
 
 
 def test_batch_norm_of_a_single_value_is_its_bias():
-    """The bottleneck's neighbour at batch 1 and 2x2 pixels is near this; at 1x1 no variance is left."""
+    """No variance is left, and the unbiased estimate must not divide by 0."""
     (y, after), params, _ = batch_norm(normal(1, 1, 1, 5), use_running_average=False)
-    np.testing.assert_allclose(y[0, 0, 0], params["bias"], atol=1e-6)
+    np.testing.assert_allclose(y[0, 0, 0], params["bias"], atol=1e-4)
     assert np.isfinite(after["batch_stats"]["var"]).all()
 
 

@@ -1,0 +1,322 @@
+"""The command line: a mistake ends in one line, exit code 2 and nothing lost."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix2pix_jax import cli, inference
+
+
+@pytest.fixture
+def run(capsys):
+    """run("evaluate", "--workdir=W") -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stopped:  # as argparse ends
+            code = stopped.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def train(run, tiny_flags, tmp_path):
+    """Trains the tiny config, whose source is the folder set `data`, in tmp_path/run."""
+
+    def train(data, *overrides, workdir=tmp_path / "run"):
+        source = ("--config.dataset=folder", f"--config.data_dir={data}")
+        return run("train", "--config=default", f"--workdir={workdir}", *tiny_flags, *source, *overrides)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def tiny_flags(tiny_config):
+    """The flags that `tiny_config` is made of."""
+    from pix2pix_jax import config as config_lib
+
+    fields = config_lib.flatten(config_lib.load("default"))
+    tiny = config_lib.flatten(tiny_config())
+    changed = {name: value for name, value in tiny.items() if fields[name] != value}
+    return [
+        f"--config.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in changed.items()
+    ]
+
+
+def write_pairs(folder, count, *, size=(32, 64), kind="jpg"):
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(count)
+    for i in range(count):
+        Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(folder / f"{size[0]}-{i}.{kind}")
+    return folder
+
+
+def lines(stderr):
+    """What is left to see of stderr; progress bars overwrite themselves after a carriage return."""
+    return [line for line in re.split(r"[\r\n]+", stderr) if line.strip()]
+
+
+def assert_refused(result, *words, after_bars=False):
+    """Exit code 2 and an error with `words`: the only line of stderr, or the last where progress bars came before."""
+    code, _, stderr = result
+    assert code == cli.EXIT_USER_ERROR
+    assert "Traceback" not in stderr
+    seen = lines(stderr)
+    assert after_bars or len(seen) == 1, seen
+    assert re.match(r"pix2pix( \w+)?: error: ", seen[-1]), seen
+    assert all(str(word) in seen[-1] for word in words), (seen[-1], words)
+
+
+def snapshot(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_help_and_no_arguments_as_a_user_starts_them():
+    command = [sys.executable, "-m", "pix2pix_jax"]
+    shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
+    assert shown.returncode == 0 and shown.stderr == ""
+    assert all(name in shown.stdout for name in ("train", "prepare", "evaluate", "translate"))
+    bare = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert_refused((bare.returncode, bare.stdout, bare.stderr), "SUBCOMMAND", "--help")
+
+
+@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "translate"])
+def test_every_subcommand_has_help_and_says_what_it_needs(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0 and "--" in out
+    assert_refused(run(command), "required", "--help")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("trian", "--workdir=W"), ("trian", "train")),
+        (("evaluate", "--workdir=W", "--split=all"), ("--split", "all", "val")),
+        (("translate", "--workdir=W", "--input=I", "--output=O", "--pairs=maybe"), ("--pairs", "maybe", "auto")),
+        (("translate", "--workdir=W", "--input=I", "--output=O", "--seed=x"), ("--seed", "'x'")),
+        (("translate", "--workdir=W", "--input=I", "--output=O", f"--seed={2**31}"), ("--seed=2147483648",)),
+        (("evaluate", "--workdir=W", "--foo=1"), ("--foo=1",)),
+        (("train", "--config=default", "--workdir=W", "--foo=1"), ("foo",)),
+        (("train", "--config=defualt", "--workdir=W"), ("--config=defualt", "default")),
+        (
+            ("train", "--config=default", "--workdir=W", "--config.generator.fetures=8"),
+            ("config.generator.fetures", "config.generator.features"),
+        ),
+        (("train", "--config=default", "--workdir=W", "--config.batch_size=two"), ("config.batch_size=two",)),
+        (("prepare", "--config=default", "--config.image_size=100,100"), ("config.image_size", "64 or 128")),
+        (
+            ("train", "--config=default", "--workdir=W", "--config.batch_size=3", "--config.mesh.data=2"),
+            ("config.batch_size: 3",),
+        ),
+    ],
+)
+def test_wrong_flags(run, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert_refused(run(*arguments), *words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_is_missing_or_empty(train, tmp_path):
+    assert_refused(train(tmp_path / "missing"), tmp_path / "missing", "no such directory", "config.data_dir")
+    (tmp_path / "empty").mkdir()
+    assert_refused(train(tmp_path / "empty"), tmp_path / "empty", "no images")
+    (tmp_path / "parts" / "train").mkdir(parents=True)
+    assert_refused(train(tmp_path / "parts"), tmp_path / "parts" / "train", "no images")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_truncated_image_is_named(train, tmp_path):
+    data = write_pairs(tmp_path / "data" / "train", 4).parent
+    bad = data / "train" / "cut.jpg"
+    whole = (data / "train" / "32-0.jpg").read_bytes()
+    bad.write_bytes(whole[: len(whole) // 2])
+    assert_refused(train(data), bad, "damaged image", after_bars=True)
+    assert bad.stat().st_size == len(whole) // 2
+
+
+@pytest.mark.parametrize("command", ["train", "prepare"])
+def test_text_with_the_name_of_an_image_is_named(run, train, tmp_path, command):
+    data = write_pairs(tmp_path / "data" / "train", 2).parent
+    bad = data / "train" / "notes.jpg"
+    bad.write_text("not pixels")
+    prepare = ("prepare", "--config=folder", f"--config.data_dir={data}")
+    result = train(data) if command == "train" else run(*prepare)
+    assert_refused(result, bad, "not a readable image", after_bars=command == "prepare")
+
+
+def test_a_pair_of_odd_width_is_named(train, tmp_path):
+    data = write_pairs(tmp_path / "data" / "train", 2).parent
+    write_pairs(data / "train", 1, size=(40, 65), kind="png")
+    assert_refused(train(data), data / "train" / "40-0.png", "65", "odd")
+
+
+def test_mixed_sizes_train_with_a_note(train, tmp_path):
+    data = write_pairs(tmp_path / "data" / "train", 3).parent
+    write_pairs(data / "train", 2, size=(50, 120), kind="png")
+    code, out, _ = train(data)
+    assert code == 0
+    assert "5 pairs of 32x32" in out and "sizes differ, the largest 50x60" in out
+    assert inference.load(tmp_path / "run").step == 6
+
+
+def test_a_workdir_of_another_config(run, trained, tiny_flags):
+    before = snapshot(trained)
+    result = run(
+        *("train", "--config=default", f"--workdir={trained}", *tiny_flags),
+        *("--config.generator.features=4", "--config.seed=9", "--config.num_samples=1"),
+    )
+    assert_refused(result, trained, "config.generator.features: 8 -> 4", "config.seed: 0 -> 9", "another --workdir")
+    assert "num_samples" not in result[2]
+    assert snapshot(trained) == before
+
+
+def test_a_damaged_config_file(run, tmp_path, tiny_flags):
+    (tmp_path / "config.json").write_text("{")
+    assert_refused(run("train", "--config=default", f"--workdir={tmp_path}", *tiny_flags), tmp_path / "config.json")
+    assert (tmp_path / "config.json").read_text() == "{"
+
+
+@pytest.mark.parametrize("command", ["evaluate", "translate"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_no_checkpoint(run, tmp_path, command, exists):
+    workdir = tmp_path / "run"
+    if exists:
+        workdir.mkdir()
+    files = (f"--input={tmp_path}", f"--output={tmp_path / 'out'}") if command == "translate" else ()
+    assert_refused(run(command, f"--workdir={workdir}", *files), workdir, "no checkpoint", "train first")
+    assert workdir.exists() == exists and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("step", ["7", "last"])
+def test_a_step_that_is_not_there(run, trained, step):
+    assert_refused(run("evaluate", f"--workdir={trained}", f"--step={step}"), f"--step={step}", "3, 6 and 'latest'")
+
+
+def test_a_split_that_is_not_there(run, trained, tmp_path):
+    workdir = with_data(trained, tmp_path / "run", write_pairs(tmp_path / "data", 3))
+    assert_refused(run("evaluate", f"--workdir={workdir}", "--split=test"), tmp_path / "data", "--split=val")
+    (tmp_path / "data" / "train").mkdir()
+    assert_refused(run("evaluate", f"--workdir={workdir}", "--split=val"), tmp_path / "data", "no val/", "train")
+
+
+def with_data(trained, workdir, data):
+    """A copy of the trained workdir whose checkpoints say that they come from the folder `data`."""
+    shutil.copytree(trained, workdir)
+    for path in (workdir / "checkpoints").glob("*/config/metadata"):
+        values = json.loads(path.read_text()) | {"dataset": "folder", "data_dir": str(data)}
+        path.write_text(json.dumps(values))
+    return workdir
+
+
+def test_a_workdir_that_cannot_be_written(train, tmp_path):
+    data = write_pairs(tmp_path / "data", 4)
+    (tmp_path / "file").write_text("precious")
+    assert_refused(train(data, workdir=tmp_path / "file" / "x"), tmp_path / "file" / "x", "cannot be written")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_output_that_cannot_be_written(run, trained, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    pairs = write_pairs(tmp_path / "in", 1)
+    output = tmp_path / "file" / "x"
+    result = run("translate", f"--workdir={trained}", f"--input={pairs}", f"--output={output}")
+    assert_refused(result, output, "cannot be written", "--output", after_bars=True)
+    result = run("evaluate", f"--workdir={trained}", f"--output={output}")
+    assert_refused(result, output, "cannot be written", "--output")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.fixture
+def mounted(tmp_path):
+    """mounted("size=3m") -> an empty tmpfs with these options; only where this process may mount."""
+    folders = []
+
+    def mount(options):
+        folder = tmp_path / f"tmpfs{len(folders)}"
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        if not sys.platform.startswith("linux") or subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("needs the permission to mount a tmpfs")
+        folders.append(folder)
+        return folder
+
+    yield mount
+    for folder in folders:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_read_only_file_system(train, mounted, tmp_path):
+    folder = mounted("ro")
+    data = write_pairs(tmp_path / "data", 4)
+    assert_refused(train(data, workdir=folder / "run"), folder / "run", "Read-only file system", "another --workdir")
+
+
+def disk_usage(folder):
+    return sum(-(-len(content) // 4096) * 4096 for content in snapshot(folder).values())
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoint(mounted, tmp_path, trained, tiny_flags):
+    two, one = (disk_usage(trained / "checkpoints" / name) for name in ("", "6"))
+    folder = mounted(f"size={two - one // 2}")
+    data = write_pairs(tmp_path / "data", 4)
+    command = [
+        *(sys.executable, "-m", "pix2pix_jax", "train", "--config=default", f"--workdir={folder / 'run'}"),
+        *(*tiny_flags, "--config.dataset=folder", f"--config.data_dir={data}"),
+    ]
+    # Not in this process: the threads that write would print behind pytest's back.
+    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
+    seen = lines(stopped.stderr)
+    assert_refused((stopped.returncode, "", seen[-1]), folder / "run", "could not be written", "make room", "step 3")
+    assert not any("ERROR:" in line for line in seen)  # what orbax and asyncio log of each array
+    assert inference.load(folder / "run").step == 3
+
+
+def test_losses_that_are_not_finite(train, trained, tmp_path):
+    data = write_pairs(tmp_path / "data", 4)
+    workdir = with_data(trained, tmp_path / "run", data)
+    values = json.loads((workdir / "config.json").read_text())
+    values |= {"learning_rate": 1e30, "dataset": "folder", "data_dir": str(data), "num_steps": 20}
+    (workdir / "config.json").write_text(json.dumps(values))
+    result = train(data, "--config.learning_rate=1e30", "--config.num_steps=20", workdir=workdir)
+    assert_refused(result, "no longer finite", "--config.learning_rate", "kept", after_bars=True)
+    step = int(re.search(r"error: step (\d+):", result[2])[1])
+    assert 6 < step <= 9
+    assert sorted(int(p.name) for p in (workdir / "checkpoints").iterdir() if p.name.isdigit()) == [3, 6]
+    kept, before = inference.load(workdir), inference.load(trained)
+    assert kept.step == before.step == 6
+    jax.tree.map(np.testing.assert_array_equal, kept.variables, before.variables)
+    assert [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()][:6] == [
+        *range(1, 7)
+    ]
+
+
+def test_errors_of_other_kinds_are_not_hidden(run, trained, monkeypatch):
+    """A bug must keep its traceback."""
+
+    def broken(*arguments, **keywords):
+        raise FileNotFoundError(2, "a bug")
+
+    monkeypatch.setattr(inference, "load", broken)
+    with pytest.raises(FileNotFoundError):
+        run("evaluate", f"--workdir={trained}")
+
+
+def test_a_disk_that_fills_up_anywhere_is_one_line(run, trained, monkeypatch):
+    def full(*arguments, **keywords):
+        raise OSError(28, os.strerror(28), str(pathlib.Path("some") / "file"))
+
+    monkeypatch.setattr(inference, "load", full)
+    assert_refused(run("evaluate", f"--workdir={trained}"), "file: No space left on device", "make room")

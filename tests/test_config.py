@@ -1,0 +1,212 @@
+"""Configs: what loads, what is refused and with which words, and the way to JSON and back."""
+
+import json
+import pathlib
+
+import pytest
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax.errors import UserError
+
+CONFIGS = sorted(
+    path.stem for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py") if path.stem[0] != "_"
+)
+
+
+def refusal(*overrides, spec="default"):
+    """The message, one line, with which a config is refused."""
+    with pytest.raises(UserError) as caught:
+        config_lib.load(spec, overrides)
+    return str(caught.value)
+
+
+def write_config(path, body):
+    path.write_text(
+        "from pix2pix_jax.configs import default\n\n\ndef get_config():\n    config = default.get_config()\n" + body
+    )
+    return str(path)
+
+
+def test_there_are_configs():
+    assert {"default", "drawn_facades", "facades", "folder"} <= set(CONFIGS)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_loads_and_checks(name):
+    config = config_lib.load(name)
+    assert config_lib.flatten(config).keys() == config_lib.flatten(config_lib.load("default")).keys()
+    with pytest.raises(AttributeError):
+        config.no_such_field = 1
+
+
+def test_overrides_take_effect():
+    config = config_lib.load(
+        "facades",
+        ["--config.image_size=64,128", "--config.num_steps=7", "--config.generator.dropout=0", "--noconfig.mirror"],
+    )
+    assert (config.dataset, config.image_size, config.num_steps) == ("facades", (64, 128), 7)
+    assert config.generator.dropout == 0.0 and config.mirror is False
+
+
+def test_a_file_loads_as_a_name_does(tmp_path):
+    path = write_config(tmp_path / "mine.py", "    config.batch_size = 3\n    return config\n")
+    config = config_lib.load(path, ["--config.seed=5"])
+    assert (config.batch_size, config.seed) == (3, 5)
+    assert config_lib.load("default").batch_size == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("    config.batchsize = 3\n    return config\n", 'Did you mean|Key "batchsize" does not exist'),
+        ("    config.batch_size = '3'\n    return config\n", "batch_size"),
+        ("    raise ValueError('own words')\n", "ValueError: own words"),
+        ("    return (\n", "SyntaxError"),
+        ("    pass\n", "must return a ConfigDict"),
+    ],
+)
+def test_a_broken_file_is_named(tmp_path, body, reason):
+    path = write_config(tmp_path / "broken.py", body)
+    message = refusal(spec=path)
+    assert path in message and any(words in message for words in reason.split("|"))
+    assert "\n" not in message and "Traceback" not in message
+
+
+def test_a_config_that_does_not_exist():
+    assert refusal(spec="facade") == "--config=facade: no such config; did you mean facades?"
+    assert "drawn_facades, facades, folder" in refusal(spec="zzz")
+    assert "mine.py: no such file" in refusal(spec="mine.py")
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ("batchsize=2", "batch_size"),
+        ("generator.fetures=8", "generator.features"),
+        ("generater.features=8", "generator.features"),
+        ("fetures=8", "generator.features"),
+        ("num_layers=2", "discriminator.num_layers"),
+        ("inference.normstats=batch", "inference.norm_stats"),
+    ],
+)
+def test_an_unknown_field_gets_the_nearest_full_name(given, nearest):
+    field = given.split("=")[0]
+    assert refusal(f"--config.{given}") == f"config.{field}: no such field; did you mean config.{nearest}?"
+
+
+def test_a_field_near_to_none():
+    assert refusal("--config.qqqq=1") == "config.qqqq: no such field; see configs/default.py for the fields"
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("batch_size=two", ("config.batch_size=two",)),
+        ("batch_size=1.5", ("config.batch_size=1.5",)),
+        ("batch_size=", ("config.batch_size",)),
+        ("learning_rate=fast", ("config.learning_rate=fast",)),
+        ("mirror=maybe", ("config.mirror=maybe",)),
+        ("num_steps=x", ("config.num_steps=x",)),
+        ("generator=unet", ("config.generator=unet",)),
+        ("image_size=a,b", ("config.image_size", "(height, width)")),
+        ("image_size=64", ("config.image_size", "(height, width)")),
+        ("image_size=64,64,3", ("config.image_size", "(height, width)")),
+        ("gan_loss=wgan", ("config.gan_loss: 'wgan'", "vanilla, lsgan, hinge")),
+        ("direction=BtoC", ("config.direction", "AtoB, BtoA")),
+        ("generator.norm=batchh", ("config.generator.norm", "batch, instance")),
+        ("discriminator.num_layers=6", ("config.discriminator.num_layers: 6", "0, 1, 2, 3, 4, 5")),
+        ("inference.norm_stats=mean", ("config.inference.norm_stats", "running")),
+        ("input_channels=4", ("config.input_channels: 4", "1, 3")),
+        ("batch_size=0", ("config.batch_size: 0", "at least 1")),
+        ("learning_rate=-1", ("config.learning_rate: -1.0", "at least 0")),
+        ("learning_rate=nan", ("config.learning_rate: nan",)),
+        ("b1=1", ("config.b1: 1.0", "below 1")),
+        ("b2=-0.5", ("config.b2: -0.5", "at least 0")),
+        ("generator.dropout=1", ("config.generator.dropout", "below 1")),
+        ("num_steps=0", ("config.num_steps: 0", "at least 1")),
+        ("seed=-1", ("config.seed: -1", "at least 0")),
+        ("seed=4294967296", ("config.seed: 4294967296", "at most 2147483647")),
+        ("generator.num_downs=1", ("config.generator.num_downs: 1", "from 2 to 10")),
+    ],
+)
+def test_a_bad_value_is_named_with_what_would_do(override, words):
+    message = refusal(f"--config.{override}")
+    assert all(word in message for word in words), message
+    assert "\n" not in message
+
+
+def test_a_size_that_the_unet_cannot_take():
+    message = refusal("--config.image_size=100,100")
+    assert "config.image_size" in message and "100x100" in message
+    fitting = [64, 128]
+    assert f"{fitting[0]} or {fitting[1]}" in message
+    for size in fitting:  # the advice is good
+        config_lib.load("default", [f"--config.image_size={size},{size}"])
+    # The other advice is good too.
+    assert (
+        config_lib.num_downs(
+            config_lib.load("default", ["--config.image_size=96,160", "--config.generator.num_downs=5"])
+        )
+        == 5
+    )
+
+
+def test_resizing_to_less_than_the_crop():
+    message = refusal("--config.image_size=64,64", "--config.resize_size=64,32")
+    assert "config.resize_size" in message and "64x32" in message and "64x64" in message
+
+
+def test_too_many_discriminator_layers():
+    message = refusal("--config.image_size=32,32", "--config.discriminator.num_layers=5")
+    assert "config.discriminator.num_layers: 5" in message and "32x32" in message
+
+
+def test_what_is_not_an_override():
+    assert "--foo=1" in refusal("--foo=1") or "'foo'" in refusal("--foo=1")
+    assert "foo: not a flag" in refusal("foo")
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_round_trip_through_json(name):
+    config = config_lib.load(name, ["--config.image_size=64,128", "--config.generator.features=3"])
+    back = config_lib.from_dict(json.loads(json.dumps(config_lib.to_dict(config))))
+    assert config_lib.flatten(back) == config_lib.flatten(config)
+    assert back.image_size == (64, 128) and isinstance(back.image_size, tuple)
+    assert config_lib.differences(config, back) == []
+
+
+def test_round_trip_of_the_field_that_may_be_unset():
+    unset = config_lib.from_dict(config_lib.to_dict(config_lib.load("default")))
+    assert unset.num_steps is None
+    unset.num_steps = 5  # it is still an int field
+    assert config_lib.from_dict(config_lib.to_dict(unset)).num_steps == 5
+
+
+@pytest.mark.parametrize(
+    "change", [{"no_such_field": 1}, {"batch_size": "many"}, {"generator": {"fetures": 1}}, {"gan_loss": "wgan"}]
+)
+def test_a_config_of_another_version_is_refused(change):
+    values = config_lib.to_dict(config_lib.load("default"))
+    with pytest.raises(UserError):
+        config_lib.from_dict(values | change)
+
+
+def test_differences_name_the_fields_that_make_another_run():
+    old = config_lib.load("default")
+    new = config_lib.load("default", ["--config.learning_rate=0.1", "--config.generator.features=8"])
+    assert config_lib.differences(old, new) == [
+        "config.generator.features: 64 -> 8",
+        "config.learning_rate: 0.0002 -> 0.1",
+    ]
+
+
+def test_differences_ignore_what_may_change():
+    old = config_lib.load("default")
+    values = {
+        **{"num_epochs": 900, "num_steps": 9, "data_dir": "elsewhere", "data_residency": "host", "num_samples": 1},
+        **{"mesh.data": 2, "mesh.rows": 2, "inference.norm_stats": "batch", "inference.dropout": "off"},
+        **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
+    }
+    assert values.keys() == config_lib.MAY_CHANGE
+    new = config_lib.load("default", [f"--config.{name}={value}" for name, value in values.items()])
+    assert config_lib.differences(old, new) == []

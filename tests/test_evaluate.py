@@ -1,0 +1,122 @@
+"""Evaluation: the numbers are those of the pictures that are written, whatever the batch size."""
+
+import html
+import json
+import re
+import urllib.parse
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import metrics as reference
+
+from pix2pix_jax import cli, evaluate, inference, parallel
+from pix2pix_jax.data import sources
+
+METRICS = ("l1", "psnr", "ssim")
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    """In batches of 3, of which 100 pairs leave the last partial."""
+    model = inference.load(trained)
+    use_batches_of(model, 3)
+    return model
+
+
+def use_batches_of(model, size):
+    """cached_property keeps its value in the instance."""
+    vars(model).update(batch_size=size, _mesh=parallel.make_mesh(batch_size=size, data=1))
+
+
+@pytest.fixture(scope="module")
+def result(model, trained, tmp_path_factory):
+    return evaluate.evaluate(model, trained, output=str(tmp_path_factory.mktemp("eval") / "out"))
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+def test_metrics_json(result, model):
+    report = json.loads((result.folder / "metrics.json").read_text())
+    assert (report["split"], report["step"], report["num_examples"]) == ("val", 6, 100)
+    assert [record["name"] for record in report["images"]] == [f"val-{i:03d}" for i in range(100)]
+    for metric in METRICS:
+        values = [record[metric] for record in report["images"]]
+        assert report["mean"][metric] == pytest.approx(np.mean(values), rel=1e-6)
+        assert len(set(values)) > 50
+    assert report["config"]["generator"]["features"] == model.config.generator.features
+    assert report["mean"] == result.mean
+
+
+def test_the_numbers_are_those_of_the_pictures(result):
+    for i in [*range(0, 99, 9), 99]:
+        record = result.images[i]
+        output, target = (
+            read(result.folder / "images" / f"{i:05d}-{record['name']}-{column}.png") for column in ("output", "target")
+        )
+        difference = np.abs(output.astype(float) - target)
+        assert record["l1"] == pytest.approx(difference.mean() / 127.5, rel=1e-5)
+        assert record["psnr"] == pytest.approx(reference.peak_signal_noise_ratio(target, output), rel=1e-4)
+        ssim = reference.structural_similarity(
+            target, output, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        assert record["ssim"] == pytest.approx(ssim, abs=2e-4)
+
+
+def test_the_pictures_are_those_of_the_split(result, model):
+    source = sources.open_source("drawn_facades", "val", data_dir="", size=(32, 32), seed=0)
+    photo, labels = source.pair(99, (3, 3))  # BtoA: the labels are the input
+    np.testing.assert_array_equal(read(result.folder / "images" / "00099-val-099-input.png"), labels)
+    np.testing.assert_array_equal(read(result.folder / "images" / "00099-val-099-target.png"), photo)
+    output = read(result.folder / "images" / "00099-val-099-output.png")
+    assert np.abs(model.translate(labels).astype(int) - output).max() <= 1
+    assert len(list((result.folder / "images").iterdir())) == 300
+
+
+def test_the_gallery_refers_to_the_pictures(result):
+    page = html.unescape((result.folder / "index.html").read_text())
+    paths = set(re.findall(r"images/[\w%.-]+\.png", page))
+    assert len(paths) == 300
+    assert all((result.folder / urllib.parse.unquote(path)).is_file() for path in paths)
+
+
+def test_the_same_numbers_one_by_one(result, trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(sources._DRAWN_COUNT, "val", 7)  # 3 + 3 + 1
+    model = inference.load(trained)
+    use_batches_of(model, 1)
+    single = evaluate.evaluate(model, trained, output=str(tmp_path / "out"))
+    assert len(single.images) == 7
+    for one, among in zip(single.images, result.images, strict=False):
+        assert one["name"] == among["name"]
+        for metric in METRICS:
+            assert one[metric] == pytest.approx(among[metric], abs=2e-3, rel=2e-3)
+
+
+def test_the_command_says_where_things_are(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sources._DRAWN_COUNT, "test", 2)
+    output = tmp_path / "elsewhere"
+    assert cli.main(["evaluate", f"--workdir={trained}", "--split=test", "--step=3", f"--output={output}"]) == 0
+    shown = capsys.readouterr().out
+    report = json.loads((output / "metrics.json").read_text())
+    assert (report["split"], report["step"], report["num_examples"]) == ("test", 3, 2)
+    assert f"ssim {report['mean']['ssim']:.4f}" in shown and "over 2 pairs" in shown
+    assert str(output / "index.html") in shown
+
+
+def test_the_default_folder_is_in_the_workdir(model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sources._DRAWN_COUNT, "val", 1)
+    assert evaluate.evaluate(model, tmp_path / "run").folder == tmp_path / "run" / "eval" / "val-6"
+    assert (tmp_path / "run" / "eval" / "val-6" / "metrics.json").is_file()
+
+
+def test_equal_pictures_leave_the_report_readable(model, tmp_path, monkeypatch):
+    """Their PSNR is infinite, which JSON cannot say."""
+    monkeypatch.setitem(sources._DRAWN_COUNT, "val", 1)
+    target = sources.open_source("drawn_facades", "val", data_dir="", size=(32, 32), seed=0).pair(0, (3, 3))[0]
+    perfect = np.broadcast_to(target.astype(np.float32) / 127.5 - 1, (3, 32, 32, 3))
+    monkeypatch.setattr(inference.TrainedModel, "translate_resized", lambda *arguments, **keywords: perfect)
+    folder = evaluate.evaluate(model, tmp_path).folder
+    report = json.loads((folder / "metrics.json").read_text())
+    assert report["mean"]["l1"] == 0 and report["mean"]["psnr"] is None

@@ -1,0 +1,108 @@
+"""The library: what `load(workdir).translate(array)` takes and returns, and the README's examples."""
+
+import pathlib
+import re
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+import pix2pix_jax
+from pix2pix_jax.errors import UserError
+
+README = pathlib.Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+    return pix2pix_jax.load(trained)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+
+
+def test_the_parameters_are_those_of_the_checkpoint(model, trained):
+    assert model.step == 6
+    stored = ocp.StandardCheckpointer().restore(trained.resolve() / "checkpoints" / "6" / "state")
+    for collection in ("params", "batch_stats"):
+        jax.tree.map(np.testing.assert_array_equal, model.variables[collection], stored["generator"][collection])
+    earlier = pix2pix_jax.load(trained, step=3)
+    assert earlier.step == 3
+    assert not np.array_equal(
+        earlier.variables["params"]["down0"]["kernel"], model.variables["params"]["down0"]["kernel"]
+    )
+    with pytest.raises(UserError, match="--step=4.*3, 6"):
+        pix2pix_jax.load(trained, step=4)
+
+
+def test_bytes_in_bytes_out(model, pictures):
+    fakes = model.translate(pictures)
+    assert fakes.shape == pictures.shape and fakes.dtype == np.uint8
+    assert len({fake.tobytes() for fake in fakes}) == 3
+    alone = model.translate(pictures[1])
+    assert alone.shape == (32, 32, 3) and alone.dtype == np.uint8
+    assert np.abs(alone.astype(int) - fakes[1]).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("size", [(32, 32), (40, 27)])
+def test_floats_in_floats_out_and_the_same_picture(model, dtype, size):
+    image = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    image = np.kron(image[::8, ::8], np.ones((8, 8, 1), np.uint8))[: size[0], : size[1]]
+    fake = model.translate((image.astype(np.float64) / 127.5 - 1).astype(dtype))
+    assert fake.shape == image.shape and fake.dtype == np.float32 and np.abs(fake).max() <= 1
+    levels = (fake + 1) * 127.5
+    assert np.abs(levels - model.translate(image)).max() <= 2
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_other_sizes_come_back_in_their_own(model, dtype):
+    batch = np.zeros((2, 45, 70, 3), dtype)
+    fakes = model.translate(batch)
+    assert fakes.shape == batch.shape and fakes.dtype == dtype
+    np.testing.assert_array_equal(model.translate(batch[0]).shape, (45, 70, 3))
+
+
+def test_more_pictures_than_a_batch(model):
+    many = np.random.default_rng(2).integers(0, 256, (model.batch_size + 1, 32, 32, 3), np.uint8)
+    fakes = model.translate(many)
+    assert fakes.shape == many.shape
+    assert np.abs(model.translate(many[-1]).astype(int) - fakes[-1]).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+def test_no_pictures(model, dtype):
+    fakes = model.translate(np.zeros((0, 32, 32, 3), dtype))
+    assert fakes.shape == (0, 32, 32, 3) and fakes.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (np.zeros((32, 32), np.uint8), r"\(32, 32\)"),
+        (np.zeros((1, 1, 32, 32, 3), np.uint8), r"\(N, H, W, 3\)"),
+        (np.zeros((32, 32, 1), np.uint8), r"\(32, 32, 1\)"),
+        (np.zeros((2, 32, 32, 4), np.uint8), r"\(2, 32, 32, 4\)"),
+        (np.zeros((32, 32, 3), np.int32), "int32"),
+        (np.zeros((32, 32, 3), bool), "bool"),
+        (np.zeros((32, 32, 3), np.complex64), "complex64"),
+    ],
+)
+def test_what_is_no_picture(model, images, words):
+    with pytest.raises(ValueError, match=words):
+        model.translate(images)
+
+
+def test_the_examples_in_the_readme_run(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    assert any(block.startswith("import pix2pix_jax") for block in blocks)
+    images = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    for block in blocks:
+        names = {"images": images}
+        exec(compile(block.replace("runs/facades", trained.as_posix()), str(README), "exec"), names)
+        if "fake" in names:
+            assert names["fake"].shape == names["images"].shape and names["fake"].dtype == np.uint8

@@ -1,0 +1,101 @@
+"""The choice of devices, and what is said when it cannot be had. There are 8 fake devices (conftest.py)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pix2pix_jax import parallel
+from pix2pix_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "data", "rows", "shape"),
+    [
+        (1, -1, 1, (1, 1)),
+        (8, -1, 1, (8, 1)),
+        (6, -1, 1, (6, 1)),
+        (9, -1, 1, (3, 1)),
+        (16, -1, 1, (8, 1)),
+        (8, -1, 2, (4, 2)),
+        (1, -1, 8, (1, 8)),
+        (6, -1, 3, (2, 3)),
+        (8, 2, 1, (2, 1)),
+        (8, 2, 4, (2, 4)),
+    ],
+)
+def test_the_mesh_takes_as_many_devices_as_divide_the_batch(batch_size, data, rows, shape):
+    mesh = parallel.make_mesh(batch_size=batch_size, data=data, rows=rows)
+    assert mesh.axis_names == ("data", "rows")
+    assert mesh.devices.shape == shape
+
+
+@pytest.mark.parametrize(
+    ("options", "field", "remedy"),
+    [
+        ({"batch_size": 6, "data": 4}, "config.batch_size: 6", "1, 2, 3, 6 devices would fit"),
+        ({"batch_size": 5, "data": 2, "rows": 2}, "config.batch_size: 5", "; 1 devices would fit"),
+        ({"batch_size": 16, "data": 16}, "config.mesh.data: 16", "there are 8 devices; use -1"),
+        ({"batch_size": 8, "data": 8, "rows": 2}, "config.mesh.data: 8 x 2 rows", "there are 8 devices"),
+        ({"batch_size": 8, "data": 0}, "config.mesh.data: 0", "use -1"),
+        ({"batch_size": 8, "data": -2}, "config.mesh.data: -2", "use -1"),
+        ({"batch_size": 8, "rows": 9}, "config.mesh.rows: 9", "use 1 to 8"),
+        ({"batch_size": 8, "rows": 0}, "config.mesh.rows: 0", "use 1 to 8"),
+    ],
+)
+def test_refusals_name_the_field_and_what_fits(options, field, remedy):
+    with pytest.raises(UserError) as caught:
+        parallel.make_mesh(**options)
+    message = str(caught.value)
+    assert message.startswith(field) and remedy in message and "\n" not in message
+
+
+def test_several_processes_must_all_have_work(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match=r"config.batch_size: 6 keeps 6 of 8 devices busy.*multiple of 8"):
+        parallel.make_mesh(batch_size=6)
+
+
+def test_a_batch_is_spread_over_data_and_its_images_rows_over_rows():
+    mesh = parallel.make_mesh(batch_size=4, data=2, rows=4)
+    images = np.arange(4 * 8 * 3 * 1, dtype=np.float32).reshape(4, 8, 3, 1)
+    batch = parallel.from_local({"input": images}, mesh)["input"]
+    assert {shard.data.shape for shard in batch.addressable_shards} == {(2, 8, 3, 1)}
+    spread = jax.jit(lambda x: parallel.constrain_images(x + 1, mesh))(batch)
+    assert {shard.data.shape for shard in spread.addressable_shards} == {(2, 2, 3, 1)}
+    np.testing.assert_array_equal(spread, images + 1)
+
+
+def test_replicas_are_whole_everywhere():
+    mesh = parallel.make_mesh(batch_size=8)
+    tree = parallel.replicate({"a": np.arange(6.0), "b": [np.float32(3)]}, mesh)
+    for original, copy in ((np.arange(6.0), tree["a"]), (np.float32(3), tree["b"][0])):
+        assert len(copy.addressable_shards) == 8
+        for shard in copy.addressable_shards:
+            np.testing.assert_array_equal(shard.data, jnp.asarray(original))
+
+
+@pytest.mark.parametrize(
+    ("environment", "connects"),
+    [
+        ({}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, True),
+        ({"SLURM_NTASKS": "1"}, False),
+        ({"SLURM_NTASKS": "4"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}, True),
+    ],
+)
+def test_processes_connect_only_where_there_are_several(monkeypatch, environment, connects):
+    for name in ("JAX_COORDINATOR_ADDRESS", "TPU_WORKER_HOSTNAMES", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    calls = []
+    monkeypatch.setattr(jax.distributed, "initialize", lambda: calls.append(1))
+    parallel.initialize()
+    assert bool(calls) == connects
+
+
+def test_free_memory_is_a_share_of_the_machine():
+    assert 0 < parallel.free_memory() < 2**50
