@@ -23,7 +23,7 @@ class Checkpoints:
         """Opens the folder.
 
         Args:
-          workdir: of the run; may be a gs:// path.
+          workdir: of the run.
           keep: how many of the latest checkpoints to keep.
           read_only: nothing is created or deleted.
         """
@@ -97,20 +97,26 @@ class Checkpoints:
         except UserError:
             raise
         except Exception as error:  # orbax and tensorstore raise many types for damaged files
-            first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise UserError(
-                f"{self._folder / str(step)}: cannot be restored ({first_line[:200]}); "
+                f"{self._folder / str(step)}: cannot be restored ({_reason(error)}); "
                 "use another --step, or delete that folder"
             ) from error
 
     def _not_written(self, error: Exception) -> UserError:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         kept = self.latest_step()
         last = f"the last good checkpoint is step {kept}" if kept is not None else "there is no earlier checkpoint"
         return UserError(
-            f"{self._folder}: the checkpoint could not be written ({first_line[:200]}); make room or choose another "
+            f"{self._folder}: the checkpoint could not be written ({_reason(error)}); make room or choose another "
             f"--workdir; {last}"
         )
+
+
+def _reason(error: Exception) -> str:
+    """The gist of an error of orbax or tensorstore, whose messages run over pages."""
+    text = " ".join(str(error).split())
+    if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
+        return "no space left on the device"
+    return text[:200] or type(error).__name__
 
 
 def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:

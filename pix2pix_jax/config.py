@@ -69,6 +69,7 @@ MAY_CHANGE = frozenset(
     )
 )
 MIN_DOWNS, MAX_DOWNS = 2, 10
+MIN_SIDE = 16  # SSIM's window takes 11 pixels
 MAX_SEED = 2**31 - 1  # an int32
 
 
@@ -183,6 +184,8 @@ def _check_sizes(config: ConfigDict) -> None:
             f"config.resize_size: {_times(config.resize_size)} is smaller than config.image_size "
             f"{_times(config.image_size)}, which is cropped from it; set both"
         )
+    if min(height, width) < MIN_SIDE:
+        raise UserError(f"config.image_size: {_times(config.image_size)}; each side must be at least {MIN_SIDE}")
     num_downs(config)
     layers = config.discriminator.num_layers
     if layers and min(height, width) // 2**layers < 3:

@@ -21,7 +21,7 @@ def load(workdir: epath.PathLike, *, step: str | int = "latest") -> "TrainedMode
     """Loads the generator of a run; nothing but the workdir is needed.
 
     Args:
-      workdir: of a training run; may be a gs:// path.
+      workdir: of a training run.
       step: of the checkpoint, or "latest".
 
     Raises:

@@ -36,7 +36,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
 
     Args:
       config: a checked config (`config.load`).
-      workdir: of the run, created if need be; may be a gs:// path.
+      workdir: of the run, created if need be.
 
     Returns:
       The final state.
@@ -47,15 +47,17 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     workdir = epath.Path(workdir).expanduser()
-    _check_same_run(config, workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
     pairs = recipe.open_pairs(config, "train", size=tuple(config.resize_size))
     parts = recipe.build_parts(config, num_examples=len(pairs))
-    _write_config(config, workdir)
+    found = pairs.source.describe()  # before anything is written: it reads the headers of all files
+    _make_workdir(workdir)
     checkpoints = Checkpoints(workdir, keep=config.keep_checkpoints)
     try:
+        _check_same_run(config, workdir, checkpoints)
+        _write_config(config, workdir)
         state = _restore_or_create(config, parts, checkpoints, mesh)
-        _say_summary(config, pairs, state, mesh)
+        _say_summary(config, pairs, found, state, mesh)
         return _run(config, workdir, mesh=mesh, pairs=pairs, parts=parts, checkpoints=checkpoints, state=state)
     finally:
         checkpoints.close()
@@ -136,24 +138,25 @@ def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainSta
     return compiled
 
 
-def _check_same_run(config: ConfigDict, workdir: epath.Path) -> None:
-    path = workdir / "config.json"
-    if not path.exists():
-        return
-    try:
-        before = config_lib.from_dict(json.loads(path.read_text()))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}; use another --workdir") from error
-    changed = config_lib.differences(before, config)
+def _check_same_run(config: ConfigDict, workdir: epath.Path, checkpoints: Checkpoints) -> None:
+    step = checkpoints.latest_step()
+    changed = [] if step is None else config_lib.differences(checkpoints.config(step), config)
     if changed:
         raise UserError(f"{workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
+
+
+def _make_workdir(workdir: epath.Path) -> None:
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        (workdir / "checkpoints").mkdir(exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{workdir}: cannot be written ({error.strerror}); choose another --workdir") from error
 
 
 def _write_config(config: ConfigDict, workdir: epath.Path) -> None:
     if not parallel.is_main_process():
         return
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
         (workdir / "config.json").write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
     except OSError as error:
         raise UserError(f"{workdir}: cannot be written ({error.strerror}); choose another --workdir") from error
@@ -267,7 +270,7 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def _say_summary(config: ConfigDict, pairs: Pairs, state: TrainState, mesh: Mesh) -> None:
+def _say_summary(config: ConfigDict, pairs: Pairs, found: str, state: TrainState, mesh: Mesh) -> None:
     if not parallel.is_main_process():
         return
     for name in ("generator", "discriminator"):
@@ -276,7 +279,7 @@ def _say_summary(config: ConfigDict, pairs: Pairs, state: TrainState, mesh: Mesh
     source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
     resident = config.data_residency == "device" or (config.data_residency == "auto" and pipeline.fits_on_device(pairs))
     place = "in device memory" if resident else "read from disk"
-    say(f"data: {pairs.source.describe()}")
+    say(f"data: {found}")
     say(
         f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at {height}x{width} cropped from "
         f"{pairs.size[0]}x{pairs.size[1]}, {place} ({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix2pix_jax import parallel
-from pix2pix_jax.data.pipeline import batches, ExampleOrder, fits_on_device, load_batch, num_bytes
+from pix2pix_jax.data.pipeline import ExampleOrder, batches, fits_on_device, load_batch, num_bytes
 from pix2pix_jax.data.sources import Pairs
 
 

@@ -4,12 +4,12 @@ import contextlib
 import dataclasses
 import http.client
 import os
+import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
-from absl import logging
 from etils import epath
 
 from pix2pix_jax.errors import UserError
@@ -177,7 +177,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
         if config.checksum_agreed:
             raise UserError(f"{message}; download {config.url} again")
-        logging.warning("%s; used all the same, as only one source gives that digest", message)
+        # Not through absl's logging, which the command line silences for the libraries' sake.
+        print(f"warning: {message}; used all the same, as one source alone gives that digest", file=sys.stderr)
 
 
 @contextlib.contextmanager
