@@ -68,7 +68,7 @@ def get_config() -> config_dict.ConfigDict:
     config.mesh.rows = 1
 
     # Logs and checkpoints; periods are in steps, 0 switches off.
-    config.log_every_steps = 50  # losses to metrics.jsonl and TensorBoard
+    config.log_every_steps = 50  # mean losses since the last time to metrics.jsonl and TensorBoard
     config.sample_every_steps = 400  # a grid of input | output | target to samples/ and TensorBoard
     config.num_samples = 4  # rows of that grid
     config.checkpoint_every_steps = 4000  # one is written at the end and on Ctrl-C in any case

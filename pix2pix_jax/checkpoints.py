@@ -1,5 +1,6 @@
 """Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -36,12 +37,24 @@ class Checkpoints:
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def save(self, step: int, state: TrainState, config: ConfigDict) -> None:
-        """Begins to save; called by every process. Raises UserError if the folder cannot be written."""
+    def save(self, step: int, state: TrainState, config: ConfigDict, losses: Sequence[dict[str, float]] = ()) -> None:
+        """Begins to save; called by every process.
+
+        Args:
+          step: of the state.
+          state: all that training needs.
+          config: of the run.
+          losses: of the steps since the last log line, which the next one averages.
+
+        Raises:
+          UserError: the folder cannot be written.
+        """
         if step in self._manager.all_steps():
             return
         arguments = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(state), config=ocp.args.JsonSave(config_lib.to_dict(config))
+            state=ocp.args.PyTreeSave(state),
+            config=ocp.args.JsonSave(config_lib.to_dict(config)),
+            losses=ocp.args.JsonSave(list(losses)),
         )
         try:
             self._manager.save(step, args=arguments)
@@ -76,6 +89,10 @@ class Checkpoints:
     def config(self, step: int) -> ConfigDict:
         """The config that the checkpoint was trained with."""
         return config_lib.from_dict(self._restore(step, config=ocp.args.JsonRestore())["config"])
+
+    def losses(self, step: int) -> list[dict[str, float]]:
+        """The losses that `save` was given."""
+        return self._restore(step, losses=ocp.args.JsonRestore())["losses"]
 
     def restore(self, step: int, like: Any) -> Any:
         """Restores a state, or some of it, in the shapes, dtypes and shardings of `like`.

@@ -96,7 +96,7 @@ def _run(
         batch_size=config.batch_size,
     )
     with log, StopRequest() as stop:
-        losses = LossReader(log, config.log_every_steps)
+        losses = LossReader(log, config.log_every_steps, since=checkpoints.losses(start) if start else [])
         for step, batch in zip(range(start + 1, total + 1), itertools.chain([first], batches), strict=False):
             state, metrics = train_step(state, batch)
             losses.push(step, metrics)
@@ -106,7 +106,7 @@ def _run(
             if last or _due(step, config.checkpoint_every_steps):
                 losses.drain()
                 _check_finite(state, step)
-                checkpoints.save(step, state, config)
+                checkpoints.save(step, state, config, losses.window)
             if stop.requested:
                 break
         log.flush()
@@ -187,10 +187,14 @@ def _diverged(step: int) -> UserError:
 
 
 class LossReader:
-    """Reads the losses of past steps without making the device wait, and stops the run when they are not finite."""
+    """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
 
-    def __init__(self, log: RunLog, every: int):
-        self._log, self._every = log, every
+    What is logged is the mean over the steps since the last log line, `window`. It is part of the checkpoint, so that a
+    stopped run logs what it would have logged.
+    """
+
+    def __init__(self, log: RunLog, every: int, since: list[dict[str, float]]):
+        self._log, self._every, self.window = log, every, list(since)
         self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
 
     def push(self, step: int, metrics: steps.Metrics) -> None:
@@ -210,8 +214,11 @@ class LossReader:
         if not np.isfinite(list(losses.values())).all():
             raise _diverged(step)
         self._log.progress(step, losses)
+        if self._every:
+            self.window.append(losses)
         if _due(step, self._every):
-            self._log.scalars(step, losses)
+            self._log.scalars(step, {name: float(np.mean([past[name] for past in self.window])) for name in losses})
+            self.window.clear()
 
 
 class Sampler:

@@ -37,6 +37,7 @@ TINY = (
     "--config.num_steps=6",
     "--config.schedule=constant",
     "--config.mesh.data=1",
+    "--config.data_residency=host",
     "--config.log_every_steps=1",
     "--config.sample_every_steps=3",
     "--config.num_samples=2",

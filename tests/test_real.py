@@ -20,7 +20,7 @@ SMALL = (
     "--config.generator.features=16",
     "--config.discriminator.features=16",
     "--config.num_steps=40",
-    "--config.log_every_steps=5",
+    "--config.log_every_steps=8",  # the checkpoint at step 20 falls between two lines
     "--config.sample_every_steps=20",
     "--config.checkpoint_every_steps=20",
 )
@@ -63,7 +63,7 @@ def finished(facades, tmp_path_factory):
 
 def test_it_learns(finished):
     l1 = [line["g_l1"] for line in losses(finished)]
-    assert np.mean(l1[-3:]) < 0.9 * np.mean(l1[:2])
+    assert l1[-1] < 0.9 * l1[0]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
@@ -71,7 +71,7 @@ def test_a_run_stopped_by_a_signal_goes_on_with_the_same_losses(facades, finishe
     process = start(*train_arguments(facades, tmp_path))
     log = tmp_path / "metrics.jsonl"
     deadline = time.monotonic() + 600
-    while not log.exists() or log.read_text().count("\n") < 5:  # past the first checkpoint
+    while not log.exists() or log.read_text().count("\n") < 3:  # past the first checkpoint
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
     process.send_signal(number)

@@ -83,6 +83,16 @@ def interrupt_after_line(path, lines: int) -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_line_is_the_mean_since_the_line_before_even_over_a_stop(trained, tiny_config, tmp_path):
+    for steps in (3, 6):  # a checkpoint at 3 is between the lines of 2 and 4
+        train.train(tiny_config("--config.log_every_steps=2", f"--config.num_steps={steps}"), tmp_path)
+    single, means = losses_of(trained), losses_of(tmp_path)
+    assert [line["step"] for line in means] == [2, 4, 6]
+    for line in means:
+        pair = [other["g_l1"] for other in single if line["step"] - 2 < other["step"] <= line["step"]]
+        assert line["g_l1"] == pytest.approx(sum(pair) / 2)
+
+
 def test_steps_logged_beyond_the_checkpoint_are_dropped(trained, tiny_config, tmp_path):
     """As after a kill: the log is ahead of the checkpoint, and its last line is cut short."""
     config = tiny_config("--config.num_steps=3")
