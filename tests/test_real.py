@@ -19,10 +19,12 @@ SMALL = (
     "--config.resize_size=72,72",
     "--config.generator.features=16",
     "--config.discriminator.features=16",
-    "--config.num_steps=40",
-    "--config.log_every_steps=8",  # the checkpoint at step 20 falls between two lines
-    "--config.sample_every_steps=20",
-    "--config.checkpoint_every_steps=20",
+    "--config.num_steps=160",
+    "--config.schedule=constant",  # so that a shorter run is the beginning of a longer one
+    "--config.learning_rate=0.001",
+    "--config.log_every_steps=24",  # the checkpoint at step 80 falls between two lines
+    "--config.sample_every_steps=80",
+    "--config.checkpoint_every_steps=80",
 )
 
 
@@ -61,17 +63,12 @@ def finished(facades, tmp_path_factory):
     return workdir
 
 
-def test_it_learns(finished):
-    l1 = [line["g_l1"] for line in losses(finished)]
-    assert l1[-1] < 0.9 * l1[0]
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
 def test_a_run_stopped_by_a_signal_goes_on_with_the_same_losses(facades, finished, tmp_path, number, code):
     process = start(*train_arguments(facades, tmp_path))
     log = tmp_path / "metrics.jsonl"
     deadline = time.monotonic() + 600
-    while not log.exists() or log.read_text().count("\n") < 3:  # past the first checkpoint
+    while not log.exists() or log.read_text().count("\n") < 4:  # past the first checkpoint
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
     process.send_signal(number)
@@ -79,21 +76,22 @@ def test_a_run_stopped_by_a_signal_goes_on_with_the_same_losses(facades, finishe
     assert process.returncode == code, err
     out = run(*train_arguments(facades, tmp_path))
     resumed_at = int(re.search(r"starting from step (\d+)", out)[1])
-    assert resumed_at >= 20 or number == signal.SIGKILL
+    assert resumed_at >= 80 or number == signal.SIGKILL
     assert losses(tmp_path) == losses(finished)
 
 
 def test_evaluate_and_translate_the_test_split(facades, finished, tmp_path):
     out = run("evaluate", f"--workdir={finished}", "--split=test")
     assert "over 106 pairs" in out
-    report = json.loads((finished / "eval" / "test-40" / "metrics.json").read_text())
+    report = json.loads((finished / "eval" / "test-160" / "metrics.json").read_text())
     assert report["num_examples"] == 106
-    assert (finished / "eval" / "test-40" / "index.html").exists()
+    assert report["mean"]["l1"] < 0.33  # pictures all of the set's mean colour would have 0.356
+    assert (finished / "eval" / "test-160" / "index.html").exists()
 
     run("translate", f"--workdir={finished}", f"--input={facades / 'test'}", f"--output={tmp_path}")
     assert sorted(p.stem for p in tmp_path.iterdir()) == sorted(p.stem for p in (facades / "test").iterdir())
     # The pair's label half went in: the same picture that evaluate wrote.
-    (written,) = (finished / "eval" / "test-40" / "images").glob("*-test_1-output.png")
+    (written,) = (finished / "eval" / "test-160" / "images").glob("*-test_1-output.png")
     expected = np.asarray(Image.open(written))
     found = np.asarray(Image.open(tmp_path / "1.png").resize((64, 64), Image.Resampling.BICUBIC))
     assert np.abs(expected.astype(int) - found).mean() < 6
@@ -106,6 +104,5 @@ def test_prepare_builds_the_archive_and_training_reads_it(facades, finished, tmp
     subprocess.run(["tar", "czf", root / "facades.tar.gz", "-C", facades.parent, "facades"], check=True)
     out = run("prepare", "--config=facades", f"--config.data_dir={root}")
     assert "train: 400 pairs" in out and "val: 100 pairs" in out and "test: 106 pairs" in out
-    run(*train_arguments(root, tmp_path / "run", "--config.num_steps=20"))
-    # The schedule is linear over the run's length, so only the first half of the losses is common to both lengths.
+    run(*train_arguments(root, tmp_path / "run", "--config.num_steps=48"))
     assert losses(tmp_path / "run")[:2] == losses(finished)[:2]
