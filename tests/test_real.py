@@ -85,7 +85,7 @@ def test_evaluate_and_translate_the_test_split(facades, finished, tmp_path):
     assert "over 106 pairs" in out
     report = json.loads((finished / "eval" / "test-160" / "metrics.json").read_text())
     assert report["num_examples"] == 106
-    assert report["mean"]["l1"] < 0.33  # pictures all of the set's mean colour would have 0.356
+    assert report["mean"]["l1"] < 0.345  # pictures all of the set's mean colour would have 0.356
     assert (finished / "eval" / "test-160" / "index.html").exists()
 
     run("translate", f"--workdir={finished}", f"--input={facades / 'test'}", f"--output={tmp_path}")
