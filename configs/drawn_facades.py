@@ -1,6 +1,7 @@
-"""The embedded buildings, labels -> picture, small enough to learn on a laptop in about a minute.
+"""The embedded buildings, labels -> picture, small enough to learn on a laptop in two minutes.
 
 Command: pix2pix train --config=drawn_facades --workdir=runs/quickstart
+Measured: 2 min 5 s on 2 CPU cores, compilation included; val L1 0.257, PSNR 15.4 dB, SSIM 0.478 (2026-11-22).
 """
 
 from pix2pix_jax.configs import default

@@ -65,16 +65,18 @@ def records(data: bytes):
         position += 12 + length + 4
 
 
-def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(trained, tiny_config, tmp_path):
+def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tiny_config, tmp_path):
     """Stopped by Ctrl-C in the middle, then run by the same command, a run ends in the same bits."""
-    config = tiny_config("--config.num_steps=6")
-    threading.Thread(target=interrupt_after_line, args=(tmp_path / "metrics.jsonl", 2)).start()
-    with pytest.raises(train.Interrupted, match="the same command goes on") as stopped:
-        train.train(config, tmp_path)
-    assert losses_of(tmp_path)  # it had begun
-    resumed = train.train(config, tmp_path)
-    assert losses_of(tmp_path) == losses_of(trained), stopped
-    jax.tree.map(np.testing.assert_array_equal, restored(config, trained), jax.device_get(resumed))
+    config = tiny_config("--config.num_steps=80", "--config.checkpoint_every_steps=0", "--config.sample_every_steps=0")
+    whole = jax.device_get(train.train(config, tmp_path / "whole"))
+    workdir = tmp_path / "stopped"
+    threading.Thread(target=interrupt_after_line, args=(workdir / "metrics.jsonl", 5)).start()
+    with pytest.raises(train.Interrupted, match="the same command goes on"):
+        train.train(config, workdir)
+    assert 5 <= len(losses_of(workdir)) < 80
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(train.train(config, workdir)), whole)
+    jax.tree.map(np.testing.assert_array_equal, restored(config, workdir), whole)
+    assert losses_of(workdir) == losses_of(tmp_path / "whole")
 
 
 def interrupt_after_line(path, lines: int) -> None:
