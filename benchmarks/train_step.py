@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe, steps
+from pix2pix_jax import recipe
 
 
 def jax_step(config) -> Callable[[], None]:
@@ -27,8 +27,7 @@ def jax_step(config) -> Callable[[], None]:
     shape = (config.batch_size, *config.resize_size, 3)
     rng = np.random.default_rng(0)
     batch = {name: jax.device_put(rng.integers(0, 256, shape, np.uint8)) for name in ("input", "target")}
-    step = steps.make_train_step(parts, seed=config.seed, image_size=tuple(config.image_size))
-    compiled = jax.jit(step, donate_argnums=0).lower(state, batch).compile()
+    compiled = jax.jit(recipe.build_train_step(config, parts), donate_argnums=0).lower(state, batch).compile()
 
     def run() -> None:
         nonlocal state

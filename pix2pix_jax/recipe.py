@@ -1,5 +1,8 @@
 """From a config to the parts of a run: networks, optimisers, steps, data."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -9,7 +12,7 @@ from pix2pix_jax.data.sources import Pairs, open_source
 from pix2pix_jax.models import PatchDiscriminator, UNetGenerator
 from pix2pix_jax.optimizers import make_adam, make_schedule
 from pix2pix_jax.state import TrainState, create_train_state
-from pix2pix_jax.steps import Parts
+from pix2pix_jax.steps import Parts, make_train_step
 
 
 def build_generator(config: ConfigDict) -> nn.Module:
@@ -61,6 +64,20 @@ def build_schedule(config: ConfigDict, *, num_examples: int):
 def total_steps(config: ConfigDict, *, num_examples: int) -> int:
     """`num_steps`, or as many steps as show each example `num_epochs` times."""
     return config.num_steps or max(1, config.num_epochs * num_examples // config.batch_size)
+
+
+def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):
+    """The train step of the config; see `steps.make_train_step`."""
+    return make_train_step(
+        parts,
+        seed=config.seed,
+        image_size=tuple(config.image_size),
+        mirror=config.mirror,
+        gan_loss=config.gan_loss,
+        l1_weight=config.l1_weight,
+        update_order=config.update_order,
+        constrain=constrain,
+    )
 
 
 def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs:

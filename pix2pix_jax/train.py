@@ -6,6 +6,7 @@ import itertools
 import json
 import signal
 import time
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -57,61 +58,70 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         _check_same_run(config, workdir, checkpoints)
         _write_config(config, workdir)
         state = _restore_or_create(config, parts, checkpoints, mesh)
-        _say_summary(config, pairs, found, state, mesh)
-        return _run(config, workdir, mesh=mesh, pairs=pairs, parts=parts, checkpoints=checkpoints, state=state)
+        residency = pipeline.choose_residency(pairs, config.data_residency)
+        _say_summary(config, pairs, found, residency, state, mesh)
+        start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
+        if start >= total:
+            say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
+            return state
+        batches = pipeline.batches(
+            pairs, mesh, batch_size=config.batch_size, seed=config.seed, start=start, residency=residency
+        )
+        run_log = functools.partial(RunLog, workdir, num_examples=len(pairs), batch_size=config.batch_size)
+        return _run(
+            config,
+            range(start + 1, total + 1),
+            mesh=mesh,
+            parts=parts,
+            batches=batches,
+            checkpoints=checkpoints,
+            run_log=run_log,
+            state=state,
+        )
     finally:
         checkpoints.close()
 
 
 def _run(
     config: ConfigDict,
-    workdir: epath.Path,
+    step_range: range,
     *,
     mesh: Mesh,
-    pairs: Pairs,
     parts: steps.Parts,
+    batches: Iterator[pipeline.Batch],
     checkpoints: Checkpoints,
+    run_log: Callable[..., RunLog],
     state: TrainState,
 ) -> TrainState:
-    start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
-    if start >= total:
-        say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
-        return state
-    batches = pipeline.batches(
-        pairs,
-        mesh,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        start=start,
-        residency=config.data_residency,
-    )
+    """The loop: updates of the steps in `step_range`, with logs, samples and checkpoints."""
+    start, total = step_range.start - 1, step_range.stop - 1
     first = next(batches)
     train_step = _compile(config, parts, mesh, state, first)
     sampler = Sampler(config, mesh, state)
-    log = RunLog(
-        workdir,
-        start=start,
-        total=total,
-        num_examples=len(pairs),
-        batch_size=config.batch_size,
-    )
-    with log, StopRequest() as stop:
+    with run_log(start=start, total=total) as log, StopRequest() as stop:
         losses = LossReader(log, config.log_every_steps, since=checkpoints.losses(start) if start else [])
-        for step, batch in zip(range(start + 1, total + 1), itertools.chain([first], batches), strict=False):
+
+        def save() -> None:
+            losses.drain()
+            _check_finite(state, step)
+            checkpoints.save(step, state, config, losses.window)
+
+        for step, batch in zip(step_range, stop.until(itertools.chain([first], batches)), strict=False):
             state, metrics = train_step(state, batch)
             losses.push(step, metrics)
-            last = step == total or stop.requested
-            if last or _due(step, config.sample_every_steps):
-                log.samples(step, sampler(state))
-            if last or _due(step, config.checkpoint_every_steps):
-                losses.drain()
-                _check_finite(state, step)
-                checkpoints.save(step, state, config, losses.window)
-            if stop.requested:
+            if step == total:
                 break
+            if _due(step, config.sample_every_steps):
+                log.samples(step, sampler(state))
+            if _due(step, config.checkpoint_every_steps):
+                save()
+        save()
+        log.samples(step, sampler(state))
         log.flush()
         checkpoints.wait()
-    if stop.requested and step < total:
+    if stop.error:
+        raise stop.error
+    if step < total:
         raise Interrupted(f"stopped after step {step} of {total}, which is saved; the same command goes on from there")
     return state
 
@@ -123,16 +133,7 @@ def _due(step: int, period: int) -> bool:
 def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainState, batch: pipeline.Batch):
     """The compiled train step; the state that goes in is overwritten by the one that comes out."""
     begin = time.monotonic()
-    step = steps.make_train_step(
-        parts,
-        seed=config.seed,
-        image_size=tuple(config.image_size),
-        mirror=config.mirror,
-        gan_loss=config.gan_loss,
-        l1_weight=config.l1_weight,
-        update_order=config.update_order,
-        constrain=functools.partial(parallel.constrain_images, mesh=mesh),
-    )
+    step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
     compiled = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh)).lower(state, batch).compile()
     say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
     return compiled
@@ -251,11 +252,23 @@ def _held_out(config: ConfigDict) -> Pairs:
 
 
 class StopRequest:
-    """Turns the first SIGINT or SIGTERM into a request to stop after the current step; a second one stops at once."""
+    """What may end a run early with its state saved: the first SIGINT or SIGTERM (a second one stops at once), or data
+    that cannot be read; `error` is the latter's."""
 
     def __init__(self):
-        self.requested = False
+        self.error: UserError | None = None
+        self._requested = False
         self._previous = {}
+
+    def until(self, batches: Iterator[pipeline.Batch]) -> Iterator[pipeline.Batch]:
+        """Yields batches until the run is to stop."""
+        try:
+            for batch in batches:
+                yield batch
+                if self._requested:
+                    return
+        except UserError as error:
+            self.error = error
 
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -269,7 +282,7 @@ class StopRequest:
         self._restore()
 
     def _request(self, number, frame) -> None:
-        self.requested = True
+        self._requested = True
         self._restore()
 
     def _restore(self) -> None:
@@ -277,15 +290,14 @@ class StopRequest:
             signal.signal(number, handler)
 
 
-def _say_summary(config: ConfigDict, pairs: Pairs, found: str, state: TrainState, mesh: Mesh) -> None:
+def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, state: TrainState, mesh: Mesh) -> None:
     if not parallel.is_main_process():
         return
     for name in ("generator", "discriminator"):
         say(name + "\n" + parameter_overview.get_parameter_overview(getattr(state, name).params, include_stats=False))
     height, width = config.image_size
     source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
-    resident = config.data_residency == "device" or (config.data_residency == "auto" and pipeline.fits_on_device(pairs))
-    place = "in device memory" if resident else "read from disk"
+    place = {"device": "in device memory", "host": "read from disk"}[residency]
     say(f"data: {found}")
     say(
         f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at {height}x{width} cropped from "

@@ -23,15 +23,7 @@ def make_batch(size: int = 36, count: int = 2) -> dict[str, jax.Array]:
 def build(config):
     parts = recipe.build_parts(config, num_examples=10)
     state = jax.jit(functools.partial(recipe.create_state, config, parts))()
-    step = steps.make_train_step(
-        parts,
-        seed=config.seed,
-        image_size=tuple(config.image_size),
-        gan_loss=config.gan_loss,
-        l1_weight=config.l1_weight,
-        update_order=config.update_order,
-    )
-    return parts, state, jax.jit(step)
+    return parts, state, jax.jit(recipe.build_train_step(config, parts))
 
 
 def assert_close(a, b, **tolerance):
@@ -116,12 +108,7 @@ def test_the_mesh_does_not_change_a_step(built, tiny_config, data, rows):
     parts, state, step = built
     config = tiny_config()
     mesh = parallel.make_mesh(batch_size=8, data=data, rows=rows)
-    sharded = steps.make_train_step(
-        parts,
-        seed=config.seed,
-        image_size=tuple(config.image_size),
-        constrain=functools.partial(parallel.constrain_images, mesh=mesh),
-    )
+    sharded = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
     batch = make_batch(count=8)
     on_mesh = jax.jit(sharded, out_shardings=parallel.replicated(mesh))(
         jax.device_put(state, parallel.replicated(mesh)), jax.device_put(batch, parallel.batch_sharding(mesh))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from pix2pix_jax import recipe, train
 from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.data import pipeline
 from pix2pix_jax.errors import UserError
 
 
@@ -148,3 +149,26 @@ def test_rgb_to_grey(tiny_config, tmp_path):
     state = train.train(config, tmp_path / "run")
     assert state.generator.params["up0"]["kernel"].shape[-1] == 1
     assert (tmp_path / "run" / "samples" / "000001.png").exists()
+
+
+def test_a_file_that_breaks_during_a_run_stops_it_with_its_state_saved(tiny_config, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
+    for i in range(80):
+        Image.fromarray(pixels).save(folder / f"{i}.jpg")
+    config = tiny_config(
+        "--config.dataset=folder",
+        f"--config.data_dir={folder}",
+        "--config.num_steps=60",
+        "--config.checkpoint_every_steps=0",
+    )
+    order = pipeline.ExampleOrder(72, config.batch_size, config.seed)
+    last = recipe.open_pairs(config, "train").source.names[order[20][0]]  # first seen at step 21
+    broken = folder / f"{last}.jpg"
+    broken.write_bytes(broken.read_bytes()[:-200])  # the header is whole, so only decoding tells
+    with pytest.raises(UserError, match=f"{last}.jpg: damaged image"):
+        train.train(config, tmp_path / "run")
+    checkpoints = Checkpoints(tmp_path / "run", read_only=True)
+    assert checkpoints.latest_step() == 20
+    checkpoints.close()

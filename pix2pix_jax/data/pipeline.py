@@ -57,7 +57,7 @@ def _stack(examples: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 
 def batches(
-    pairs: Pairs, mesh: Mesh, *, batch_size: int, seed: int, start: int = 0, residency: str = "auto"
+    pairs: Pairs, mesh: Mesh, *, batch_size: int, seed: int, start: int = 0, residency: str = "device"
 ) -> Iterator[Batch]:
     """Yields the global batches of steps start, start + 1, ... without end.
 
@@ -67,11 +67,11 @@ def batches(
       batch_size: of the global batch.
       seed: of the example order.
       start: the first step.
-      residency: "device" (the whole split is loaded once into every device's memory), "host" (decoded anew each epoch
-        by threads) or "auto" (device if `fits_on_device`). The pixels are the same.
+      residency: "device" (the whole split is loaded once into every device's memory) or "host" (decoded anew each
+        epoch by threads). The pixels are the same.
     """
     order = ExampleOrder(len(pairs), batch_size, seed)
-    if residency == "device" or (residency == "auto" and fits_on_device(pairs)):
+    if residency == "device":
         return _resident_batches(parallel.replicate(_load_all(pairs), mesh), order, mesh, start)
     return _host_batches(pairs, order, mesh, start)
 
@@ -82,9 +82,11 @@ def num_bytes(pairs: Pairs) -> int:
     return len(pairs) * height * width * (pairs.input_channels + pairs.target_channels)
 
 
-def fits_on_device(pairs: Pairs) -> bool:
-    """Whether the split takes at most a quarter of the memory that is free on each device of this process."""
-    return num_bytes(pairs) <= parallel.free_memory() // 4
+def choose_residency(pairs: Pairs, setting: str = "auto") -> str:
+    """Where a split is to be, "device" or "host"; under "auto" on the device if it takes a quarter of free memory."""
+    if setting != "auto":
+        return setting
+    return "device" if num_bytes(pairs) <= parallel.free_memory() // 4 else "host"
 
 
 def _resident_batches(everything: dict[str, jax.Array], order: ExampleOrder, mesh: Mesh, start: int) -> Iterator[Batch]:

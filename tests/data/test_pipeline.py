@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix2pix_jax import parallel
-from pix2pix_jax.data.pipeline import ExampleOrder, batches, fits_on_device, load_batch, num_bytes
+from pix2pix_jax.data.pipeline import ExampleOrder, batches, choose_residency, load_batch, num_bytes
 from pix2pix_jax.data.sources import Pairs
 
 
@@ -86,8 +86,8 @@ def test_host_and_device_give_the_same_batches(devices, start):
 def test_auto_takes_device_memory_for_a_quarter_of_it_at_most(monkeypatch):
     assert num_bytes(pairs(10)) == 10 * 4 * 6 * 4
     monkeypatch.setattr(parallel, "free_memory", lambda: 4 * 960)
-    assert fits_on_device(pairs(10))
-    assert not fits_on_device(pairs(11))
+    assert choose_residency(pairs(10)) == "device"
+    assert choose_residency(pairs(11)) == choose_residency(pairs(1), "host") == "host"
 
 
 def test_examples_are_loaded_by_index():
