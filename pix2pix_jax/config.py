@@ -18,7 +18,7 @@ from pix2pix_jax.configs import default
 from pix2pix_jax.data.sources import DATASETS
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.losses import GAN_LOSSES
-from pix2pix_jax.models.layers import NORMS
+from pix2pix_jax.models.norms import NORMS
 from pix2pix_jax.optimizers import SCHEDULES
 from pix2pix_jax.steps import NORM_STATS, UPDATE_ORDERS
 

@@ -1,6 +1,7 @@
 """The networks, as Flax Linen modules. No I/O and no config object: every choice is a field."""
 
-from pix2pix_jax.models.patchgan import PatchDiscriminator
+from pix2pix_jax.models.patchgan import MultiScaleDiscriminator, PatchDiscriminator
+from pix2pix_jax.models.resnet import ResNetGenerator
 from pix2pix_jax.models.unet import UNetGenerator
 
-__all__ = ["PatchDiscriminator", "UNetGenerator"]
+__all__ = ["MultiScaleDiscriminator", "PatchDiscriminator", "ResNetGenerator", "UNetGenerator"]

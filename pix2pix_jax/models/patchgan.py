@@ -1,35 +1,42 @@
 """The PatchGAN discriminator of pix2pix (Isola et al. 2017, section 3.2.2 and appendix 6.1.2)."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.models.layers import Conv, DownConv, kernel_init, leaky_relu, needs_bias, normalize
+from pix2pix_jax.models.convolutions import Conv, DownConv
+from pix2pix_jax.models.network import Network
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(Network):
     """Scores overlapping patches of a pair as real or generated.
 
     num_layers 1 to 5 give receptive fields of 16, 34, 70, 142 and 286 px (3, the default, is the published 70x70 with
-    2,768,705 parameters for 6 channels in); 0 is the pixel discriminator of 1x1 convolutions.
+    2,768,705 parameters for 6 channels in); 0 is the pixel discriminator of 1x1 convolutions. Widths double with depth
+    to at most 8 times `features`. The first and the last layer have no norm.
 
     Attributes:
-      features: width of the first layer; widths double to at most 8 times this.
       num_layers: strided convolutions, 0 to 5.
-      norm: "batch", "instance" or "none"; the first and the last layer have none.
-      dtype: of the computation (None: the input's); parameters and statistics stay float32.
+      padding: "zero" as published, or "reflect", at every convolution.
+      conditional: whether it sees the input image beside the candidate (cGAN), or the candidate alone (the paper's GAN
+        ablation).
+      spectral_norm: divide each kernel by its largest singular value, as estimated by one power iteration a pass
+        (Miyato et al. 2018); the estimate is kept in `batch_stats`.
+      (and those of `Network`)
     """
 
-    features: int = 64
     num_layers: int = 3
-    norm: str = "batch"
-    dtype: Any = None
+    padding: str = "zero"
+    conditional: bool = True
+    spectral_norm: bool = False
 
     @nn.compact
-    def __call__(self, image: jax.Array, candidate: jax.Array, *, use_running_average: bool = False) -> jax.Array:
+    def __call__(
+        self, image: jax.Array, candidate: jax.Array, *, use_running_average: bool = False
+    ) -> jax.Array | tuple[jax.Array, ...]:
         """Scores `candidate`, a target or a translation, given the input `image`.
+
+        The activations of all layers but the last are sown as "features" in the collection "intermediates".
 
         Args:
           image: (N, H, W, C) in [-1, 1].
@@ -39,34 +46,54 @@ class PatchDiscriminator(nn.Module):
         Returns:
           float32 logits (N, h, w, 1), one a patch: 30x30 for 256x256 and num_layers 3; HxW for num_layers 0.
         """
-        x = jnp.concatenate([image, candidate], axis=-1)
+        x = jnp.concatenate([image, candidate], axis=-1) if self.conditional else candidate
+        last = max(self.num_layers, 1) + 1
+        for i in range(last):
+            x = self._convolve(x, i, self.features * min(2**i, 8), use_running_average, first=i == 0)
+            if i:
+                x = self.normalize(x, f"conv{i}_norm", use_running_average=use_running_average)
+            x = self.leaky_relu(x)
+            self.sow("intermediates", "features", x)
+        # The popular implementation gives the pixel discriminator's last layer a bias only where the one before has it.
+        counts_as_last = self.num_layers > 0 or self.bias != "auto"
+        return self._convolve(x, last, 1, use_running_average, last=counts_as_last).astype(jnp.float32)
 
-        def norm(x: jax.Array) -> jax.Array:
-            return normalize(x, self.norm, use_running_average=use_running_average, dtype=self.dtype)
-
+    def _convolve(self, x: jax.Array, index: int, width: int, use_running_average: bool, **position: bool) -> jax.Array:
+        options = {"use_bias": self.has_bias(**position), "dtype": self.dtype, "name": f"conv{index}"}
         if self.num_layers == 0:
-            return self._pixel(x, norm)
-        x = leaky_relu(DownConv(self.features, dtype=self.dtype, name="conv0")(x))
-        for i in range(1, self.num_layers + 1):
-            conv = DownConv if i < self.num_layers else Conv
-            width = self.features * min(2**i, 8)
-            x = conv(width, use_bias=needs_bias(self.norm), dtype=self.dtype, name=f"conv{i}")(x)
-            x = leaky_relu(norm(x))
-        logits = Conv(1, dtype=self.dtype, name=f"conv{self.num_layers + 1}")(x)
-        return logits.astype(jnp.float32)
+            layer = Conv(width, 1, pad=0, **options)
+        elif index < self.num_layers:
+            layer = DownConv(width, padding=self.padding, **options)
+        else:
+            layer = Conv(width, padding=self.padding, **options)
+        if self.spectral_norm:
+            return nn.SpectralNorm(layer)(x, update_stats=not use_running_average)
+        return layer(x)
 
-    def _pixel(self, x: jax.Array, norm) -> jax.Array:
-        def conv(features: int, name: str, use_bias: bool = True) -> nn.Conv:
-            return nn.Conv(
-                features,
-                (1, 1),
-                use_bias=use_bias,
-                kernel_init=kernel_init,
-                dtype=self.dtype,
-                name=name,
-            )
 
-        x = leaky_relu(conv(self.features, "conv0")(x))
-        x = leaky_relu(norm(conv(self.features * 2, "conv1", needs_bias(self.norm))(x)))
-        # The popular implementation gives this last 1x1 convolution a bias only where the norm has none.
-        return conv(1, "conv2", needs_bias(self.norm))(x).astype(jnp.float32)
+class MultiScaleDiscriminator(PatchDiscriminator):
+    """PatchGANs of the same form at full, half, quarter ... size (Wang et al. 2018, pix2pixHD, section 3.2).
+
+    Attributes:
+      num_scales: how many.
+      (and those of `PatchDiscriminator`)
+    """
+
+    num_scales: int = 2
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, candidate: jax.Array, *, use_running_average: bool = False
+    ) -> tuple[jax.Array, ...]:
+        """As `PatchDiscriminator`, with a map of logits for each scale, from the full size down."""
+        logits = []
+        for k in range(self.num_scales):
+            patch = PatchDiscriminator(**self.fields_of(PatchDiscriminator), name=f"scale{k}")
+            logits.append(patch(image, candidate, use_running_average=use_running_average))
+            image, candidate = _halve(image), _halve(candidate)
+        return tuple(logits)
+
+
+def _halve(x: jax.Array) -> jax.Array:
+    """3x3 average pooling, stride 2; at the border the average of the pixels that there are."""
+    return nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)

@@ -1,37 +1,45 @@
 """The U-Net generator of pix2pix (Isola et al. 2017, section 3.2.1 and appendix 6.1)."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.models.layers import DownConv, UpConv, leaky_relu, needs_bias, normalize
+from pix2pix_jax.models.convolutions import DownConv, UpConv
+from pix2pix_jax.models.network import Network
+
+DECODER_ACTIVATIONS = ("after_concat", "before_concat")
 
 
-class UNetGenerator(nn.Module):
+class UNetGenerator(Network):
     """Encoder-decoder with skip connections; every convolution is 4x4, stride 2.
 
     Defaults are those of the popular PyTorch implementation: no norm at the first layer, the bottleneck and the output;
     dropout on decoder layers 2 to num_downs - 4; skips enter the decoder before their activation, ahead of the
-    upsampled features. At 256 px with 3 channels in and out it has 54,413,955 parameters.
+    upsampled features. At 256 px with 3 channels in and out it has 54,413,955 parameters. Widths double with depth to
+    at most 8 times `features`.
 
     Attributes:
       out_channels: channels of the translated image.
       num_downs: halvings from image to bottleneck, at least 2; log2(image size) brings the bottleneck to 1x1, as
         published.
-      features: width of the first layer; widths double to at most 8 times this.
-      norm: "batch", "instance" or "none".
-      dropout: rate on the inner decoder layers; 0 switches it off.
-      dtype: of the computation (None: the input's); parameters and statistics stay float32.
+      skips: False is the paper's encoder-decoder ablation.
+      dropout: rate; 0 switches it off.
+      dropout_layers: the decoder layers that have it, 1 the innermost. None: 2 to num_downs - 4; the paper's own
+        program has it on 1, 2 and 3.
+      bottleneck_norm: normalise the bottleneck too, as TensorFlow's tutorial does; at batch size 1 and 1x1 pixels that
+        removes all but the norm's bias (erratum of the paper).
+      decoder_activation: "after_concat": ReLU acts on skip and upsampled features together; "before_concat": on the
+        upsampled ones alone, while skips keep the encoder's leaky ReLU (TensorFlow's tutorial).
+      (and those of `Network`)
     """
 
     out_channels: int = 3
     num_downs: int = 8
-    features: int = 64
-    norm: str = "batch"
+    skips: bool = True
     dropout: float = 0.5
-    dtype: Any = None
+    dropout_layers: tuple[int, ...] | None = None
+    bottleneck_norm: bool = False
+    decoder_activation: str = "after_concat"
 
     @nn.compact
     def __call__(
@@ -53,26 +61,40 @@ class UNetGenerator(nn.Module):
         multiple = 2**self.num_downs
         if image.shape[1] % multiple or image.shape[2] % multiple:
             raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of {multiple}")
-
-        def norm(x: jax.Array) -> jax.Array:
-            return normalize(x, self.norm, use_running_average=use_running_average, dtype=self.dtype)
-
-        innermost = self.num_downs - 1
-        widths = [self.features * min(2**i, 8) for i in range(self.num_downs)]
-        x, skips = image, []
-        for i, width in enumerate(widths):
-            x = leaky_relu(x) if i else x
-            has_norm = 0 < i < innermost
-            x = DownConv(width, use_bias=needs_bias(self.norm), dtype=self.dtype, name=f"down{i}")(x)
-            x = norm(x) if has_norm else x
-            skips.append(x)
-
-        x = skips.pop()
-        for i in reversed(range(1, self.num_downs)):
-            x = UpConv(widths[i - 1], use_bias=needs_bias(self.norm), dtype=self.dtype, name=f"up{i}")(nn.relu(x))
-            x = norm(x)
-            if 4 <= i < innermost and self.dropout:
-                x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
-            x = jnp.concatenate([skips.pop(), x], axis=-1)
-        x = UpConv(self.out_channels, use_bias=True, dtype=self.dtype, name="up0")(nn.relu(x))
+        bottleneck, skips = self._encode(image, use_running_average)
+        x = self._decode(bottleneck, skips, use_running_average, deterministic)
+        x = UpConv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="up0")(x)
         return jnp.tanh(x.astype(jnp.float32))
+
+    def _width(self, layer: int) -> int:
+        return self.features * min(2**layer, 8)
+
+    def _encode(self, x: jax.Array, use_running_average: bool) -> tuple[jax.Array, list[jax.Array]]:
+        """(bottleneck, skips from the outermost in), the skips as they enter the decoder."""
+        innermost, skips = self.num_downs - 1, []
+        for i in range(self.num_downs):
+            x = DownConv(self._width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
+            if 0 < i < innermost or (i == innermost and self.bottleneck_norm):
+                x = self.normalize(x, f"down{i}_norm", use_running_average=use_running_average)
+            activated = self.leaky_relu(x)
+            skips.append(x if self.decoder_activation == "after_concat" else activated)
+            x = activated
+        return skips.pop(), skips
+
+    def _decode(
+        self, x: jax.Array, skips: list[jax.Array], use_running_average: bool, deterministic: bool
+    ) -> jax.Array:
+        """What the last transposed convolution takes."""
+        after = self.decoder_activation == "after_concat"
+        dropout_layers = range(2, self.num_downs - 3) if self.dropout_layers is None else self.dropout_layers
+        x = nn.relu(x) if after else x
+        for i in reversed(range(1, self.num_downs)):
+            x = UpConv(self._width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
+            x = self.normalize(x, f"up{i}_norm", use_running_average=use_running_average)
+            if self.dropout and self.num_downs - i in dropout_layers:
+                x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
+            skip = skips.pop()
+            x = x if after else nn.relu(x)
+            x = jnp.concatenate([skip, x], axis=-1) if self.skips else x
+            x = nn.relu(x) if after else x
+        return x

@@ -1,0 +1,64 @@
+"""What generators and discriminators have in common: norm, slope, and which convolutions have a bias."""
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from pix2pix_jax.models.norms import BatchNorm, InstanceNorm, group_norm
+
+BIASES = ("auto", "always", "last", "never")
+
+
+class Network(nn.Module):
+    """Base of the networks.
+
+    Attributes:
+      features: width of the first layer.
+      norm: "batch", "instance", "group" or "none".
+      norm_epsilon: added to the variance.
+      norm_momentum: of BatchNorm's running statistics: running = momentum * running + (1 - momentum) * batch.
+      norm_scale_std: standard deviation of the initial scales about 1.
+      bias: which convolutions have one. "auto", as the popular PyTorch implementation: the last, a discriminator's
+        first, and the others under "instance" only, whose norm has none of its own; "always": all; "last": only the
+        last, as TensorFlow's tutorial; "never": none, as the paper's program, which zeroes them at every step.
+      slope: of the leaky ReLU, 0.2 as published.
+      dtype: of the computation (None: the input's); parameters and statistics stay float32.
+    """
+
+    features: int = 64
+    norm: str = "batch"
+    norm_epsilon: float = 1e-5
+    norm_momentum: float = 0.9
+    norm_scale_std: float = 0.02
+    bias: str = "auto"
+    slope: float = 0.2
+    dtype: Any = None
+
+    def fields_of(self, base: type["Network"]) -> dict[str, Any]:
+        """This network's values of the fields that `base` has, to hand them on to a part."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(base) if f.name not in ("parent", "name")}
+
+    def leaky_relu(self, x: jax.Array) -> jax.Array:
+        return nn.leaky_relu(x, self.slope)
+
+    def has_bias(self, *, first: bool = False, last: bool = False) -> bool:
+        """Whether a convolution has a bias; `first` and `last` are the ones to which "auto" gives it always."""
+        if self.bias == "auto":
+            return first or last or self.norm == "instance"
+        return self.bias == "always" or (self.bias == "last" and last)
+
+    def normalize(self, x: jax.Array, name: str, *, use_running_average: bool) -> jax.Array:
+        """Applies the norm, with its parameters under `name`; to be called in a compact method."""
+        options = {"epsilon": self.norm_epsilon, "dtype": self.dtype, "name": name}
+        if self.norm == "batch":
+            layer = BatchNorm(momentum=self.norm_momentum, scale_std=self.norm_scale_std, **options)
+            return layer(x, use_running_average=use_running_average)
+        if self.norm == "instance":
+            return InstanceNorm(**options)(x)
+        if self.norm == "group":
+            return group_norm(x.shape[-1], scale_std=self.norm_scale_std, **options)(x)
+        if self.norm == "none":
+            return x
+        raise ValueError(f"norm {self.norm!r}: must be one of batch, instance, group, none")

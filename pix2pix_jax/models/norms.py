@@ -1,0 +1,95 @@
+"""Normalisations of the pix2pix networks, with PyTorch's conventions, which the published models use."""
+
+import math
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+NORMS = ("batch", "instance", "group", "none")
+_MAX_GROUPS = 32  # Wu and He 2018
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation.
+
+    Statistics are computed in float32 over N, H, W (under jit: of the global batch). The running variance takes the
+    unbiased estimate, unlike `flax.linen.BatchNorm`; running = momentum * running + (1 - momentum) * batch.
+
+    Attributes:
+      epsilon: added to the variance.
+      momentum: of the running statistics.
+      scale_std: the scale is initialised by N(1, scale_std), 0.02 as published.
+      dtype: of the result (None: the input's).
+    """
+
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+    scale_std: float = 0.02
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, use_running_average: bool) -> jax.Array:
+        features = x.shape[-1]
+        scale = self.param("scale", scale_init(self.scale_std), (features,))
+        bias = self.param("bias", nn.initializers.zeros, (features,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        if use_running_average:
+            mean, var = running_mean.value, running_var.value
+        else:
+            mean, var = _moments(x, axes=(0, 1, 2))
+            if not self.is_initializing():
+                count = x.size // features
+                unbiased = var * (count / max(count - 1, 1))
+                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
+                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
+        factor = lax.rsqrt(var + self.epsilon) * scale
+        return _affine(x, factor, bias - mean * factor, self.dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Normalises each image and channel over H, W; no parameters and no running statistics, as published."""
+
+    epsilon: float = 1e-5
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        mean, var = _moments(x, axes=(1, 2))
+        factor = lax.rsqrt(var + self.epsilon)
+        return _affine(x, factor, -mean * factor, self.dtype)
+
+
+def scale_init(std: float) -> nn.initializers.Initializer:
+    """N(1, std), the published initialisation of normalisation scales (with std 0.02)."""
+    return lambda key, shape, dtype=jnp.float32: 1 + std * jax.random.normal(key, shape, dtype)
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance in float32; in two passes, as E[x^2] - E[x]^2 cancels for flat channels."""
+    x = x.astype(jnp.float32)
+    keep = len(axes) < 3  # statistics per image must broadcast against (N, H, W, C)
+    mean = x.mean(axes, keepdims=True)
+    var = jnp.square(x - mean).mean(axes, keepdims=True)
+    return (mean, var) if keep else (mean.reshape(-1), var.reshape(-1))
+
+
+def _affine(x: jax.Array, factor: jax.Array, offset: jax.Array, dtype: Any) -> jax.Array:
+    if factor.ndim == 1:
+        factor, offset = factor.reshape(1, 1, 1, -1), offset.reshape(1, 1, 1, -1)
+    return (x.astype(jnp.float32) * factor + offset).astype(dtype or x.dtype)
+
+
+def group_norm(channels: int, *, epsilon: float, scale_std: float, dtype: Any, name: str) -> nn.GroupNorm:
+    """Group normalisation (Wu and He 2018) of 32 groups, or as many as divide the channels."""
+    return nn.GroupNorm(
+        num_groups=math.gcd(_MAX_GROUPS, channels),
+        epsilon=epsilon,
+        dtype=dtype,
+        scale_init=scale_init(scale_std),
+        use_fast_variance=False,  # see _moments
+        name=name,
+    )

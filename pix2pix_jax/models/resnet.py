@@ -1,0 +1,82 @@
+"""The ResNet generator of the popular PyTorch implementation (after Johnson et al. 2016), `resnet_6blocks` and 9."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from pix2pix_jax.models.convolutions import Conv, DownConv, UpConv
+from pix2pix_jax.models.network import Network
+
+
+class ResNetGenerator(Network):
+    """Two halvings, residual blocks at a quarter of the size, two doublings; reflection padding.
+
+    Attributes:
+      out_channels: channels of the translated image.
+      num_blocks: residual blocks, 6 or 9 as published.
+      dropout: rate between the two convolutions of a block; 0 switches it off.
+      (and those of `Network`)
+    """
+
+    out_channels: int = 3
+    num_blocks: int = 9
+    dropout: float = 0.5
+
+    @nn.compact
+    def __call__(
+        self, image: jax.Array, *, use_running_average: bool = False, deterministic: bool = False
+    ) -> jax.Array:
+        """Translates images.
+
+        Args:
+          image: (N, H, W, C) in [-1, 1]; H and W divisible by 4.
+          use_running_average: normalise by the running statistics instead of the batch's own.
+          deterministic: no dropout. Otherwise an rng named "dropout" is needed.
+
+        Returns:
+          (N, H, W, out_channels) float32 in [-1, 1].
+
+        Raises:
+          ValueError: H or W is not divisible by 4.
+        """
+        if image.shape[1] % 4 or image.shape[2] % 4:
+            raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of 4")
+
+        def layer(x: jax.Array, conv: type[nn.Module], name: str, width: int, **options) -> jax.Array:
+            x = conv(width, use_bias=self.has_bias(), dtype=self.dtype, name=name, **options)(x)
+            return nn.relu(self.normalize(x, f"{name}_norm", use_running_average=use_running_average))
+
+        wide = {"size": 7, "pad": 3, "padding": "reflect"}
+        x = layer(image, Conv, "stem", self.features, **wide)
+        for i in range(2):
+            x = layer(x, DownConv, f"down{i}", self.features * 2 ** (i + 1), size=3)
+        for i in range(self.num_blocks):
+            block = ResidualBlock(**self.fields_of(Network), dropout=self.dropout, name=f"block{i}")
+            x = block(x, use_running_average=use_running_average, deterministic=deterministic)
+        for i in reversed(range(2)):
+            x = layer(x, UpConv, f"up{i}", self.features * 2**i, size=3)
+        x = Conv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="head", **wide)(x)
+        return jnp.tanh(x.astype(jnp.float32))
+
+
+class ResidualBlock(Network):
+    """x + norm(conv(dropout(relu(norm(conv(x)))))): 3x3 convolutions with reflection padding; width as the input."""
+
+    dropout: float = 0.5
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, use_running_average: bool, deterministic: bool) -> jax.Array:
+        def layer(x: jax.Array, index: int) -> jax.Array:
+            conv = Conv(
+                *(x.shape[-1], 3),
+                padding="reflect",
+                use_bias=self.has_bias(),
+                dtype=self.dtype,
+                name=f"conv{index}",
+            )
+            return self.normalize(conv(x), f"norm{index}", use_running_average=use_running_average)
+
+        y = nn.relu(layer(x, 0))
+        if self.dropout:
+            y = nn.Dropout(self.dropout, deterministic=deterministic)(y)
+        return x + layer(y, 1)
