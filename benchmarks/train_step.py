@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe
+from pix2pix_jax import recipe, validation
 
 
 def jax_step(config) -> Callable[[], None]:
@@ -41,7 +41,7 @@ def torch_step(config) -> Callable[[], None]:
     import torch
     from torch_recipe import Trainer
 
-    trainer = Trainer(num_downs=config_lib.num_downs(config), features=config.generator.features)
+    trainer = Trainer(num_downs=validation.num_downs(config), features=config.generator.features)
     shape = (config.batch_size, 3, *config.image_size)
     image, target = torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1
     return lambda: trainer.step(image, target)

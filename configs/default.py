@@ -1,5 +1,5 @@
 """Every field of a run, with the published recipe as its default (Isola et al. 2017, as the popular PyTorch
-implementation runs it). The other files of this folder override a few fields for one data set.
+implementation runs it). The other files of this folder override a few fields.
 
 Command: pix2pix train --config=default --workdir=runs/default
 """
@@ -10,19 +10,21 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
     config = config_dict.ConfigDict()
 
+    # A system whose networks, losses and optimiser to take: pytorch | torch2017 (the paper's program) | tf_tutorial.
+    # Sets the fields that are listed in pix2pix_jax/presets.py; those given on the command line beside it win.
+    config.preset = "pytorch"
+
     # Data.
-    config.dataset = "drawn_facades"  # drawn_facades (embedded) | folder | facades
-    config.data_dir = (
-        ""  # folder: the images; facades: its own files, or where TFDS keeps data sets ("": TFDS' default)
-    )
+    config.dataset = "drawn_facades"  # drawn_facades (embedded) | folder | facades | maps | cityscapes | edges2shoes |
+    # edges2handbags | night2day
+    config.data_dir = ""  # folder: the images; a published set: its own files, or where TFDS keeps data sets ("":
+    # TFDS' default)
     config.direction = "AtoB"  # which half is the input: AtoB translates the left half into the right, BtoA the reverse
+    config.color_space = "rgb"  # rgb | lab: colourisation, of photographs (folder: single images) or of the targets
     config.input_channels = 3  # 3: RGB, 1: grey
     config.target_channels = 3
     config.image_size = (256, 256)  # (height, width) in pixels that the networks see
-    config.resize_size = (
-        286,
-        286,
-    )  # (height, width) that images are resized to before the random crop
+    config.resize_size = (286, 286)  # (height, width) that images are resized to before the random crop
     config.mirror = True  # flip pairs left to right with probability one half
     config.data_residency = "auto"  # auto | device (the split stays in device memory) | host (decoded as it is needed)
 
@@ -34,33 +36,63 @@ def get_config() -> config_dict.ConfigDict:
 
     # Networks.
     config.compute_dtype = "float32"  # float32 | bfloat16; parameters and statistics are always float32
+    config.norm_epsilon = 1e-5  # added to variances
+    config.norm_momentum = 0.9  # of BatchNorm's running statistics: what stays of them at a step
+    config.norm_scale_std = 0.02  # norms' scales start as N(1, norm_scale_std)
     config.generator = config_dict.ConfigDict()
-    config.generator.name = "unet"
-    config.generator.features = 64  # width of the first layer; widths double to 8 times this
-    config.generator.num_downs = 0  # halvings from image to bottleneck; 0: down to 1 pixel, as published
-    config.generator.norm = "batch"  # batch | instance | none
-    config.generator.dropout = 0.5  # rate on the inner decoder layers; 0: none
+    config.generator.name = "unet"  # unet | resnet
+    config.generator.features = 64  # width of the first layer; widths double to 8 (resnet: 4) times this
+    config.generator.norm = "batch"  # batch | instance | group | none
+    config.generator.bias = "auto"  # auto (the last layer; the others under instance norm) | always | last | never
+    config.generator.slope = 0.2  # unet: of the encoder's leaky ReLU
+    config.generator.dropout = 0.5  # rate on the inner decoder layers, or inside residual blocks; 0: none
+    config.generator.dropout_layers = config_dict.placeholder(tuple)  # unet: decoder layers that have it, 1 the
+    # innermost, as 1,2,3; unset: 2 to num_downs - 4
+    config.generator.num_downs = 0  # unet: halvings from image to bottleneck; 0: down to 1 pixel, as published
+    config.generator.skips = True  # unet: False is the paper's encoder-decoder ablation
+    config.generator.bottleneck_norm = False  # unet: normalise the bottleneck too
+    config.generator.decoder_activation = "after_concat"  # unet: after_concat | before_concat
+    config.generator.num_blocks = 9  # resnet: residual blocks
     config.discriminator = config_dict.ConfigDict()
     config.discriminator.name = "patchgan"
     config.discriminator.features = 64  # width of the first layer; widths double to 8 times this
     config.discriminator.num_layers = 3  # strided layers: 3 judges patches of 70x70; 0 single pixels; at most 5
-    config.discriminator.norm = "batch"  # batch | instance | none
+    config.discriminator.norm = "batch"  # batch | instance | group | none
+    config.discriminator.bias = "auto"  # auto (first and last layer; the others under instance norm) | always | ...
+    config.discriminator.slope = 0.2  # of the leaky ReLU
+    config.discriminator.padding = "zero"  # zero | reflect
+    config.discriminator.conditional = True  # whether it sees the input; False is the paper's GAN ablation
+    config.discriminator.spectral_norm = False
+    config.discriminator.num_scales = 1  # one discriminator at full size, one at half size, ... (pix2pixHD)
 
-    # Losses and optimisation.
-    config.gan_loss = "vanilla"  # vanilla | lsgan | hinge
-    config.l1_weight = 100.0  # weight of mean |target - output|, images in [-1, 1]; the GAN loss weighs 1
+    # Losses. Images are in [-1, 1]; the generator's and the discriminator's are logged unweighed.
+    config.gan_loss = "vanilla"  # vanilla | lsgan | hinge | wgan-gp
+    config.gan_weight = 1.0  # 0: no discriminator is trained
+    config.l1_weight = 100.0  # of mean |target - output|
+    config.l2_weight = 0.0  # of mean (target - output)^2
+    config.charbonnier_weight = 0.0  # of mean sqrt((target - output)^2 + 1e-6)
+    config.feature_weight = 0.0  # of feature matching; 10 in pix2pixHD
+    config.d_loss_scale = 0.5  # of the discriminator's loss on fake plus real
+    config.label_smoothing = 0.0  # the discriminator's label of real pictures is 1 less this (vanilla, lsgan)
+    config.gradient_penalty = 10.0  # of wgan-gp
+    config.r1_weight = 0.0  # gamma of the R1 penalty of the discriminator
+
+    # Optimisation.
     config.update_order = "sequential"  # sequential: the generator meets the updated discriminator | simultaneous
     config.learning_rate = 2e-4
     config.b1 = 0.5  # Adam's momenta
     config.b2 = 0.999
+    config.eps = 1e-8  # Adam's
     config.schedule = "linear"  # constant | linear (to 0 over the second half) | step | cosine
     config.schedule_drop_epochs = 50  # schedule "step": epochs between drops to a tenth
+    config.ema_decay = 0.0  # of a moving average of the generator, as 0.999; 0: none is kept
 
     # Inference: sample grids, evaluate, translate. As published, dropout stays on and a picture is normalised by its
     # own statistics (what batch size 1 in training mode does), whatever shares its batch.
     config.inference = config_dict.ConfigDict()
     config.inference.norm_stats = "instance"  # instance | batch (those of the whole batch) | running (of training)
     config.inference.dropout = "on"  # on | off
+    config.inference.weights = "latest"  # latest | ema (needs ema_decay)
 
     # Devices: data shards the batch (-1: as many devices as divide it), rows shards image height.
     config.mesh = config_dict.ConfigDict()

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import gallery, metrics, recipe
-from pix2pix_jax.data import pipeline
-from pix2pix_jax.data.augment import to_uint8
+from pix2pix_jax.data import color, pipeline
+from pix2pix_jax.data.augment import to_float, to_uint8
 from pix2pix_jax.data.images import encode_png
 from pix2pix_jax.data.sources import Pairs
 from pix2pix_jax.errors import UserError
@@ -74,6 +74,8 @@ def _translate_all(model: TrainedModel, pairs: Pairs) -> Iterator[tuple[int, dic
         indices = np.minimum(np.arange(start, start + size), len(pairs) - 1)
         batch = pipeline.load_batch(pairs, indices)
         batch["output"] = np.asarray(to_uint8(model.translate_resized(batch["input"])))
+        if model.config.color_space == "lab":
+            batch["input"] = np.asarray(to_uint8(color.grey(to_float(batch["input"]))))
         values = {name: np.asarray(v) for name, v in _compare(batch["output"], batch["target"]).items()}
         for i in range(min(size, len(pairs) - start)):
             yield (

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import checkpoints, parallel, recipe, steps
+from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import to_float, to_uint8
 from pix2pix_jax.data.images import resize
 
@@ -41,8 +42,12 @@ def _restore_generator(reader: checkpoints.Checkpoints, step: int, config: Confi
     parts = recipe.build_parts(config, num_examples=1)
     whole = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    wanted = checkpoints.abstract(whole.generator.variables, here)
-    return reader.restore(step, {"generator": wanted})["generator"]
+    wanted = checkpoints.abstract(recipe.inference_variables(config, whole), here)
+    if config.inference.weights == "latest":
+        return reader.restore(step, {"generator": wanted})["generator"]
+    parts_of_state = {"ema": wanted["params"], "generator": {"batch_stats": wanted["batch_stats"]}}
+    restored = reader.restore(step, parts_of_state)
+    return {"params": restored["ema"], "batch_stats": restored["generator"]["batch_stats"]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +145,8 @@ def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def make_translate(config: ConfigDict):
     """The inference step f(variables, images, ids, seed) with the rules of `config.inference`.
 
-    Like `steps.make_translate_step`, with each picture's key drawn from `seed` and its id (`picture_ids`).
+    Like `steps.make_translate_step`, with each picture's key drawn from `seed` and its id (`picture_ids`). Images and
+    translations are RGB in colourisation too, where the images' own colours are not looked at.
     """
     translate = steps.make_translate_step(
         recipe.build_generator(config),
@@ -149,7 +155,11 @@ def make_translate(config: ConfigDict):
     )
 
     def translate_by_id(variables, images, ids, seed):
-        return translate(variables, images, jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(ids))
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(ids)
+        if config.color_space == "rgb":
+            return translate(variables, images, keys)
+        lightness, _ = color.split(images)
+        return color.join(lightness, translate(variables, lightness, keys))
 
     return translate_by_id
 

@@ -51,6 +51,8 @@ def make_schedule(
     return schedule
 
 
-def make_adam(schedule: optax.Schedule, *, b1: float = 0.5, b2: float = 0.999) -> optax.GradientTransformation:
-    """Adam with the published momenta (Isola et al. 2017, section 3.3); eps 1e-8."""
-    return optax.adam(schedule, b1=b1, b2=b2, eps=1e-8)
+def make_adam(
+    schedule: optax.Schedule, *, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam with the published momenta (Isola et al. 2017, section 3.3)."""
+    return optax.adam(schedule, b1=b1, b2=b2, eps=eps)

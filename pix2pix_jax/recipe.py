@@ -1,5 +1,6 @@
 """From a config to the parts of a run: networks, optimisers, steps, data."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,42 +8,74 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import num_downs
+from pix2pix_jax.data import color
 from pix2pix_jax.data.sources import Pairs, open_source
-from pix2pix_jax.models import PatchDiscriminator, UNetGenerator
+from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
+from pix2pix_jax.objective import Objective
 from pix2pix_jax.optimizers import make_adam, make_schedule
 from pix2pix_jax.state import TrainState, create_train_state
-from pix2pix_jax.steps import Parts, make_train_step
+from pix2pix_jax.steps import Batch, Parts, make_train_step
+from pix2pix_jax.validation import num_downs
+
+
+def network_channels(config: ConfigDict) -> tuple[int, int]:
+    """(input, output) channels of the generator: colourisation makes L into a, b."""
+    return (1, 2) if config.color_space == "lab" else (config.input_channels, config.target_channels)
 
 
 def build_generator(config: ConfigDict) -> nn.Module:
+    options = {
+        **_shared_options(config, config.generator),
+        "out_channels": network_channels(config)[1],
+        "dropout": config.generator.dropout,
+    }
+    if config.generator.name == "resnet":
+        return ResNetGenerator(num_blocks=config.generator.num_blocks, **options)
     return UNetGenerator(
-        out_channels=config.target_channels,
         num_downs=num_downs(config),
-        features=config.generator.features,
-        norm=config.generator.norm,
-        dropout=config.generator.dropout,
-        dtype=jnp.dtype(config.compute_dtype),
+        skips=config.generator.skips,
+        dropout_layers=config.generator.dropout_layers,
+        bottleneck_norm=config.generator.bottleneck_norm,
+        decoder_activation=config.generator.decoder_activation,
+        **options,
     )
 
 
 def build_discriminator(config: ConfigDict) -> nn.Module:
-    return PatchDiscriminator(
-        features=config.discriminator.features,
-        num_layers=config.discriminator.num_layers,
-        norm=config.discriminator.norm,
-        dtype=jnp.dtype(config.compute_dtype),
-    )
+    options = {
+        **_shared_options(config, config.discriminator),
+        "num_layers": config.discriminator.num_layers,
+        "padding": config.discriminator.padding,
+        "conditional": config.discriminator.conditional,
+        "spectral_norm": config.discriminator.spectral_norm,
+    }
+    if config.discriminator.num_scales == 1:
+        return PatchDiscriminator(**options)
+    return MultiScaleDiscriminator(num_scales=config.discriminator.num_scales, **options)
+
+
+def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
+    return {
+        "features": network.features,
+        "norm": network.norm,
+        "norm_epsilon": config.norm_epsilon,
+        "norm_momentum": config.norm_momentum,
+        "norm_scale_std": config.norm_scale_std,
+        "bias": network.bias,
+        "slope": network.slope,
+        "dtype": jnp.dtype(config.compute_dtype),
+    }
 
 
 def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
     """The networks and an Adam for each."""
     schedule = build_schedule(config, num_examples=num_examples)
+    adam = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
     return Parts(
         generator=build_generator(config),
         discriminator=build_discriminator(config),
-        g_optimizer=make_adam(schedule, b1=config.b1, b2=config.b2),
-        d_optimizer=make_adam(schedule, b1=config.b1, b2=config.b2),
+        g_optimizer=make_adam(schedule, **adam),
+        d_optimizer=make_adam(schedule, **adam),
     )
 
 
@@ -66,35 +99,56 @@ def total_steps(config: ConfigDict, *, num_examples: int) -> int:
     return config.num_steps or max(1, config.num_epochs * num_examples // config.batch_size)
 
 
+def build_objective(config: ConfigDict) -> Objective:
+    return Objective(**{field.name: config[field.name] for field in dataclasses.fields(Objective)})
+
+
 def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):
-    """The train step of the config; see `steps.make_train_step`."""
+    """The train step of the config; see `steps.make_train_step`.
+
+    Args:
+      config: of the run.
+      parts: networks and optimisers.
+      constrain: places the augmented batch on the mesh.
+    """
+
+    def prepare(batch: Batch) -> Batch:
+        batch = constrain(batch)
+        if config.color_space == "rgb":
+            return batch
+        lightness, colour = color.split(batch["target"])
+        return {"input": lightness, "target": colour}
+
     return make_train_step(
         parts,
         seed=config.seed,
         image_size=tuple(config.image_size),
         mirror=config.mirror,
-        gan_loss=config.gan_loss,
-        l1_weight=config.l1_weight,
+        objective=build_objective(config),
         update_order=config.update_order,
-        constrain=constrain,
+        ema_decay=config.ema_decay,
+        prepare=prepare,
     )
 
 
 def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs:
     """Opens a split, its images resized to `size`; by default the model's own size."""
     size = size or config.image_size
-    source = open_source(config.dataset, split, data_dir=config.data_dir, size=size, seed=config.seed)
+    colorize = config.color_space == "lab"
+    source = open_source(config.dataset, split, data_dir=config.data_dir, size=size, seed=config.seed, single=colorize)
     return Pairs(
         source=source,
         direction=config.direction,
         size=size,
         input_channels=config.input_channels,
         target_channels=config.target_channels,
+        colorize=colorize,
     )
 
 
 def create_state(config: ConfigDict, parts: Parts) -> TrainState:
     """The state of step 0; traceable."""
+    input_channels, target_channels = network_channels(config)
     return create_train_state(
         parts.generator,
         parts.discriminator,
@@ -102,6 +156,13 @@ def create_state(config: ConfigDict, parts: Parts) -> TrainState:
         parts.d_optimizer,
         seed=config.seed,
         image_size=tuple(config.image_size),
-        input_channels=config.input_channels,
-        target_channels=config.target_channels,
+        input_channels=input_channels,
+        target_channels=target_channels,
+        ema=config.ema_decay > 0,
     )
+
+
+def inference_variables(config: ConfigDict, state: Any) -> dict[str, Any]:
+    """The generator's `params` and `batch_stats` that inference uses, of a state or of one of the same form."""
+    params = state.ema if config.inference.weights == "ema" else state.generator.params
+    return {"params": params, "batch_stats": state.generator.batch_stats}

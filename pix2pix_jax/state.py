@@ -22,11 +22,15 @@ class NetworkState(flax.struct.PyTreeNode):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """`step` is the number of updates done, an int32 scalar; it is also the position in the data."""
+    """`step` is the number of updates done, an int32 scalar; it is also the position in the data.
+
+    `ema` is the moving average of the generator's params, {} where none is kept.
+    """
 
     step: jax.Array
     generator: NetworkState
     discriminator: NetworkState
+    ema: Any = flax.struct.field(default_factory=dict)
 
 
 def random_streams(seed: int) -> tuple[jax.Array, jax.Array]:
@@ -45,8 +49,9 @@ def create_train_state(
     image_size: tuple[int, int],
     input_channels: int = 3,
     target_channels: int = 3,
+    ema: bool = False,
 ) -> TrainState:
-    """Initialises both networks and their optimisers at step 0.
+    """Initialises both networks and their optimisers at step 0; with `ema`, a moving average of the generator too.
 
     Pure and traceable: `jax.eval_shape` gives the abstract state, `jax.jit(..., out_shardings=...)` places it.
     """
@@ -59,6 +64,7 @@ def create_train_state(
         step=jnp.zeros((), jnp.int32),
         generator=_network_state(g_variables, g_optimizer),
         discriminator=_network_state(d_variables, d_optimizer),
+        ema=jax.tree.map(jnp.copy, g_variables["params"]) if ema else {},
     )
 
 

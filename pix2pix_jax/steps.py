@@ -8,16 +8,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
-from pix2pix_jax import losses
 from pix2pix_jax.data import augment
+from pix2pix_jax.objective import Metrics, Objective
 from pix2pix_jax.state import NetworkState, TrainState, random_streams
 
 Batch = Mapping[str, jax.Array]  # "input", "target": uint8 (N, H, W, C) at load size
-Metrics = dict[str, jax.Array]  # float32 scalars
 
 UPDATE_ORDERS = ("sequential", "simultaneous")
 NORM_STATS = ("batch", "instance", "running")
@@ -39,10 +39,10 @@ def make_train_step(
     seed: int,
     image_size: tuple[int, int],
     mirror: bool = True,
-    gan_loss: str = "vanilla",
-    l1_weight: float = 100.0,
+    objective: Objective = Objective(),  # noqa: B008, it is immutable
     update_order: str = "sequential",
-    constrain: Callable[[Any], Any] = lambda batch: batch,
+    ema_decay: float = 0.0,
+    prepare: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the pure train step of pix2pix.
 
@@ -51,75 +51,110 @@ def make_train_step(
       seed: of crops, flips and dropout.
       image_size: (H, W) of the random crop.
       mirror: whether to flip pairs with probability one half.
-      gan_loss: a key of `losses.GAN_LOSSES`.
-      l1_weight: weight of mean |target - output| beside the generator's GAN loss of weight 1.
+      objective: the losses and their weights.
       update_order: "sequential" as the popular PyTorch implementation (the discriminator first, then the generator
         against the updated discriminator) or "simultaneous" as TensorFlow's tutorial (both from the old weights).
-      constrain: applied to the augmented batch; places it on the mesh.
+      ema_decay: of the generator's moving average, which the state must hold: ema = decay * ema + (1 - decay) * params.
+      prepare: applied to the augmented batch, float32 in [-1, 1]; places it on the mesh, changes its colour space.
 
     Returns:
-      f(state, batch) -> (state, metrics) with metrics g_gan, g_l1 (unweighted, [-1, 1] units), d_real and d_fake.
+      f(state, batch) -> (state, metrics) with the unweighed losses g_gan, g_l1 ([-1, 1] units), d_real, d_fake, and
+      those that the objective has beside them. Without GAN loss the discriminator is left as it is.
     """
     steps_key = random_streams(seed)[1]
-    d_loss_fn, g_loss_fn = losses.GAN_LOSSES[gan_loss]
     if update_order not in UPDATE_ORDERS:
         raise ValueError(f"update_order {update_order!r}: must be one of {', '.join(UPDATE_ORDERS)}")
 
-    def discriminate(params, batch_stats, image, candidate):
-        return _apply(parts.discriminator, params, batch_stats, image, candidate)
-
-    def discriminator_loss(params, batch_stats, image, fake, target):
-        fake_logits, batch_stats = discriminate(params, batch_stats, image, fake)
-        real_logits, batch_stats = discriminate(params, batch_stats, image, target)
-        fake_loss = d_loss_fn(fake_logits, False).mean()
-        real_loss = d_loss_fn(real_logits, True).mean()
-        # Half, so that the discriminator learns at the generator's pace (section 3.3).
-        return (fake_loss + real_loss) / 2, (batch_stats, fake_loss, real_loss)
-
-    def fake_loss(fake, d: NetworkState, image, target):
-        logits, batch_stats = discriminate(d.params, d.batch_stats, image, fake)
-        gan = g_loss_fn(logits, True).mean()
-        l1 = losses.l1(fake, target).mean()
-        return gan + l1_weight * l1, (batch_stats, gan, l1)
-
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, dropout_key = jax.random.split(jax.random.fold_in(steps_key, state.step))
-        batch = constrain(augment.crop_and_mirror(batch, augment_key, size=image_size, mirror=mirror))
+        augment_key, dropout_key, penalty_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
+        batch = prepare(augment.crop_and_mirror(batch, augment_key, size=image_size, mirror=mirror))
         image, target = batch["input"], batch["target"]
         g, d = state.generator, state.discriminator
 
         def generate(params):
-            return _apply(parts.generator, params, g.batch_stats, image, rngs={"dropout": dropout_key})
+            return _generate(parts.generator, g.replace(params=params), image, dropout_key)
 
         # The generator runs forward once: its gradient comes back through the same pass that made the fake.
         fake, pull_back, g_batch_stats = jax.vjp(generate, g.params, has_aux=True)
+        opponent, metrics = d, {}
+        if objective.gan_weight:
+            d, metrics = _train_discriminator(parts, objective, d, image, fake, target, penalty_key)
+            opponent = d if update_order == "sequential" else d.replace(params=state.discriminator.params)
 
-        d_grads, (d_batch_stats, d_fake, d_real) = jax.grad(discriminator_loss, has_aux=True)(
-            d.params, d.batch_stats, image, fake, target
-        )
-        updated_d = _update(d.replace(batch_stats=d_batch_stats), d_grads, parts.d_optimizer)
+        def loss(fake):
+            return _generator_loss(parts.discriminator, objective, opponent, image, fake, target)
 
-        opponent = updated_d if update_order == "sequential" else d.replace(batch_stats=d_batch_stats)
-        fake_grad, (d_batch_stats, g_gan, g_l1) = jax.grad(fake_loss, has_aux=True)(fake, opponent, image, target)
+        fake_grad, (d_batch_stats, g_metrics) = jax.grad(loss, has_aux=True)(fake)
         (g_grads,) = pull_back(fake_grad)
-        updated_g = _update(g.replace(batch_stats=g_batch_stats), g_grads, parts.g_optimizer)
-
-        metrics = {"g_gan": g_gan, "g_l1": g_l1, "d_real": d_real, "d_fake": d_fake}
+        g = _update(g.replace(batch_stats=g_batch_stats), g_grads, parts.g_optimizer)
         state = TrainState(
             step=state.step + 1,
-            generator=updated_g,
-            discriminator=updated_d.replace(batch_stats=d_batch_stats),
+            generator=g,
+            discriminator=d.replace(batch_stats=d_batch_stats),
+            ema=optax.incremental_update(g.params, state.ema, 1 - ema_decay) if ema_decay else state.ema,
         )
-        return state, metrics
+        return state, g_metrics | metrics
 
     return train_step
 
 
-def _apply(module: nn.Module, params, batch_stats, *args, **kwargs):
-    """Training mode: (output, new batch_stats)."""
-    variables = {"params": params, "batch_stats": batch_stats}
-    output, updated = module.apply(variables, *args, mutable=["batch_stats"], **kwargs)
-    return output, updated.get("batch_stats", batch_stats)
+def _train_discriminator(
+    parts: Parts, objective: Objective, d: NetworkState, image, fake, target, key
+) -> tuple[NetworkState, Metrics]:
+    """One update of the discriminator; its BatchNorm statistics see first the fake, then the real pictures."""
+
+    def loss(params):
+        on_fake = _judge(parts.discriminator, d.replace(params=params), image, fake)
+        after_fake = d.replace(params=params, batch_stats=on_fake.batch_stats)
+        on_real = _judge(parts.discriminator, after_fake, image, target)
+        value, metrics = objective.discriminator(on_fake.logits, on_real.logits)
+
+        def critic(candidate):
+            return _judge(parts.discriminator, after_fake, image, candidate).logits
+
+        penalty, penalty_metrics = objective.penalty(critic, fake, target, key)
+        return value + penalty, (on_real.batch_stats, metrics | penalty_metrics)
+
+    grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(d.params)
+    return _update(d.replace(batch_stats=batch_stats), grads, parts.d_optimizer), metrics
+
+
+def _generator_loss(discriminator: nn.Module, objective: Objective, d: NetworkState, image, fake, target):
+    """(loss, (the discriminator's batch_stats after it, metrics))."""
+    loss, metrics = objective.reconstruction(fake, target)
+    if not objective.gan_weight:
+        return loss, (d.batch_stats, metrics)
+    on_fake = _judge(discriminator, d, image, fake)
+    terms = [objective.deception(on_fake.logits)]
+    if objective.feature_weight:
+        real_features = _judge(discriminator, d, image, target).features
+        terms.append(objective.feature_matching(on_fake.features, real_features))
+    for value, more in terms:
+        loss, metrics = loss + value, metrics | more
+    return loss, (on_fake.batch_stats, metrics)
+
+
+class _Judgement(flax.struct.PyTreeNode):
+    """What a discriminator says of a batch: maps of logits by scale, the features before them, its new batch_stats."""
+
+    logits: tuple[jax.Array, ...]
+    features: list[jax.Array]
+    batch_stats: Any
+
+
+def _judge(module: nn.Module, d: NetworkState, image: jax.Array, candidate: jax.Array) -> _Judgement:
+    logits, updated = module.apply(d.variables, image, candidate, mutable=["batch_stats", "intermediates"])
+    return _Judgement(
+        logits=logits if isinstance(logits, tuple) else (logits,),
+        features=jax.tree.leaves(updated.get("intermediates", {})),
+        batch_stats=updated.get("batch_stats", d.batch_stats),
+    )
+
+
+def _generate(module: nn.Module, g: NetworkState, image: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
+    """(fake, new batch_stats)."""
+    fake, updated = module.apply(g.variables, image, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
+    return fake, updated.get("batch_stats", g.batch_stats)
 
 
 def _update(network: NetworkState, grads, optimizer: optax.GradientTransformation) -> NetworkState:

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import inference, parallel, recipe, steps
 from pix2pix_jax.checkpoints import Checkpoints, abstract
-from pix2pix_jax.data import pipeline
+from pix2pix_jax.data import color, pipeline
 from pix2pix_jax.data.augment import to_float
 from pix2pix_jax.data.sources import Pairs
 from pix2pix_jax.errors import UserError
@@ -230,15 +230,19 @@ class Sampler:
         batch = pipeline.load_batch(pairs, np.arange(min(config.num_samples, len(pairs))))
         self._ids = parallel.replicate(inference.picture_ids(batch["input"]), mesh)
         self._images = parallel.replicate({name: np.asarray(to_float(x)) for name, x in batch.items()}, mesh)
+        self._shown = color.grey(self._images["input"]) if config.color_space == "lab" else self._images["input"]
         self._seed = parallel.replicate(np.int32(config.seed), mesh)
         translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(mesh))
-        arguments = (state.generator.variables, self._images["input"], self._ids, self._seed)
-        self._translate = translate.lower(*arguments).compile()
+        self._config = config
+        self._translate = translate.lower(*self._arguments(state)).compile()
+
+    def _arguments(self, state: TrainState):
+        return recipe.inference_variables(self._config, state), self._images["input"], self._ids, self._seed
 
     def __call__(self, state: TrainState) -> dict[str, jax.Array]:
         """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
-        output = self._translate(state.generator.variables, self._images["input"], self._ids, self._seed)
-        return {"input": self._images["input"], "output": output, "target": self._images["target"]}
+        output = self._translate(*self._arguments(state))
+        return {"input": self._shown, "output": output, "target": self._images["target"]}
 
 
 def _held_out(config: ConfigDict) -> Pairs:

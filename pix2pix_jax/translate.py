@@ -112,7 +112,8 @@ def _load(model: TrainedModel, path: epath.Path, pairs: str) -> tuple[np.ndarray
     """(the input image uint8 (H, W, C), whether it was half of a pair)."""
     image = images.decode(path.read_bytes(), str(path), model.config.input_channels)
     height, width = model.config.image_size
-    looks_like_pair = image.shape[1] * height == 2 * image.shape[0] * width
+    photographs = model.config.color_space == "lab"  # these come alone
+    looks_like_pair = not photographs and image.shape[1] * height == 2 * image.shape[0] * width
     if pairs == "no" or (pairs == "auto" and not looks_like_pair):
         return image, False
     _, half = check_pair_size(image.shape[:2], str(path))

@@ -20,7 +20,7 @@ from pix2pix_jax.data.drawn_facades import draw_pair
 from pix2pix_jax.errors import UserError
 
 SPLITS = ("train", "val", "test")
-PUBLISHED = ("facades",)
+PUBLISHED = ("facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
 DATASETS = ("drawn_facades", "folder", *PUBLISHED)
 
 
@@ -35,7 +35,9 @@ class Source(Protocol):
     def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]: ...
 
 
-def open_source(dataset: str, split: str, *, data_dir: str, size: tuple[int, int], seed: int) -> Source:
+def open_source(
+    dataset: str, split: str, *, data_dir: str, size: tuple[int, int], seed: int, single: bool = False
+) -> Source:
     """Opens one split of a data set.
 
     Args:
@@ -45,6 +47,7 @@ def open_source(dataset: str, split: str, *, data_dir: str, size: tuple[int, int
         archive, or where TFDS keeps data sets ("" is TFDS' default).
       size: (H, W) at which `drawn_facades` draws.
       seed: of the pairs that `drawn_facades` draws.
+      single: a `folder` holds single images, each of which is both A and B.
 
     Raises:
       UserError: no such folder or split, or nothing in it.
@@ -54,7 +57,7 @@ def open_source(dataset: str, split: str, *, data_dir: str, size: tuple[int, int
     if dataset == "folder":
         if not data_dir:
             raise UserError("config.data_dir: empty; give the folder of A|B images for dataset 'folder'")
-        return FolderSource(epath.Path(data_dir).expanduser(), split)
+        return (PhotoSource if single else FolderSource)(epath.Path(data_dir).expanduser(), split)
     for folder in (epath.Path(data_dir).expanduser(), epath.Path(data_dir).expanduser() / dataset):
         if data_dir and (folder / "train").is_dir():
             return FolderSource(folder, split)
@@ -93,10 +96,16 @@ class FolderSource:
         self._files = _list_split(folder, split)
         self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
 
+    _unit = "pairs"
+
+    def _size(self, path: epath.Path) -> tuple[int, int]:
+        with path.open("rb") as file:
+            return check_pair_size(images.read_size(file, str(path)), str(path))
+
     def describe(self) -> str:
         with futures.ThreadPoolExecutor(8) as pool:
-            sizes = sorted(set(pool.map(_half_size, self._files)), key=math.prod)
-        text = f"{len(self._files)} pairs of {sizes[0][0]}x{sizes[0][1]} from {self._folder}"
+            sizes = sorted(set(pool.map(self._size, self._files)), key=math.prod)
+        text = f"{len(self._files)} {self._unit} of {sizes[0][0]}x{sizes[0][1]} from {self._folder}"
         if len(sizes) > 1:
             text += f" (sizes differ, the largest {sizes[-1][0]}x{sizes[-1][1]}; all are resized to one)"
         return text
@@ -104,6 +113,21 @@ class FolderSource:
     def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         path = self._files[index]
         return split_halves(path.read_bytes(), str(path), channels)
+
+
+class PhotoSource(FolderSource):
+    """A folder of single images, each of which is both A and B."""
+
+    _unit = "images"
+
+    def _size(self, path: epath.Path) -> tuple[int, int]:
+        with path.open("rb") as file:
+            return images.read_size(file, str(path))
+
+    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        path = self._files[index]
+        image = images.decode(path.read_bytes(), str(path), channels[0])
+        return image, image
 
 
 class TfdsSource:
@@ -144,11 +168,6 @@ def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
             f"{name}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or take it away"
         )
     return height, width // 2
-
-
-def _half_size(path: epath.Path) -> tuple[int, int]:
-    with path.open("rb") as file:
-        return check_pair_size(images.read_size(file, str(path)), str(path))
 
 
 def _list_split(folder: epath.Path, split: str) -> list[epath.Path]:
@@ -201,6 +220,7 @@ class Pairs:
     size: tuple[int, int]
     input_channels: int = 3
     target_channels: int = 3
+    colorize: bool = False  # the input is the target, of which the networks are to see the lightness only
 
     def __len__(self) -> int:
         return len(self.source.names)
@@ -214,7 +234,5 @@ class Pairs:
             image, target = self.source.pair(index, channels)
         else:
             target, image = self.source.pair(index, channels[::-1])
-        return {
-            "input": images.resize(image, self.size),
-            "target": images.resize(target, self.size),
-        }
+        target = images.resize(target, self.size)
+        return {"input": target if self.colorize else images.resize(image, self.size), "target": target}

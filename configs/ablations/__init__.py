@@ -1,0 +1,1 @@
+"""The ablations of Isola et al. 2017, on facades; names as `ablations/l1`."""

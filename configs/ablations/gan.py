@@ -1,0 +1,17 @@
+"""GAN alone, whose discriminator does not see the input.
+
+Command: pix2pix train --config=ablations/gan --workdir=runs/gan
+         (the paper's own table is of cityscapes: --config.dataset=cityscapes --config.data_dir=DIR)
+Recipe:  Isola et al. 2017, table 1; all else as in facades.
+Expect:  FCN scores 0.22, 0.05, 0.01 (pixels, classes, IoU) on cityscapes; L1 + cGAN has 0.66, 0.23, 0.17.
+Measured: not yet; no GPU has been at hand.
+"""
+
+from pix2pix_jax.configs import facades
+
+
+def get_config():
+    config = facades.get_config()
+    config.l1_weight = 0.0
+    config.discriminator.conditional = False
+    return config

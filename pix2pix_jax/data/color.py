@@ -1,0 +1,74 @@
+"""Colourisation: photographs to lightness (the networks' input) and colour (their target), and back.
+
+CIE L*a*b* of sRGB under the white point D65 (IEC 61966-2-1; CIE 15). The networks' ranges are those of the popular
+PyTorch implementation: L / 50 - 1 and (a, b) / 110.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Linear sRGB to XYZ, each row divided by the white point's coordinate, so that white is (1, 1, 1).
+_WHITE = np.array([0.95047, 1.0, 1.08883])
+_TO_XYZ = (
+    np.array(
+        [
+            [0.412453, 0.357580, 0.180423],
+            [0.212671, 0.715160, 0.072169],
+            [0.019334, 0.119193, 0.950227],
+        ]
+    )
+    / _WHITE[:, None]
+)
+_FROM_XYZ = np.linalg.inv(_TO_XYZ)
+_KNEE = 6 / 29
+
+
+def split(photo: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(lightness (..., 1), colour (..., 2)), both within [-1, 1], of sRGB photographs (..., 3) in [-1, 1]."""
+    x, y, z = jnp.moveaxis(_cube_root(_apply(_TO_XYZ, _to_linear((photo + 1) / 2))), -1, 0)
+    lightness = 116 * y - 16
+    colour = jnp.stack([500 * (x - y), 200 * (y - z)], axis=-1)
+    return lightness[..., None] / 50 - 1, colour / 110
+
+
+def join(lightness: jax.Array, colour: jax.Array) -> jax.Array:
+    """The inverse of `split`: sRGB (..., 3) in [-1, 1].
+
+    A network may ask for colours that no screen shows. What is beyond sRGB is clipped after the conversion, channel by
+    channel in linear light; clipping a and b before it would change colours that can be shown.
+    """
+    y = ((lightness[..., 0] + 1) * 50 + 16) / 116
+    a, b = jnp.moveaxis(colour * 110, -1, 0)
+    roots = jnp.stack([y + a / 500, y, y - b / 200], axis=-1)
+    linear = _apply(_FROM_XYZ, jnp.maximum(_cube(roots), 0))
+    return _to_gamma(jnp.clip(linear, 0, 1)) * 2 - 1
+
+
+def grey(photo: jax.Array) -> jax.Array:
+    """The photograph without its colour, sRGB (..., 3) in [-1, 1]: what the network sees."""
+    lightness, colour = split(photo)
+    return join(lightness, jnp.zeros_like(colour))
+
+
+def _apply(matrix: np.ndarray, x: jax.Array) -> jax.Array:
+    # At full precision: TPUs multiply matrices in bfloat16 by default, which is visible in colours.
+    return jnp.einsum("...i,ji->...j", x, jnp.asarray(matrix, jnp.float32), precision=jax.lax.Precision.HIGHEST)
+
+
+def _to_linear(srgb: jax.Array) -> jax.Array:
+    return jnp.where(srgb > 0.04045, ((jnp.maximum(srgb, 0.04045) + 0.055) / 1.055) ** 2.4, srgb / 12.92)
+
+
+def _to_gamma(linear: jax.Array) -> jax.Array:
+    bright = 1.055 * jnp.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    return jnp.where(linear > 0.0031308, bright, linear * 12.92)
+
+
+def _cube_root(x: jax.Array) -> jax.Array:
+    """The cube root, continued by a straight line near 0 (CIE 15)."""
+    return jnp.where(x > _KNEE**3, jnp.cbrt(x), x / (3 * _KNEE**2) + 4 / 29)
+
+
+def _cube(x: jax.Array) -> jax.Array:
+    return jnp.where(x > _KNEE, x**3, 3 * _KNEE**2 * (x - 4 / 29))

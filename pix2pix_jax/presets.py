@@ -1,0 +1,65 @@
+"""The published systems that a run can follow, as values of config fields.
+
+A preset sets every field in which the systems differ, so taking one after another leaves nothing of the first. What
+they share, and what belongs to a data set, is in `configs/`.
+"""
+
+from ml_collections import ConfigDict
+
+# The default: the popular PyTorch implementation.
+_PYTORCH = {
+    "norm_epsilon": 1e-5,
+    "norm_momentum": 0.9,
+    "norm_scale_std": 0.02,
+    "generator.bias": "auto",
+    "generator.slope": 0.2,
+    "generator.dropout_layers": None,
+    "generator.bottleneck_norm": False,
+    "generator.decoder_activation": "after_concat",
+    "discriminator.bias": "auto",
+    "discriminator.slope": 0.2,
+    "d_loss_scale": 0.5,
+    "update_order": "sequential",
+    "eps": 1e-8,
+    "schedule": "linear",
+}
+
+# The paper's program in Lua. It zeroes all biases at every step. Its generator meets the discriminator's old logits,
+# whose gradient is taken through the new weights; of the orders that autodiff offers, the simultaneous one is nearest.
+_TORCH2017 = _PYTORCH | {
+    "generator.bias": "never",
+    "generator.dropout_layers": (1, 2, 3),
+    "discriminator.bias": "never",
+    "d_loss_scale": 1.0,
+    "update_order": "simultaneous",
+    "schedule": "constant",
+}
+
+# TensorFlow's tutorial, whose unstated values are the defaults of Keras.
+_TF_TUTORIAL = _PYTORCH | {
+    "norm_epsilon": 1e-3,
+    "norm_momentum": 0.99,
+    "norm_scale_std": 0.0,
+    "generator.bias": "last",
+    "generator.slope": 0.3,
+    "generator.dropout_layers": (1, 2, 3),
+    "generator.bottleneck_norm": True,
+    "generator.decoder_activation": "before_concat",
+    "discriminator.bias": "last",
+    "discriminator.slope": 0.3,
+    "d_loss_scale": 1.0,
+    "update_order": "simultaneous",
+    "eps": 1e-7,
+    "schedule": "constant",
+}
+
+PRESETS = {"pytorch": _PYTORCH, "torch2017": _TORCH2017, "tf_tutorial": _TF_TUTORIAL}
+
+
+def apply(config: ConfigDict, name: str) -> ConfigDict:
+    """Sets the fields of preset `name`, a key of PRESETS, and returns the config."""
+    config.preset = name
+    for field, value in PRESETS[name].items():
+        *group, leaf = field.split(".")
+        (config[group[0]] if group else config)[leaf] = value
+    return config

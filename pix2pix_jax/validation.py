@@ -1,0 +1,187 @@
+"""Which values of a config's fields can be used; `configs/default.py` says what they mean."""
+
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from pix2pix_jax import presets
+from pix2pix_jax.configs import default
+from pix2pix_jax.data.sources import DATASETS
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.losses import GAN_LOSSES, WITH_LABELS
+from pix2pix_jax.models.convolutions import PADDINGS
+from pix2pix_jax.models.network import BIASES
+from pix2pix_jax.models.norms import NORMS
+from pix2pix_jax.models.unet import DECODER_ACTIVATIONS
+from pix2pix_jax.optimizers import SCHEDULES
+from pix2pix_jax.steps import NORM_STATS, UPDATE_ORDERS
+
+_CHOICES = {
+    "preset": tuple(presets.PRESETS),
+    "dataset": DATASETS,
+    "direction": ("AtoB", "BtoA"),
+    "color_space": ("rgb", "lab"),
+    "input_channels": (1, 3),
+    "target_channels": (1, 3),
+    "data_residency": ("auto", "device", "host"),
+    "compute_dtype": ("float32", "bfloat16"),
+    "generator.name": ("unet", "resnet"),
+    "generator.norm": NORMS,
+    "generator.bias": BIASES,
+    "generator.decoder_activation": DECODER_ACTIVATIONS,
+    "discriminator.name": ("patchgan",),
+    "discriminator.num_layers": (0, 1, 2, 3, 4, 5),
+    "discriminator.norm": NORMS,
+    "discriminator.bias": BIASES,
+    "discriminator.padding": PADDINGS,
+    "gan_loss": tuple(GAN_LOSSES),
+    "update_order": UPDATE_ORDERS,
+    "schedule": SCHEDULES,
+    "inference.norm_stats": NORM_STATS,
+    "inference.dropout": ("on", "off"),
+    "inference.weights": ("latest", "ema"),
+}
+_AT_LEAST = {
+    "batch_size": 1,
+    "num_epochs": 1,
+    "seed": 0,
+    "generator.features": 1,
+    "generator.num_downs": 0,
+    "generator.dropout": 0,
+    "generator.num_blocks": 1,
+    "generator.slope": 0,
+    "discriminator.features": 1,
+    "discriminator.slope": 0,
+    "discriminator.num_scales": 1,
+    "norm_epsilon": 0,
+    "norm_momentum": 0,
+    "norm_scale_std": 0,
+    "gan_weight": 0,
+    "l1_weight": 0,
+    "l2_weight": 0,
+    "charbonnier_weight": 0,
+    "feature_weight": 0,
+    "d_loss_scale": 0,
+    "label_smoothing": 0,
+    "gradient_penalty": 0,
+    "r1_weight": 0,
+    "learning_rate": 0,
+    "b1": 0,
+    "b2": 0,
+    "eps": 0,
+    "ema_decay": 0,
+    "schedule_drop_epochs": 1,
+    "log_every_steps": 0,
+    "sample_every_steps": 0,
+    "num_samples": 1,
+    "checkpoint_every_steps": 0,
+    "keep_checkpoints": 1,
+}
+_BELOW_ONE = ("generator.dropout", "b1", "b2", "norm_momentum", "label_smoothing", "ema_decay")
+MIN_DOWNS, MAX_DOWNS = 2, 10
+MIN_SIDE = 16  # SSIM's window takes 11 pixels
+MAX_SEED = 2**31 - 1  # an int32
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
+    """{"batch_size": 1, "generator.features": 64, ...}."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def check(config: ConfigDict) -> ConfigDict:
+    """Returns the config if every value can be used. Raises UserError with the field and what would do."""
+    flat = flatten(config)
+    missing = flatten(default.get_config()).keys() - flat.keys()
+    if missing:
+        raise UserError(f"config.{min(missing)}: missing; begin your config from configs/default.py")
+    for field, choices in _CHOICES.items():
+        if flat[field] not in choices:
+            raise UserError(f"config.{field}: {flat[field]!r}; must be one of {', '.join(map(str, choices))}")
+    for field, least in _AT_LEAST.items():
+        if not flat[field] >= least:
+            raise UserError(f"config.{field}: {flat[field]}; must be at least {least}")
+    for field in _BELOW_ONE:
+        if not flat[field] < 1:
+            raise UserError(f"config.{field}: {flat[field]}; must be below 1")
+    if flat["seed"] > MAX_SEED:
+        raise UserError(f"config.seed: {flat['seed']}; must be at most {MAX_SEED}")
+    if config.num_steps is not None and config.num_steps < 1:
+        raise UserError(f"config.num_steps: {config.num_steps}; must be at least 1")
+    _check_sizes(config)
+    _check_losses(config)
+    return config
+
+
+def _check_sizes(config: ConfigDict) -> None:
+    for field in ("image_size", "resize_size"):
+        if len(config[field]) != 2 or any(not isinstance(n, int) or n < 1 for n in config[field]):
+            raise UserError(f"config.{field}: {config[field]}; must be (height, width) in pixels")
+    height, width = config.image_size
+    if config.resize_size[0] < height or config.resize_size[1] < width:
+        raise UserError(
+            f"config.resize_size: {_times(config.resize_size)} is smaller than config.image_size "
+            f"{_times(config.image_size)}, which is cropped from it; set both"
+        )
+    if min(height, width) < MIN_SIDE:
+        raise UserError(f"config.image_size: {_times(config.image_size)}; each side must be at least {MIN_SIDE}")
+    if config.generator.name == "unet":
+        _check_unet(config)
+    elif height % 4 or width % 4:
+        raise UserError(f"config.image_size: {_times(config.image_size)}; the ResNet takes multiples of 4")
+    layers, scales = config.discriminator.num_layers, config.discriminator.num_scales
+    if layers and min(height, width) // 2 ** (layers + scales - 1) < 3:
+        raise UserError(
+            f"config.discriminator.num_layers: {layers} (num_scales: {scales}) leave nothing of "
+            f"{_times(config.image_size)}; use fewer"
+        )
+
+
+def _check_unet(config: ConfigDict) -> None:
+    layers = config.generator.dropout_layers
+    downs = num_downs(config)
+    if layers is not None and not all(isinstance(n, int) and 1 <= n < downs for n in layers):
+        raise UserError(f"config.generator.dropout_layers: {layers}; must be decoder layers from 1 to {downs - 1}")
+
+
+def _check_losses(config: ConfigDict) -> None:
+    if config.label_smoothing and config.gan_loss not in WITH_LABELS:
+        raise UserError(
+            f"config.label_smoothing: {config.gan_loss} has no labels; use {' or '.join(WITH_LABELS)}, or 0"
+        )
+    if config.feature_weight and not config.gan_weight:
+        raise UserError("config.feature_weight: without a discriminator (gan_weight 0) there are no features; use 0")
+    if not any((config.gan_weight, config.l1_weight, config.l2_weight, config.charbonnier_weight)):
+        raise UserError("config.gan_weight: all losses of the generator weigh 0; set one, as l1_weight")
+    if config.inference.weights == "ema" and not config.ema_decay:
+        raise UserError("config.inference.weights: ema, but ema_decay is 0, so there is no average; use latest")
+    if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
+        raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
+
+
+def num_downs(config: ConfigDict) -> int:
+    """How often the U-Net halves the image. Raises UserError if it cannot take `image_size`."""
+    height, width = config.image_size
+    downs = config.generator.num_downs or min(height, width).bit_length() - 1
+    if not MIN_DOWNS <= downs <= MAX_DOWNS:
+        raise UserError(
+            f"config.generator.num_downs: {downs} for {_times(config.image_size)}; "
+            f"must be from {MIN_DOWNS} to {MAX_DOWNS}"
+        )
+    if height % 2**downs or width % 2**downs:
+        below = min(height, width).bit_length() - 1
+        raise UserError(
+            f"config.image_size: the U-Net halves {_times(config.image_size)} {downs} times, which does not come out "
+            f"even; use a power of two such as {2**below} or {2 ** (below + 1)} (config.resize_size scales any image "
+            "to it), or fewer config.generator.num_downs"
+        )
+    return downs
+
+
+def _times(size: Sequence[int]) -> str:
+    return "x".join(map(str, size))
