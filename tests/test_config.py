@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from pix2pix_jax import config as config_lib
+from pix2pix_jax import validation
 from pix2pix_jax.errors import UserError
 
 CONFIGS = sorted(
@@ -74,7 +75,7 @@ def test_a_broken_file_is_named(tmp_path, body, reason):
 
 def test_a_config_that_does_not_exist():
     assert refusal(spec="facade") == "--config=facade: no such config; did you mean facades?"
-    assert "drawn_facades, facades, folder" in refusal(spec="zzz")
+    assert "edges2shoes, facades, folder" in refusal(spec="zzz")
     assert "mine.py: no such file" in refusal(spec="mine.py")
 
 
@@ -111,7 +112,14 @@ def test_a_field_near_to_none():
         ("image_size=a,b", ("config.image_size", "(height, width)")),
         ("image_size=64", ("config.image_size", "(height, width)")),
         ("image_size=64,64,3", ("config.image_size", "(height, width)")),
-        ("gan_loss=wgan", ("config.gan_loss: 'wgan'", "vanilla, lsgan, hinge")),
+        ("gan_loss=wgan", ("config.gan_loss: 'wgan'", "vanilla, lsgan, hinge, wgan-gp")),
+        ("preset=torch", ("config.preset: 'torch'", "pytorch, torch2017, tf_tutorial")),
+        ("generator.dropout_layers=0,1", ("config.generator.dropout_layers: (0, 1)", "1 to 7")),
+        ("discriminator.padding=same", ("config.discriminator.padding: 'same'", "zero, reflect")),
+        ("generator.bias=yes", ("config.generator.bias: 'yes'", "auto, always, last, never")),
+        ("ema_decay=1", ("config.ema_decay: 1.0", "below 1")),
+        ("inference.weights=ema", ("config.inference.weights: ema", "ema_decay is 0")),
+        ("r1_weight=-1", ("config.r1_weight: -1.0", "at least 0")),
         ("direction=BtoC", ("config.direction", "AtoB, BtoA")),
         ("generator.norm=batchh", ("config.generator.norm", "batch, instance")),
         ("discriminator.num_layers=6", ("config.discriminator.num_layers: 6", "0, 1, 2, 3, 4, 5")),
@@ -144,11 +152,31 @@ def test_a_size_that_the_unet_cannot_take():
         config_lib.load("default", [f"--config.image_size={size},{size}"])
     # The other advice is good too.
     assert (
-        config_lib.num_downs(
+        validation.num_downs(
             config_lib.load("default", ["--config.image_size=96,160", "--config.generator.num_downs=5"])
         )
         == 5
     )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (("gan_loss=hinge", "label_smoothing=0.1"), ("config.label_smoothing", "hinge has no labels")),
+        (("gan_weight=0", "feature_weight=10"), ("config.feature_weight", "gan_weight 0")),
+        (("gan_weight=0", "l1_weight=0"), ("config.gan_weight", "all losses of the generator weigh 0")),
+        (("color_space=lab", "input_channels=1"), ("config.input_channels", "3 and 3")),
+        (("generator.name=resnet", "image_size=66,64"), ("config.image_size: 66x64", "multiples of 4")),
+        (("discriminator.num_scales=4", "image_size=32,32"), ("num_scales: 4", "32x32")),
+    ],
+)
+def test_values_that_do_not_go_together(overrides, words):
+    message = refusal(*(f"--config.{override}" for override in overrides))
+    assert all(word in message for word in words), message
+
+
+def test_the_resnet_takes_sizes_that_the_unet_does_not():
+    config_lib.load("default", ["--config.generator.name=resnet", "--config.image_size=100,60"])
 
 
 def test_resizing_to_less_than_the_crop():
@@ -205,6 +233,7 @@ def test_differences_ignore_what_may_change():
     values = {
         **{"num_epochs": 900, "num_steps": 9, "data_dir": "elsewhere", "data_residency": "host", "num_samples": 1},
         **{"mesh.data": 2, "mesh.rows": 2, "inference.norm_stats": "batch", "inference.dropout": "off"},
+        **{"inference.weights": "latest", "preset": "pytorch"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
     }
     assert values.keys() == config_lib.MAY_CHANGE

@@ -32,7 +32,7 @@ def assert_close(a, b, **tolerance):
 
 def reference_step(config, parts, state, batch):
     """One update as the paper and the popular implementation define it: losses, gradients, Adam, in their order."""
-    augment_key, dropout_key = jax.random.split(jax.random.fold_in(random_streams(config.seed)[1], state.step))
+    augment_key, dropout_key, _ = jax.random.split(jax.random.fold_in(random_streams(config.seed)[1], state.step), 3)
     pair = augment.crop_and_mirror(batch, augment_key, size=tuple(config.image_size), mirror=True)
     g, d = state.generator, state.discriminator
     d_loss_fn, g_loss_fn = losses.GAN_LOSSES[config.gan_loss]
@@ -47,7 +47,7 @@ def reference_step(config, parts, state, batch):
 
     def d_loss(params):
         fake = judge(params, generate(g.params))
-        return 0.5 * (d_loss_fn(fake, False).mean() + d_loss_fn(judge(params, pair["target"]), True).mean())
+        return 0.5 * (d_loss_fn(fake, 0.0).mean() + d_loss_fn(judge(params, pair["target"]), 1.0).mean())
 
     d_updates, _ = parts.d_optimizer.update(jax.grad(d_loss)(d.params), d.opt_state, d.params)
     new_d = optax.apply_updates(d.params, d_updates)
@@ -55,7 +55,7 @@ def reference_step(config, parts, state, batch):
 
     def g_loss(params):
         fake = generate(params)
-        gan = g_loss_fn(judge(opponent, fake), True).mean()
+        gan = g_loss_fn(judge(opponent, fake), 1.0).mean()
         return gan + config.l1_weight * jnp.abs(pair["target"] - fake).mean()
 
     g_updates, _ = parts.g_optimizer.update(jax.grad(g_loss)(g.params), g.opt_state, g.params)

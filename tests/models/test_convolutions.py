@@ -1,0 +1,86 @@
+"""Convolutions in every form against the plain ones."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pix2pix_jax.models import convolutions
+
+FORMS = {
+    "down": (convolutions._down_conv_matmul, convolutions._down_conv_plain, {"pad": 1}),
+    "down-padded": (convolutions._down_conv_matmul, convolutions._down_conv_plain, {"pad": 0}),
+    "up-gather": (convolutions._up_conv_gather, convolutions._up_conv_plain, {}),
+    "up-scatter": (convolutions._up_conv_scatter, convolutions._up_conv_plain, {}),
+    "up": (convolutions._up_conv_matmul, convolutions._up_conv_plain, {}),
+    "flat": (convolutions._flat_conv_matmul, convolutions._flat_conv_plain, {"pad": 1}),
+}
+CASES = [(form, 4) for form in FORMS] + [("down", 3), ("up", 3), ("flat", 3), ("flat", 1)]
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 5), (2, 6, 10, 3)], ids=["small", "oblong"])
+@pytest.mark.parametrize(("form", "size"), CASES)
+def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
+    x, kernel = normal(*shape), normal(size, size, shape[-1], 7)
+    fast, plain, options = FORMS[form]
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(convolve):
+        y, pull = jax.vjp(functools.partial(convolve, **options), x, kernel)
+        return y, pull(normal(*y.shape, seed=1))  # both gradients of a random projection
+
+    for one, other in zip(jax.tree.leaves(run(fast)), jax.tree.leaves(run(plain)), strict=True):
+        assert one.shape == other.shape
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
+@pytest.mark.parametrize(("size", "before", "after"), [(4, 2, 2), (3, 1, 2)])
+def test_up_conv_is_the_transposed_convolution_of_flax(size, before, after):
+    x, kernel, bias = normal(2, 3, 5, 4), normal(size, size, 4, 6), normal(6)
+    params = {"params": {"kernel": kernel, "bias": bias}}
+    actual = convolutions.UpConv(6, size).apply(params, x)
+    padding = ((before, after), (before, after))
+    desired = nn.ConvTranspose(6, (size, size), (2, 2), padding).apply(params, x)
+    np.testing.assert_allclose(actual, desired, atol=1e-5)
+
+
+def test_reflection_reads_the_mirrored_rim():
+    x, kernel = normal(1, 6, 6, 2), normal(4, 4, 2, 3)
+    mirrored = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    for convolve, plain in (
+        (convolutions.down_conv, convolutions._down_conv_plain),
+        (convolutions.flat_conv, convolutions._flat_conv_plain),
+    ):
+        actual = convolve(x, kernel, padding="reflect")
+        np.testing.assert_allclose(actual, plain(mirrored, kernel, pad=0), atol=1e-4)
+        assert actual.shape == convolve(x, kernel).shape
+
+
+LAYERS = [("DownConv", 4, (4, 3)), ("DownConv", 3, (4, 3)), ("UpConv", 4, (16, 12)), ("UpConv", 3, (16, 12))]
+
+
+@pytest.mark.parametrize(("layer", "size", "shape"), [*LAYERS, ("Conv", 4, (7, 5)), ("Conv", 3, (8, 6))])
+def test_layers_keep_kernels_at_their_mathematical_size(layer, size, shape):
+    module = getattr(convolutions, layer)(5, size)
+    y, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((2, 8, 6, 3))))
+    assert y.shape == (2, *shape, 5)
+    assert jax.tree.map(jnp.shape, variables["params"]) == {"kernel": (size, size, 3, 5), "bias": (5,)}
+
+
+def test_layers_compute_in_their_dtype_and_keep_float32_parameters():
+    module = convolutions.DownConv(5, dtype=jnp.bfloat16)
+    y, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((2, 8, 8, 3))))
+    assert y.dtype == jnp.bfloat16
+    assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables))
+
+
+def test_published_initialisation():
+    kernel = convolutions.kernel_init(jax.random.key(0), (4, 4, 32, 32))  # 16384 values: 4 deviations are 0.0005
+    assert abs(kernel.std() - 0.02) < 0.0005 and abs(kernel.mean()) < 0.0007
