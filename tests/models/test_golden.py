@@ -1,93 +1,117 @@
-"""The networks against the published architecture in PyTorch (tests/golden/make_golden.py)."""
+"""Every variant of the networks against the published architectures in PyTorch (tests/golden/make_golden.py)."""
 
 import pathlib
-import zlib
+import re
+import runpy
+import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import traverse_util
 
-from pix2pix_jax.models import PatchDiscriminator, UNetGenerator
+from pix2pix_jax import models
 
-GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "models.npz"
-SPREAD = {"kernel": (0, 0.1), "bias": (0, 0.1), "scale": (1, 0.1), "image": (0, 0.5)}
-
-
-def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """As in make_golden.py."""
-    mean, deviation = SPREAD[name.split("/")[-1]]
-    values = mean + deviation * np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    return values.astype(np.float32)
+FOLDER = pathlib.Path(__file__).parents[1] / "golden"
+cases = types.SimpleNamespace(**runpy.run_path(str(FOLDER / "cases.py")))
 
 
-def images(size: int) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(draw(f"{name}/{size}/image", (2, size, size, 3)) for name in ("input", "target"))
+def golden_name(path) -> str:
+    """The golden file's name of a leaf: without the numbered wrappers that Flax puts around spectral-normed layers."""
+    return re.sub(r"SpectralNorm_\d+/", "", jax.tree_util.keystr(path, simple=True, separator="/"))
 
 
-def answer(model, *inputs: np.ndarray, kernel: str | None):
-    """Output, gradient of its sum of squares by the kernel of one layer, and running statistics after the pass.
-
-    The gradient is None without `kernel`: it takes most of the time to compile.
-    """
-    shapes = jax.eval_shape(lambda: model.init({"params": jax.random.key(0)}, *inputs, **MODES[type(model)]))
-    flat = traverse_util.flatten_dict(shapes["params"], sep="/")
-    params = traverse_util.unflatten_dict({name: draw(name, x.shape) for name, x in flat.items()}, sep="/")
-    stats = {
-        norm: {"mean": jnp.zeros(s["mean"].shape), "var": jnp.ones(s["var"].shape)}
-        for norm, s in shapes["batch_stats"].items()
-    }
-
-    @jax.jit
-    def run(params):
-        def loss(params):
-            variables = {"params": params, "batch_stats": stats}
-            output, updates = model.apply(variables, *inputs, mutable=["batch_stats"], **MODES[type(model)])
-            return jnp.square(output).sum(), (output, updates["batch_stats"])
-
-        if kernel is None:
-            _, (output, after) = loss(params)
-            return output, None, after
-        gradients, (output, after) = jax.grad(loss, has_aux=True)(params)
-        return output, gradients[kernel]["kernel"], after
-
-    output, gradient, after = run(params)
-    norms = sorted(after, key=lambda name: int(name.removeprefix("BatchNorm_")))
-    return output, gradient, {m: np.concatenate([after[n][m] for n in norms]) for m in ("mean", "var")}
+def flatten(tree) -> dict[str, jax.Array]:
+    """In alphabetical order of the names."""
+    leaves = ((golden_name(path), leaf) for path, leaf in jax.tree.leaves_with_path(tree))
+    return dict(sorted(leaves, key=lambda entry: entry[0]))
 
 
-MODES = {UNetGenerator: {"deterministic": True}, PatchDiscriminator: {}}
+def fill(shapes, value):
+    """`shapes` with value(name, shape) in each leaf."""
+    return jax.tree.map_with_path(lambda path, leaf: value(golden_name(path), leaf.shape).astype(np.float32), shapes)
+
+
+def initial(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A statistic before training."""
+    if name.endswith("/u"):
+        return cases.draw(name, shape)
+    return np.zeros(shape) if name.endswith("/mean") else np.ones(shape)
+
+
+class Comparison:
+    """What our network of a case answers, under the golden file's keys."""
+
+    def __init__(self, case):
+        self.case = case
+        self.network = getattr(models, case.network)(**case.options)
+        self.mode = {"deterministic": True} if case.candidate is None else {}
+        self.inputs = [x.astype(np.float32) for x in case.inputs]
+        rng = {"params": jax.random.key(0)}
+        self.shapes = jax.eval_shape(lambda: self.network.init(rng, *self.inputs, **self.mode))
+
+    def parameters(self) -> list[str]:
+        return [f"{name} {'x'.join(map(str, x.shape))}" for name, x in flatten(self.shapes["params"]).items()]
+
+    def answers(self) -> dict[str, jax.Array]:
+        params, statistics = self.shapes["params"], self.shapes.get("batch_stats", {})
+        params = fill(params, cases.draw)
+        answers = jax.jit(self._train)(params, fill(statistics, initial), self.inputs)
+        if self.case.has_running_statistics:
+            answers |= jax.jit(self._infer)(params, fill(statistics, cases.draw), self.inputs)
+        return answers
+
+    def _train(self, params, statistics, inputs) -> dict[str, jax.Array]:
+        *image, last = inputs
+
+        def squares(params, last):
+            variables = {"params": params, "batch_stats": statistics}
+            mutable = ["batch_stats", "intermediates"]
+            output, after = self.network.apply(variables, *image, last, mutable=mutable, **self.mode)
+            return sum(jnp.square(x).sum() for x in jax.tree.leaves(output)), (output, after)
+
+        if not self.case.gradients:  # which take most of the time to compile
+            return self._values(*squares(params, last)[1])
+        (by_params, by_last), aux = jax.grad(squares, argnums=(0, 1), has_aux=True)(params, last)
+        kernels = flatten(by_params)
+        gradients = {f"gradient/{layer}": kernels[f"{layer}/kernel"] for layer in self.case.gradients}
+        return self._values(*aux) | gradients | {"gradient/input": by_last}
+
+    def _values(self, output, after) -> dict[str, jax.Array]:
+        values = numbered("output", output)
+        if isinstance(output, tuple):
+            features = after["intermediates"]
+            values |= numbered("features", tuple(features[f"scale{k}"]["features"] for k in range(len(output))))
+        if after.get("batch_stats"):
+            values["statistics"] = jnp.concatenate([x.ravel() for x in flatten(after["batch_stats"]).values()])
+        return values
+
+    def _infer(self, params, statistics, inputs) -> dict[str, jax.Array]:
+        variables = {"params": params, "batch_stats": statistics}
+        output = self.network.apply(variables, *inputs, use_running_average=True, **self.mode)
+        return numbered("running/output", output)
+
+
+def numbered(prefix: str, x) -> dict[str, jax.Array]:
+    if not isinstance(x, tuple):
+        return {prefix: x}
+    return {name: y for i, part in enumerate(x) for name, y in numbered(f"{prefix}/{i}", part).items()}
 
 
 @pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
-    return dict(np.load(GOLDEN))
+def golden():
+    with np.load(FOLDER / "models.npz") as file:
+        yield file
 
 
-def close(actual, desired):
-    assert np.shape(actual) == desired.shape
-    np.testing.assert_allclose(actual, desired, rtol=1e-4, atol=1e-4 * np.abs(desired).max())
-
-
-@pytest.mark.parametrize(("size", "num_downs"), [(32, 5), (64, 6)])
-def test_the_generator_is_the_published_u_net(golden, size, num_downs):
-    model = UNetGenerator(num_downs=num_downs, features=4)
-    output, gradient, stats = answer(model, images(size)[0], kernel="down1" if size == 32 else None)
-    np.testing.assert_allclose(output, golden[f"{size}/output"], atol=1e-4)
-    if gradient is not None:
-        close(gradient, golden["32/generator_gradient/down1"])
-    close(stats["mean"], golden[f"{size}/generator_mean"])
-    close(stats["var"], golden[f"{size}/generator_var"])
-
-
-@pytest.mark.parametrize("size", [32, 64])
-def test_the_discriminator_is_the_published_patchgan(golden, size):
-    logits, gradient, stats = answer(
-        PatchDiscriminator(features=4), *images(size), kernel="conv1" if size == 32 else None
-    )
-    np.testing.assert_allclose(logits, golden[f"{size}/logits"], atol=1e-4)
-    if gradient is not None:
-        close(gradient, golden["32/discriminator_gradient/conv1"])
-    close(stats["mean"], golden[f"{size}/discriminator_mean"])
-    close(stats["var"], golden[f"{size}/discriminator_var"])
+@pytest.mark.parametrize("name", cases.CASES)
+def test_a_network_answers_as_the_published_one(golden, name):
+    expected = {key.removeprefix(f"{name}/"): golden[key] for key in golden if key.startswith(f"{name}/")}
+    ours = Comparison(cases.CASES[name])
+    assert ours.parameters() == expected.pop("parameters").tolist()
+    answers = ours.answers()
+    assert answers.keys() == expected.keys()
+    for key, desired in expected.items():
+        assert answers[key].shape == desired.shape, key
+        atol = 2e-5 * max(1, np.abs(desired).max())
+        np.testing.assert_allclose(answers[key], desired, rtol=0, atol=atol, err_msg=key)
