@@ -20,7 +20,7 @@ _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 def down_conv(x: jax.Array, kernel: jax.Array, *, padding: str = "zero") -> jax.Array:
-    """4x4 or 3x3 convolution, stride 2, padding 1: (N, H, W, I) with even H, W -> (N, H/2, W/2, O).
+    """4x4 or 3x3 convolution, stride 2, padding 1: (N, H, W, I) -> (N, H // 2, W // 2, O); H, W are even for 3x3.
 
     Computed in the form that is fast on the platform it is lowered for; the result is that of the plain convolution.
     """
@@ -98,6 +98,7 @@ def _down_conv_matmul(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array
     x = _pad(x, pad)
     n, h, w, c = x.shape
     h, w = h // 2 - 1, w // 2 - 1
+    x = x[:, : 2 * h + 2, : 2 * w + 2]  # of an odd number of rows, the last is not looked at
     x = x.reshape(n, h + 1, 2, w + 1, 2, c)
     x = jnp.concatenate([x[:, :, :, :-1], x[:, :, :, 1:]], axis=4)  # the 4 columns from each even one
     x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2)  # and the 4 rows: (n, h, 4, w, 4, c)

@@ -41,6 +41,14 @@ def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("shape", [(1, 5, 5, 2), (2, 7, 4, 2)])
+def test_odd_sizes_lose_their_last_row(shape):
+    x, kernel = normal(*shape), normal(4, 4, 2, 3)
+    actual = convolutions.down_conv(x, kernel)
+    assert actual.shape == (shape[0], shape[1] // 2, shape[2] // 2, 3)
+    np.testing.assert_allclose(actual, convolutions._down_conv_plain(x, kernel, pad=1), atol=1e-4)
+
+
 @pytest.mark.parametrize(("size", "before", "after"), [(4, 2, 2), (3, 1, 2)])
 def test_up_conv_is_the_transposed_convolution_of_flax(size, before, after):
     x, kernel, bias = normal(2, 3, 5, 4), normal(size, size, 4, 6), normal(6)
