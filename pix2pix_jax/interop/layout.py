@@ -1,0 +1,251 @@
+"""Weights of the popular PyTorch implementation of pix2pix, to and from the variables of our networks.
+
+The table of arrays that `architectures` makes drives everything: which architecture a file fits best, what it lacks,
+and the conversion both ways.
+"""
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from flax import traverse_util
+
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.interop.architectures import (
+    COUNTER,
+    Architecture,
+    DiscriminatorArchitecture,
+    Entry,
+    GeneratorArchitecture,
+    entries_of,
+    unet_level,
+)
+from pix2pix_jax.interop.torch_pickle import printable
+
+_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_MOST_SHOWN = 8
+# Without parameters of its own, instance norm shows only in the biases that it entails.
+_NORMS_AND_BIASES = (
+    *(("batch", bias) for bias in ("auto", "always", "last", "never")),
+    ("instance", "auto"),
+    *(("none", bias) for bias in ("auto", "last", "never")),
+)
+
+
+def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Without what training wraps around a network, and what old versions of PyTorch left in its state dict.
+
+    Args:
+      weights: arrays by PyTorch's keys.
+
+    Returns:
+      The same without the prefix of DataParallel or torch.compile, where every key has it, and without the unused
+      running statistics of instance norms of before PyTorch 0.4.
+    """
+    for _ in _PREFIXES:
+        for prefix in _PREFIXES:
+            if all(key.startswith(prefix) for key in weights):
+                weights = {key.removeprefix(prefix): array for key, array in weights.items()}
+    statistics = ("running_mean", "running_var", COUNTER)
+
+    def is_used(key: str) -> bool:
+        layer, _, name = key.rpartition(".")
+        return name not in statistics or f"{layer}.weight" in weights
+
+    return {key: array for key, array in weights.items() if is_used(key)}
+
+
+def infer_generator(weights: Mapping[str, np.ndarray], name_of_file: str) -> GeneratorArchitecture:
+    """The generator that `clean` weights fit best; `from_torch` says where they do not.
+
+    Raises:
+      UserError: they are a discriminator's, or of a network that we do not know.
+    """
+    kind = _kind(weights, name_of_file)
+    if kind not in ("unet", "resnet"):
+        raise UserError(
+            f"{name_of_file}: holds a discriminator, not a generator; give the generator's file (latest_net_G.pth)"
+        )
+    fields = (_unet_fields if kind == "unet" else _resnet_fields)(weights, name_of_file)
+    dropouts = [None] if kind == "unet" else [False, True]
+    choices = itertools.product(dropouts, _NORMS_AND_BIASES)
+    return _best_fit(
+        weights,
+        [GeneratorArchitecture(**fields, norm=norm, bias=bias, dropout=dropout) for dropout, (norm, bias) in choices],
+    )
+
+
+def _unet_fields(weights: Mapping[str, np.ndarray], name_of_file: str) -> dict[str, Any]:
+    num_downs = 2
+    while f"{unet_level(num_downs)}.model.1.weight" in weights:
+        num_downs += 1
+    features, input_channels = _channels(weights, "model.model.0.weight", name_of_file)
+    last_inputs, target_channels = _channels(weights, "model.model.3.weight", name_of_file)
+    return {
+        "name": "unet",
+        "features": features,
+        "input_channels": input_channels,
+        "target_channels": target_channels,
+        "num_downs": num_downs,
+        "skips": last_inputs != features,
+    }
+
+
+def _resnet_fields(weights: Mapping[str, np.ndarray], name_of_file: str) -> dict[str, Any]:
+    num_blocks = len({key.split(".")[1] for key in weights if ".conv_block." in key})
+    features, input_channels = _channels(weights, "model.1.weight", name_of_file)
+    target_channels, _ = _channels(weights, f"model.{num_blocks + 17}.weight", name_of_file)
+    return {
+        "name": "resnet",
+        "features": features,
+        "input_channels": input_channels,
+        "target_channels": target_channels,
+        "num_blocks": num_blocks,
+    }
+
+
+def infer_discriminator(weights: Mapping[str, np.ndarray], name_of_file: str) -> DiscriminatorArchitecture:
+    """As `infer_generator`, of a PatchGAN or a pixel discriminator."""
+    kind = _kind(weights, name_of_file)
+    if kind not in ("patchgan", "pixel"):
+        raise UserError(
+            f"{name_of_file}: holds a generator, not a discriminator; give the discriminator's file (latest_net_D.pth)"
+        )
+    features, channels = _channels(weights, "net.0.weight" if kind == "pixel" else "model.0.weight", name_of_file)
+    convolutions = sum(array.ndim == 4 for array in weights.values())
+    fields = {
+        "num_layers": 0 if kind == "pixel" else max(convolutions - 2, 1),
+        "features": features,
+        "channels": channels,
+    }
+    return _best_fit(
+        weights, [DiscriminatorArchitecture(**fields, norm=norm, bias=bias) for norm, bias in _NORMS_AND_BIASES]
+    )
+
+
+def _kind(weights: Mapping[str, np.ndarray], name_of_file: str) -> str:
+    if any(key.startswith("model.model.") for key in weights):
+        return "unet"
+    for key, kind in (("model.1.weight", "resnet"), ("model.0.weight", "patchgan"), ("net.0.weight", "pixel")):
+        if key in weights:
+            return kind
+    raise UserError(
+        f"{name_of_file}: holds neither a generator nor a discriminator of the popular PyTorch implementation, but "
+        f"{_listed(weights)}; check which file it is"
+    )
+
+
+def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) -> tuple[int, int]:
+    """The first two axes of a kernel: (out, in), of a transposed convolution (in, out)."""
+    if key not in weights or weights[key].ndim != 4 or not weights[key].size:
+        raise UserError(
+            f"{name_of_file}: not a network of the popular PyTorch implementation, as {key} is no kernel of a "
+            "convolution; check which file it is"
+        )
+    return weights[key].shape[:2]
+
+
+def _best_fit(weights: Mapping[str, np.ndarray], architectures: list[Any]) -> Any:
+    """The first of those whose keys differ least."""
+    keys = {key for key in weights if not key.endswith(COUNTER)}
+    return min(architectures, key=lambda a: len(keys ^ {e.key for e in entries_of(a) if not e.is_optional}))
+
+
+def from_torch(
+    weights: Mapping[str, np.ndarray], architecture: Architecture, name_of_file: str
+) -> dict[str, dict[str, Any]]:
+    """Converts to the variables of our network.
+
+    Args:
+      weights: arrays by PyTorch's keys, as from `clean`.
+      architecture: of the network.
+      name_of_file: what error messages call the file.
+
+    Returns:
+      {"params": ..., "batch_stats": ...}: nested dicts of float32 arrays, batch_stats {} without BatchNorm.
+
+    Raises:
+      UserError: keys are missing or unexpected, or have another shape.
+    """
+    entries = entries_of(architecture)
+    differences = _differences(weights, entries)
+    if differences:
+        raise UserError(
+            f"{name_of_file}: does not fit {architecture.described()}: {'; '.join(differences)}; check which file it is"
+        )
+    ours = {entry.path: _to_ours(weights[entry.key], entry.kind) for entry in entries if entry.path is not None}
+    return {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(ours, sep="/")
+
+
+def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[str, np.ndarray]:
+    """The inverse of `from_torch`.
+
+    Weights do not tell all: slopes, epsilons, padding and where activations are must be the popular implementation's.
+
+    Args:
+      variables: {"params": ..., "batch_stats": ...} of our network.
+      architecture: of the network.
+
+    Returns:
+      float32 arrays by PyTorch's keys and in its order; BatchNorm's counters, which we do not have, are int64 zeros.
+
+    Raises:
+      UserError: the variables are not that architecture's.
+    """
+    ours = traverse_util.flatten_dict({name: variables.get(name, {}) for name in ("params", "batch_stats")}, sep="/")
+    entries = entries_of(architecture)
+    weights = {
+        entry.key: np.zeros((), np.int64) if entry.path is None else _to_theirs(ours[entry.path], entry.kind)
+        for entry in entries
+        if entry.path is None or entry.path in ours
+    }
+    different = ours.keys() ^ {entry.path for entry in entries if entry.path is not None}
+    different |= {e.path for e in entries if e.key in weights and weights[e.key].shape != e.shape}
+    if different:
+        raise UserError(
+            f"the network is not {architecture.described()} as the popular PyTorch implementation has it, differing in "
+            f"{_listed(sorted(different))}; it can only be kept in our own format"
+        )
+    return weights
+
+
+def _differences(weights: Mapping[str, np.ndarray], entries: list[Entry]) -> list[str]:
+    keys = {entry.key for entry in entries}
+    missing = [entry.key for entry in entries if entry.key not in weights and not entry.is_optional]
+    unexpected = [key for key in weights if key not in keys]
+    reshaped = [
+        f"{entry.key} {weights[entry.key].shape} instead of {entry.shape}"
+        for entry in entries
+        if entry.key in weights and weights[entry.key].shape != entry.shape
+    ]
+    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
+    return [f"{what}: {_listed(items)}" for what, items in found if items]
+
+
+def _listed(items: Iterable[str]) -> str:
+    """The first few, fit for one line: a file's keys may be anything."""
+    items = list(items)
+    shown = [printable(item, 160) for item in items[:_MOST_SHOWN]]
+    more = [f"and {len(items) - _MOST_SHOWN} more"] if len(items) > _MOST_SHOWN else []
+    return ", ".join(shown + more) or "nothing"
+
+
+def _to_ours(array: np.ndarray, kind: str) -> np.ndarray:
+    """A transposed convolution's kernel is stored by PyTorch as that of the convolution that it transposes."""
+    with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite
+        array = np.asarray(array, np.float32)
+    if kind == "conv":
+        array = array.transpose(2, 3, 1, 0)
+    elif kind == "up":
+        array = array.transpose(2, 3, 0, 1)[::-1, ::-1]
+    return array.copy()
+
+
+def _to_theirs(array: Any, kind: str) -> np.ndarray:
+    array = np.asarray(array, np.float32)
+    if kind == "conv":
+        array = array.transpose(3, 2, 0, 1)
+    elif kind == "up":
+        array = array[::-1, ::-1].transpose(2, 3, 0, 1)
+    return array.copy()
