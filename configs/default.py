@@ -21,7 +21,7 @@ def get_config() -> config_dict.ConfigDict:
     # TFDS' default)
     config.direction = "AtoB"  # which half is the input: AtoB translates the left half into the right, BtoA the reverse
     config.color_space = "rgb"  # rgb | lab: colourisation, of photographs (folder: single images) or of the targets
-    config.input_channels = 3  # 3: RGB, 1: grey
+    config.input_channels = 3  # 3: RGB, 1: grey; networks take any number
     config.target_channels = 3
     config.image_size = (256, 256)  # (height, width) in pixels that the networks see
     config.resize_size = (286, 286)  # (height, width) that images are resized to before the random crop

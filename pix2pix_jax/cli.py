@@ -4,6 +4,7 @@ import argparse
 import errno
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -65,6 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument(
         "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
     )
+    import_torch = _add(commands, "import-torch", _import_torch, "make a workdir of the popular implementation's .pth")
+    _add_config(import_torch)
+    import_torch.add_argument("--generator", required=True, metavar="G.pth", help="as latest_net_G.pth")
+    import_torch.add_argument("--discriminator", metavar="D.pth", help="as latest_net_D.pth, to train on")
+    import_torch.add_argument("--workdir", required=True, metavar="DIR", help="to be made")
+
+    export = _add(commands, "export", _export, "write a trained network for another program")
+    _add_checkpoint(export)
+    export.add_argument("--output", required=True, metavar="FILE.pth", help="for the popular PyTorch implementation")
+    export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
     return parser
 
 
@@ -98,10 +109,14 @@ def _load_config(arguments: argparse.Namespace, overrides: Sequence[str]):
 def _load_model(arguments: argparse.Namespace, rest: Sequence[str]):
     from pix2pix_jax import inference
 
-    if rest:
-        raise UserError(f"{rest[0]}: not a flag of this subcommand; see --help")
+    _check_no_more(rest)
     _set_up_libraries()
     return inference.load(arguments.workdir, step=arguments.step)
+
+
+def _check_no_more(rest: Sequence[str]) -> None:
+    if rest:
+        raise UserError(f"{rest[0]}: not a flag of this subcommand; see --help")
 
 
 def _set_up_libraries() -> None:
@@ -144,6 +159,34 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, output=arguments.output)
     print(", ".join(f"{name} {value:.4f}" for name, value in result.mean.items()), f"over {len(result.images)} pairs")
     print(f"gallery: {result.folder / 'index.html'}")
+    return 0
+
+
+def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    config = _load_config(arguments, rest)
+    from pix2pix_jax.interop import transfer
+
+    imported = transfer.import_torch(
+        config, arguments.workdir, generator=arguments.generator, discriminator=arguments.discriminator
+    )
+    found = transfer.changed_fields(config, imported)
+    if found:
+        print(f"taken from the weights: {' '.join(found)}")
+    overrides = " ".join(shlex.quote(argument) for argument in (*rest, *found))
+    print(f"{arguments.workdir}: ready for evaluate and translate, or to train on:")
+    print(f"  pix2pix train --config={arguments.config} --workdir={arguments.workdir} {overrides}".rstrip())
+    return 0
+
+
+def _export(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    _check_no_more(rest)
+    if not arguments.output.endswith(".pth"):
+        raise UserError(f"--output={arguments.output}: unknown format; give a name that ends in .pth")
+    _set_up_libraries()
+    from pix2pix_jax.interop import transfer
+
+    transfer.export_torch(arguments.workdir, arguments.output, network=arguments.network, step=arguments.step)
+    print(f"{arguments.network} in {arguments.output}")
     return 0
 
 

@@ -42,6 +42,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
       UserError: no such config; an unknown field or a bad value in `overrides`.
     """
     config = _read(spec)
+    overrides = _last_of_each_field(overrides)
     for override in overrides:
         _check_field(override)
     preset = _parse(copy.deepcopy(config), overrides).get("preset")
@@ -63,6 +64,12 @@ def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     if extra:
         raise UserError(f"{extra[0]}: not a flag; overrides are written --config.FIELD=VALUE")
     return values.config
+
+
+def _last_of_each_field(overrides: Sequence[str]) -> list[str]:
+    """Without overrides that a later one replaces: ml_collections would append the elements of tuples."""
+    last = {override.split("=")[0]: i for i, override in enumerate(overrides)}
+    return [o for i, o in enumerate(overrides) if "=" not in o or last[o.split("=")[0]] == i]
 
 
 def _read(spec: str) -> ConfigDict:

@@ -32,22 +32,26 @@ def load(workdir: epath.PathLike, *, step: str | int = "latest") -> "TrainedMode
     try:
         step = reader.resolve(step)
         config = reader.config(step)
-        variables = _restore_generator(reader, step, config)
+        variables = restore_variables(reader, step, config)
     finally:
         reader.close()
     return TrainedModel(config=config, variables=variables, step=step)
 
 
-def _restore_generator(reader: checkpoints.Checkpoints, step: int, config: ConfigDict) -> dict[str, Any]:
+def restore_variables(
+    reader: checkpoints.Checkpoints, step: int, config: ConfigDict, network: str = "generator"
+) -> dict[str, Any]:
+    """{"params", "batch_stats"} of a checkpoint's generator, as `config.inference.weights` says, or discriminator."""
     parts = recipe.build_parts(config, num_examples=1)
-    whole = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    wanted = checkpoints.abstract(recipe.inference_variables(config, whole), here)
+    if network == "discriminator":
+        return reader.restore(step, {network: checkpoints.abstract(state.discriminator.variables, here)})[network]
+    wanted = checkpoints.abstract(recipe.inference_variables(config, state), here)
     if config.inference.weights == "latest":
-        return reader.restore(step, {"generator": wanted})["generator"]
-    parts_of_state = {"ema": wanted["params"], "generator": {"batch_stats": wanted["batch_stats"]}}
-    restored = reader.restore(step, parts_of_state)
-    return {"params": restored["ema"], "batch_stats": restored["generator"]["batch_stats"]}
+        return reader.restore(step, {network: wanted})[network]
+    restored = reader.restore(step, {"ema": wanted["params"], network: {"batch_stats": wanted["batch_stats"]}})
+    return {"params": restored["ema"], "batch_stats": restored[network]["batch_stats"]}
 
 
 @dataclasses.dataclass(frozen=True)

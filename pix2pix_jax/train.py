@@ -3,7 +3,6 @@
 import collections
 import functools
 import itertools
-import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import inference, parallel, recipe, steps
+from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import color, pipeline
 from pix2pix_jax.data.augment import to_float
@@ -52,11 +52,11 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     pairs = recipe.open_pairs(config, "train", size=tuple(config.resize_size))
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
-    _make_workdir(workdir)
+    workdir_lib.make(workdir)
     checkpoints = Checkpoints(workdir, keep=config.keep_checkpoints)
     try:
         _check_same_run(config, workdir, checkpoints)
-        _write_config(config, workdir)
+        workdir_lib.write_config(config, workdir)
         state = _restore_or_create(config, parts, checkpoints, mesh)
         residency = pipeline.choose_residency(pairs, config.data_residency)
         _say_summary(config, pairs, found, residency, state, mesh)
@@ -144,23 +144,6 @@ def _check_same_run(config: ConfigDict, workdir: epath.Path, checkpoints: Checkp
     changed = [] if step is None else config_lib.differences(checkpoints.config(step), config)
     if changed:
         raise UserError(f"{workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
-
-
-def _make_workdir(workdir: epath.Path) -> None:
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        (workdir / "checkpoints").mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{workdir}: cannot be written ({error.strerror}); choose another --workdir") from error
-
-
-def _write_config(config: ConfigDict, workdir: epath.Path) -> None:
-    if not parallel.is_main_process():
-        return
-    try:
-        (workdir / "config.json").write_text(json.dumps(config_lib.to_dict(config), indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{workdir}: cannot be written ({error.strerror}); choose another --workdir") from error
 
 
 def _restore_or_create(config: ConfigDict, parts: steps.Parts, checkpoints: Checkpoints, mesh: Mesh) -> TrainState:

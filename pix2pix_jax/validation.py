@@ -21,8 +21,6 @@ _CHOICES = {
     "dataset": DATASETS,
     "direction": ("AtoB", "BtoA"),
     "color_space": ("rgb", "lab"),
-    "input_channels": (1, 3),
-    "target_channels": (1, 3),
     "data_residency": ("auto", "device", "host"),
     "compute_dtype": ("float32", "bfloat16"),
     "generator.name": ("unet", "resnet"),
@@ -42,6 +40,8 @@ _CHOICES = {
     "inference.weights": ("latest", "ema"),
 }
 _AT_LEAST = {
+    "input_channels": 1,
+    "target_channels": 1,
     "batch_size": 1,
     "num_epochs": 1,
     "seed": 0,

@@ -49,6 +49,11 @@ def test_overrides_take_effect():
     assert config.generator.dropout == 0.0 and config.mirror is False
 
 
+def test_the_last_override_of_a_field_wins():
+    config = config_lib.load("default", ["--config.image_size=64,64", "--config.seed=1", "--config.image_size=32,128"])
+    assert (config.image_size, config.seed) == ((32, 128), 1)
+
+
 def test_a_file_loads_as_a_name_does(tmp_path):
     path = write_config(tmp_path / "mine.py", "    config.batch_size = 3\n    return config\n")
     config = config_lib.load(path, ["--config.seed=5"])
@@ -124,7 +129,7 @@ def test_a_field_near_to_none():
         ("generator.norm=batchh", ("config.generator.norm", "batch, instance")),
         ("discriminator.num_layers=6", ("config.discriminator.num_layers: 6", "0, 1, 2, 3, 4, 5")),
         ("inference.norm_stats=mean", ("config.inference.norm_stats", "running")),
-        ("input_channels=4", ("config.input_channels: 4", "1, 3")),
+        ("input_channels=0", ("config.input_channels: 0", "at least 1")),
         ("batch_size=0", ("config.batch_size: 0", "at least 1")),
         ("learning_rate=-1", ("config.learning_rate: -1.0", "at least 0")),
         ("learning_rate=nan", ("config.learning_rate: nan",)),

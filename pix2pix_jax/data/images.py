@@ -38,8 +38,10 @@ def decode(file, name: str, channels: int = 3) -> np.ndarray:
       uint8 (H, W, channels), upright.
 
     Raises:
-      UserError: not an image, truncated, or of more than MAX_PIXELS pixels.
+      UserError: not an image, truncated, of more than MAX_PIXELS pixels, or `channels` is another number.
     """
+    if channels not in _MODES:
+        raise UserError(f"{name}: an image has 1 or 3 channels, not {channels}; set config.input_channels to match")
     with _open(file, name) as image:
         try:
             image = ImageOps.exif_transpose(image)

@@ -46,8 +46,7 @@ class BatchNorm(nn.Module):
                 unbiased = var * (count / max(count - 1, 1))
                 running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
                 running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
-        factor = lax.rsqrt(var + self.epsilon) * scale
-        return _affine(x, factor, bias - mean * factor, self.dtype)
+        return _affine(x, mean, lax.rsqrt(var + self.epsilon) * scale, bias, self.dtype)
 
 
 class InstanceNorm(nn.Module):
@@ -59,8 +58,7 @@ class InstanceNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         mean, var = _moments(x, axes=(1, 2))
-        factor = lax.rsqrt(var + self.epsilon)
-        return _affine(x, factor, -mean * factor, self.dtype)
+        return _affine(x, mean, lax.rsqrt(var + self.epsilon), jnp.zeros(x.shape[-1]), self.dtype)
 
 
 def scale_init(std: float) -> nn.initializers.Initializer:
@@ -77,10 +75,10 @@ def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]
     return (mean, var) if keep else (mean.reshape(-1), var.reshape(-1))
 
 
-def _affine(x: jax.Array, factor: jax.Array, offset: jax.Array, dtype: Any) -> jax.Array:
-    if factor.ndim == 1:
-        factor, offset = factor.reshape(1, 1, 1, -1), offset.reshape(1, 1, 1, -1)
-    return (x.astype(jnp.float32) * factor + offset).astype(dtype or x.dtype)
+def _affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, dtype: Any) -> jax.Array:
+    """(x - mean) * factor + bias, in this order, as the mean may be far larger than what is left."""
+    mean, factor, bias = (v.reshape(1, 1, 1, -1) if v.ndim == 1 else v for v in (mean, factor, bias))
+    return ((x.astype(jnp.float32) - mean) * factor + bias).astype(dtype or x.dtype)
 
 
 def group_norm(channels: int, *, epsilon: float, scale_std: float, dtype: Any, name: str) -> nn.GroupNorm:

@@ -1,0 +1,182 @@
+"""From files of the popular PyTorch implementation to a workdir, and back."""
+
+import copy
+import os
+from typing import Any
+
+import jax
+from etils import epath
+from ml_collections import ConfigDict
+
+from pix2pix_jax import checkpoints, inference, recipe, validation, workdir
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.interop import layout, pth
+from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
+from pix2pix_jax.state import NetworkState
+
+NETWORKS = ("generator", "discriminator")
+
+# What weights do not show, and the popular implementation has no choice of.
+_FIXED = {
+    "generator": {"slope": 0.2, "decoder_activation": "after_concat"},
+    "discriminator": {"slope": 0.2, "padding": "zero"},
+}
+_FIXED_EPSILON = 1e-5
+_DROPOUT = 0.5
+
+
+def import_torch(
+    config: ConfigDict, folder: epath.PathLike, *, generator: str, discriminator: str | None = None
+) -> ConfigDict:
+    """Makes a workdir of PyTorch weights, which evaluate, translate and train take as any other: its step 0.
+
+    Args:
+      config: a checked config. What the weights show of the networks replaces what it says of them; data, losses,
+        slopes and the dropout of a U-Net are as it says.
+      folder: the workdir, without checkpoints.
+      generator: a .pth file.
+      discriminator: a .pth file; without one it is initialised at random.
+
+    Returns:
+      The config of the workdir.
+
+    Raises:
+      UserError: a file cannot be read or does not fit, the networks cannot take the config's images, or the workdir
+        holds a run or cannot be written.
+    """
+    folder = epath.Path(folder).expanduser()
+    config, g_variables, d_variables = _read(config, generator, discriminator)
+    workdir.make(folder)
+    writer = checkpoints.Checkpoints(folder, keep=config.keep_checkpoints)
+    try:
+        if writer.latest_step() is not None:
+            raise UserError(f"{folder}: holds a run; use another --workdir")
+        parts = recipe.build_parts(config, num_examples=1)
+        state = jax.jit(lambda: recipe.create_state(config, parts))()
+        state = state.replace(generator=_with(state.generator, g_variables))
+        if config.ema_decay:
+            state = state.replace(ema=state.generator.params)
+        if d_variables is not None:
+            state = state.replace(discriminator=_with(state.discriminator, d_variables))
+        workdir.write_config(config, folder)
+        writer.save(0, state, config)
+        writer.wait()
+    finally:
+        writer.close()
+    return config
+
+
+def _read(
+    config: ConfigDict, generator: str, discriminator: str | None
+) -> tuple[ConfigDict, dict[str, Any], dict[str, Any] | None]:
+    """(config that fits the files, variables of the generator, of the discriminator)."""
+    config = copy.deepcopy(config)
+    weights = layout.clean(pth.read(generator))
+    g = layout.infer_generator(weights, generator)
+    g_variables = layout.from_torch(weights, g, generator)
+    _take_generator(config, g)
+    d_variables = None
+    if discriminator is not None:
+        weights = layout.clean(pth.read(discriminator))
+        d = layout.infer_discriminator(weights, discriminator)
+        d_variables = layout.from_torch(weights, d, discriminator)
+        _take_discriminator(config, d, g, discriminator)
+    return validation.check(config), g_variables, d_variables
+
+
+def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
+    for name in ("name", "features", "norm", "bias"):
+        config.generator[name] = getattr(g, name)
+    if g.name == "resnet":
+        config.generator.num_blocks = g.num_blocks
+        config.generator.dropout = (config.generator.dropout or _DROPOUT) if g.dropout else 0.0
+    else:
+        config.generator.skips, config.generator.bottleneck_norm = g.skips, False
+        # 0 stands for as many as the image takes; where that is so it stays, and with it the config as it was.
+        if config.generator.num_downs or validation.num_downs(config) != g.num_downs:
+            config.generator.num_downs = g.num_downs
+    if recipe.network_channels(config) != (g.input_channels, g.target_channels):
+        config.input_channels, config.target_channels = g.input_channels, g.target_channels
+
+
+def _take_discriminator(
+    config: ConfigDict, d: DiscriminatorArchitecture, g: GeneratorArchitecture, name_of_file: str
+) -> None:
+    sees_both = g.input_channels + g.target_channels
+    if d.channels not in (sees_both, g.target_channels):
+        raise UserError(
+            f"{name_of_file}: sees {d.channels} channels, where the generator makes {g.target_channels} of "
+            f"{g.input_channels}; give the discriminator that was trained with it"
+        )
+    for name in ("features", "num_layers", "norm", "bias"):
+        config.discriminator[name] = getattr(d, name)
+    config.discriminator.conditional = d.channels == sees_both
+    config.discriminator.spectral_norm, config.discriminator.num_scales = False, 1
+
+
+def _with(network: NetworkState, variables: dict[str, Any]) -> NetworkState:
+    return network.replace(
+        params=jax.tree.map(jax.numpy.asarray, variables["params"]),
+        batch_stats=jax.tree.map(jax.numpy.asarray, variables["batch_stats"]),
+    )
+
+
+def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:
+    """`--config.FIELD=VALUE` of all fields that differ."""
+    old, new = validation.flatten(before), validation.flatten(after)
+    return [f"--config.{name}={value}" for name, value in new.items() if value != old[name]]
+
+
+def export_torch(
+    folder: epath.PathLike, output: str | os.PathLike, *, network: str = "generator", step: str | int = "latest"
+) -> None:
+    """Writes a network of a run as a .pth file that the popular PyTorch implementation loads.
+
+    Args:
+      folder: the workdir.
+      output: the file.
+      network: one of NETWORKS; of the generator those weights that inference uses.
+      step: of the checkpoint, or "latest".
+
+    Raises:
+      UserError: no such checkpoint, the network is none that the popular implementation has, or the file cannot be
+        written.
+    """
+    reader = checkpoints.Checkpoints(folder, read_only=True)
+    try:
+        step = reader.resolve(step)
+        config = reader.config(step)
+        _check_fixed(config, network)
+        variables = inference.restore_variables(reader, step, config, network)
+    finally:
+        reader.close()
+    architecture = _generator_of(config) if network == "generator" else _discriminator_of(config)
+    pth.write(output, layout.to_torch(variables, architecture))
+
+
+def _check_fixed(config: ConfigDict, network: str) -> None:
+    fixed = {f"{network}.{name}": value for name, value in _FIXED[network].items()} | {"norm_epsilon": _FIXED_EPSILON}
+    flat = validation.flatten(config)
+    for field, value in fixed.items():
+        if flat[field] != value:
+            raise UserError(
+                f"config.{field}: {flat[field]}; the popular PyTorch implementation has {value} only, and would "
+                "answer otherwise with these weights, so there is no file for it"
+            )
+
+
+def _generator_of(config: ConfigDict) -> GeneratorArchitecture:
+    input_channels, target_channels = recipe.network_channels(config)
+    shared = {name: config.generator[name] for name in ("name", "features", "norm", "bias")}
+    shared |= {"input_channels": input_channels, "target_channels": target_channels}
+    if config.generator.name == "resnet":
+        dropout = config.generator.dropout > 0
+        return GeneratorArchitecture(num_blocks=config.generator.num_blocks, dropout=dropout, **shared)
+    return GeneratorArchitecture(num_downs=validation.num_downs(config), **shared)
+
+
+def _discriminator_of(config: ConfigDict) -> DiscriminatorArchitecture:
+    input_channels, target_channels = recipe.network_channels(config)
+    channels = target_channels + (input_channels if config.discriminator.conditional else 0)
+    shared = {name: config.discriminator[name] for name in ("num_layers", "features", "norm", "bias")}
+    return DiscriminatorArchitecture(channels=channels, **shared)
