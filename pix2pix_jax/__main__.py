@@ -1,7 +1,6 @@
 """`python -m pix2pix_jax` is `pix2pix`."""
 
-import sys
+from pix2pix_jax.cli import run
 
-from pix2pix_jax.cli import main
-
-sys.exit(main())
+if __name__ == "__main__":
+    run()

@@ -31,6 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(arguments.command, f"{error.filename or 'a file'}: {error.strerror}; make room or go elsewhere")
 
 
+def run() -> NoReturn:
+    """`main` as a program of its own."""
+    code = main()
+    if code:
+        # What the libraries' threads raise while they are torn down, after a full disk say, would bury our line.
+        sys.unraisablehook = lambda _: None
+    sys.exit(code)
+
+
 def _fail(command: str, message: str) -> int:
     print(f"pix2pix {command}: error: {' '.join(message.split())}", file=sys.stderr)
     return EXIT_USER_ERROR
@@ -163,9 +172,11 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
-    config = _load_config(arguments, rest)
+    from pix2pix_jax import config as config_lib
     from pix2pix_jax.interop import transfer
 
+    config = config_lib.read(arguments.config, rest)  # the weights may make it fit
+    _set_up_libraries()
     imported = transfer.import_torch(
         config, arguments.workdir, generator=arguments.generator, discriminator=arguments.discriminator
     )

@@ -41,14 +41,19 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       UserError: no such config; an unknown field or a bad value in `overrides`.
     """
-    config = _read(spec)
+    return check(read(spec, overrides))
+
+
+def read(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """As `load`, but whether the values go together is not checked."""
+    config = _read_file(spec)
     overrides = _last_of_each_field(overrides)
     for override in overrides:
         _check_field(override)
     preset = _parse(copy.deepcopy(config), overrides).get("preset")
     if preset in presets.PRESETS and preset != config.get("preset"):
         presets.apply(config, preset)
-    return check(_parse(config, overrides))
+    return _parse(config, overrides)
 
 
 def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
@@ -72,7 +77,7 @@ def _last_of_each_field(overrides: Sequence[str]) -> list[str]:
     return [o for i, o in enumerate(overrides) if "=" not in o or last[o.split("=")[0]] == i]
 
 
-def _read(spec: str) -> ConfigDict:
+def _read_file(spec: str) -> ConfigDict:
     path = _path(spec)
     try:
         config = runpy.run_path(str(path))["get_config"]()

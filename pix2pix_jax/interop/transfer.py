@@ -31,7 +31,7 @@ def import_torch(
     """Makes a workdir of PyTorch weights, which evaluate, translate and train take as any other: its step 0.
 
     Args:
-      config: a checked config. What the weights show of the networks replaces what it says of them; data, losses,
+      config: as from `config.read`. What the weights show of the networks replaces what it says of them; data, losses,
         slopes and the dropout of a U-Net are as it says.
       folder: the workdir, without checkpoints.
       generator: a .pth file.
@@ -41,8 +41,8 @@ def import_torch(
       The config of the workdir.
 
     Raises:
-      UserError: a file cannot be read or does not fit, the networks cannot take the config's images, or the workdir
-        holds a run or cannot be written.
+      UserError: a file cannot be read or does not fit, the config has a bad value, the networks cannot take its images,
+        or the workdir holds a run or cannot be written.
     """
     folder = epath.Path(folder).expanduser()
     config, g_variables, d_variables = _read(config, generator, discriminator)

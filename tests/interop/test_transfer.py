@@ -17,7 +17,7 @@ PLAIN = ("--config.inference.norm_stats=running", "--config.inference.dropout=of
 
 
 def load(*overrides: str):
-    return config_lib.load("default", [*SIZES, *overrides])
+    return config_lib.read("default", [*SIZES, "--config.discriminator.num_layers=1", *overrides])
 
 
 @pytest.fixture(scope="module")
