@@ -92,16 +92,17 @@ def _read_file(spec: str) -> ConfigDict:
 def _path(spec: str) -> pathlib.Path:
     if spec.endswith(".py"):
         if not pathlib.Path(spec).is_file():
-            raise UserError(f"--config={spec}: no such file; or give a name: {', '.join(_names())}")
+            raise UserError(f"--config={spec}: no such file; or give a name: {', '.join(names())}")
         return pathlib.Path(spec)
-    if spec not in _names():
-        near = difflib.get_close_matches(spec, _names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(_names())}"
+    if spec not in names():
+        near = difflib.get_close_matches(spec, names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names())}"
         raise UserError(f"--config={spec}: no such config; {hint}")
     return pathlib.Path(str(importlib.resources.files("pix2pix_jax.configs"))) / f"{spec}.py"
 
 
-def _names() -> list[str]:
+def names() -> list[str]:
+    """The configs that `load` knows by name."""
     folder = pathlib.Path(str(importlib.resources.files("pix2pix_jax.configs")))
     files = (*folder.glob("*.py"), *folder.glob("ablations/*.py"))
     return sorted(f.relative_to(folder).with_suffix("").as_posix() for f in files if f.name[0] != "_")

@@ -295,4 +295,6 @@ def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, s
         f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
         f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
     )
+    if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
+        say("note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it")
     say(f"starting from step {int(state.step)}; compiling, which takes up to a minute")

@@ -9,9 +9,7 @@ from pix2pix_jax import config as config_lib
 from pix2pix_jax import validation
 from pix2pix_jax.errors import UserError
 
-CONFIGS = sorted(
-    path.stem for path in (pathlib.Path(__file__).parents[1] / "configs").glob("*.py") if path.stem[0] != "_"
-)
+CONFIGS = config_lib.names()
 
 
 def refusal(*overrides, spec="default"):
@@ -29,7 +27,9 @@ def write_config(path, body):
 
 
 def test_there_are_configs():
-    assert {"default", "drawn_facades", "facades", "folder"} <= set(CONFIGS)
+    files = (pathlib.Path(__file__).parents[1] / "configs").rglob("*.py")
+    assert len(CONFIGS) == len([f for f in files if f.stem[0] != "_"])
+    assert {"default", "drawn_facades", "facades", "folder", "ablations/l1"} <= set(CONFIGS)
 
 
 @pytest.mark.parametrize("name", CONFIGS)
