@@ -5,18 +5,25 @@ model = pix2pix_jax.load("runs/facades")
 fake = model.translate(images)  # uint8 (N, H, W, 3) in, the same out
 """
 
-from pix2pix_jax.errors import UserError
-from pix2pix_jax.inference import TrainedModel, load
-from pix2pix_jax.metrics import psnr, ssim
-from pix2pix_jax.models import PatchDiscriminator, UNetGenerator
-from pix2pix_jax.optimizers import make_adam, make_schedule
-from pix2pix_jax.state import NetworkState, TrainState, create_train_state
-from pix2pix_jax.steps import Parts, make_train_step, make_translate_step
+from etils import epy
+
+with epy.lazy_api_imports(globals()):  # JAX and Orbax take seconds to import, which --help and mistakes need not
+    from pix2pix_jax.errors import UserError
+    from pix2pix_jax.inference import TrainedModel, load
+    from pix2pix_jax.metrics import psnr, ssim
+    from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
+    from pix2pix_jax.objective import Objective
+    from pix2pix_jax.optimizers import make_adam, make_schedule
+    from pix2pix_jax.state import NetworkState, TrainState, create_train_state
+    from pix2pix_jax.steps import Parts, make_train_step, make_translate_step
 
 __all__ = [
+    "MultiScaleDiscriminator",
     "NetworkState",
+    "Objective",
     "Parts",
     "PatchDiscriminator",
+    "ResNetGenerator",
     "TrainState",
     "TrainedModel",
     "UNetGenerator",

@@ -201,7 +201,9 @@ def test_what_is_not_an_override():
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_round_trip_through_json(name):
-    config = config_lib.load(name, ["--config.image_size=96,192", "--config.resize_size=96,192", "--config.generator.num_downs=5"])
+    config = config_lib.load(
+        name, ["--config.image_size=96,192", "--config.resize_size=96,192", "--config.generator.num_downs=5"]
+    )
     back = config_lib.from_dict(json.loads(json.dumps(config_lib.to_dict(config))))
     assert config_lib.flatten(back) == config_lib.flatten(config)
     assert back.image_size == (96, 192) and isinstance(back.image_size, tuple)
