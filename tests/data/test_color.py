@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from skimage import color as reference
 
 from pix2pix_jax.data import color
@@ -29,6 +30,7 @@ def test_join_is_its_inverse_to_the_last_grey_level():
         np.testing.assert_array_equal(np.round((np.asarray(back) + 1) * 127.5), photo)
 
 
+@pytest.mark.filterwarnings("ignore:Conversion from CIE-LAB")  # of scikit-image, which clips too
 def test_any_answer_of_a_network_is_a_picture():
     rng = np.random.default_rng(1)
     lightness, colour = rng.uniform(-1, 1, (64, 64, 1)), rng.uniform(-1, 1, (64, 64, 2))
