@@ -145,8 +145,8 @@ class TfdsSource:
         # TFDS takes seconds to import and only published sets need it.
         from pix2pix_jax.data.builders.prepare import open_split
 
-        self._examples = open_split(dataset, split, data_dir=data_dir or None, url=data_url)
-        names = [f"{split}/{self._examples[i]['name'].decode()}" for i in range(len(self._examples))]
+        self._examples, stems = open_split(dataset, split, data_dir=data_dir or None, url=data_url)
+        names = [f"{split}/{stem}" for stem in stems]
         # TFDS stores examples in an order of its own; in that of the files, a run is the same from either.
         self._order = sorted(range(len(names)), key=lambda i: natural_key(names[i]))
         self.names = [names[i] for i in self._order]

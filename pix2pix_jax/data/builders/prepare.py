@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
+from pix2pix_jax.data.builders.names import read_names
 from pix2pix_jax.data.builders.pix2pix import Builder, cityscapes
 from pix2pix_jax.errors import UserError
 
@@ -39,7 +40,9 @@ def prepare(
     return builder
 
 
-def open_split(name: str, split: str, *, data_dir: epath.PathLike | None, url: str = "") -> Sequence[dict[str, Any]]:
+def open_split(
+    name: str, split: str, *, data_dir: epath.PathLike | None, url: str = ""
+) -> tuple[Sequence[dict[str, Any]], list[str]]:
     """Opens a split for random access, and prepares the set if need be.
 
     Args:
@@ -49,7 +52,7 @@ def open_split(name: str, split: str, *, data_dir: epath.PathLike | None, url: s
       url: the archive's address if not the published one.
 
     Returns:
-      Examples by index: `image`, the published file's bytes, and `name`, its stem as bytes.
+      Examples by index, of which `image` is the published file's bytes, and their names: the files' stems.
 
     Raises:
       UserError: as `prepare`, or there is no such split.
@@ -61,7 +64,8 @@ def open_split(name: str, split: str, *, data_dir: epath.PathLike | None, url: s
         builder = prepare(name, data_dir=path, source=path if _has_archive(path, name) else None, url=url)
     if split not in builder.info.splits:
         raise UserError(f"{name}: has no split {split}, only {', '.join(builder.info.splits)}")
-    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    examples = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return examples, read_names(examples, builder.data_path / f"names-{split}.json")
 
 
 def _has_archive(path: epath.Path | None, name: str) -> bool:

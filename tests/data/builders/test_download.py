@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import tarfile
 import threading
 
 import numpy as np
@@ -228,6 +229,19 @@ def test_a_bad_archive_is_not_kept(archive, tmp_path, monkeypatch, config, serve
     assert not list(data_dir.glob("downloads/pix2pix/*.gz"))
     site.body = archive.read_bytes()
     assert stored(prepare("facades", data_dir=data_dir)) == images
+
+
+@pytest.mark.heavy
+def test_the_published_facades_come_over_a_bad_connection(tmp_path, monkeypatch, config, serve, facades, stored):
+    monkeypatch.setattr(config, "num_examples", {"train": 400, "val": 100, "test": 106})
+    packed = tmp_path / "packed.tar.gz"
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(facades, "facades")
+    site = serve(packed.read_bytes(), cut=5 * 2**20)
+    monkeypatch.setattr(config, "url", site.url)
+    published = {f"{f.parent.name}/{f.stem}": f.read_bytes() for f in facades.glob("*/*.jpg")}
+    assert stored(prepare("facades", data_dir=tmp_path / "tfds")) == published
+    assert sum(sent for _, sent in site.sent) == len(site.body)
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -207,9 +208,25 @@ def test_a_prepared_set_is_read_without_writing(folder, tmp_path):
     def state():
         return {path: path.stat().st_mtime_ns for path in (tmp_path / "tfds").rglob("*")}
 
-    before = state()
-    assert len(open_split("facades", "train", data_dir=tmp_path / "tfds")) == COUNTS["train"]
+    first = open_split("facades", "train", data_dir=tmp_path / "tfds")[1]
+    before = state()  # with the names, which the first time writes if it can
+    assert open_split("facades", "train", data_dir=tmp_path / "tfds")[1] == first
     assert state() == before
+
+
+@pytest.mark.parametrize("damage", ["none", "cut", "other", "fewer", "no list", "read only"])
+def test_kept_names_are_right_or_read_again(folder, tmp_path, monkeypatch, damage):
+    path = prepare("facades", data_dir=tmp_path, source=folder).data_path / "names-train.json"
+    _, names = open_split("facades", "train", data_dir=tmp_path)
+    assert json.loads(path.read_text()) == names
+    damaged = {"cut": "[", "other": json.dumps(names[::-1]), "fewer": json.dumps(names[1:]), "no list": "1"}
+    path.write_text(damaged.get(damage, path.read_text()))
+    if damage == "read only":
+        path.unlink()
+        monkeypatch.setattr(type(path), "write_text", lambda *args: os.mkdir(tmp_path))  # which is there
+    examples, again = open_split("facades", "train", data_dir=tmp_path)
+    assert again == names == [example["name"].decode() for example in examples]
+    assert path.exists() != (damage == "read only")
 
 
 @pytest.mark.parametrize(
