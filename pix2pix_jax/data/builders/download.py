@@ -132,8 +132,7 @@ def _attempt(url: str, part: _Part) -> None:
         if response is None:
             return
         first = _first_byte(response, part)
-        length = response.headers.get("Content-Length")
-        total = None if length is None else first + int(length)
+        total = None if response.length is None else first + response.length
         with part.path.open("ab") as file, _progress_bar(url, first, total) as bar:
             while chunk := _read(response):
                 file.write(chunk)

@@ -166,7 +166,7 @@ class Site:
 
     body: bytes
     address: str = ""
-    etag: str | None = '"1"'
+    validators: dict[str, str] = dataclasses.field(default_factory=lambda: {"ETag": '"1"'})
     ranges: bool = True  # whether it answers Range with a part
     status: int = 200
     announced: int | None = None  # a Content-Length that is not the body's
@@ -202,15 +202,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _first(self, site: Site) -> int:
         asked = self.headers.get("Range")
-        if not asked or not site.ranges or self.headers.get("If-Range") != site.etag:
+        if not asked or not site.ranges or self.headers.get("If-Range") not in site.validators.values():
             return 0
         return int(asked.removeprefix("bytes=").removesuffix("-"))
 
     def _answer(self, site: Site, status: int, body: bytes, headers: dict, length: int = 0):
         self.send_response(status)
-        if site.etag:
-            headers["ETag"] = site.etag
-        for name, value in {**headers, "Content-Length": length}.items():
+        for name, value in {**headers, **site.validators, "Content-Length": length}.items():
             self.send_header(name, str(value))
         site.sent.append((status, len(body)))
         self.end_headers()

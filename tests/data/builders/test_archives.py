@@ -45,7 +45,11 @@ class Counted(io.FileIO):
 def test_a_build_reads_the_archive_once(
     tmp_path, monkeypatch, write_archive, images, stored, left_over, config, capsys, mode, order
 ):
-    names = {"as published": list(images), "reversed": list(images)[::-1], "mixed": sorted(images, key=hash)}[order]
+    names = {
+        "as published": list(images),
+        "reversed": list(images)[::-1],
+        "mixed": sorted(images, key=lambda name: name[::-1]),
+    }[order]
     source = write_archive(tmp_path / "facades.tar.gz", mode=mode, names=names)
     monkeypatch.setattr(config, "checksum", f"md5:{hashlib.md5(source.read_bytes()).hexdigest()}")
     opened = builtins.open

@@ -62,6 +62,21 @@ def test_a_broken_connection_goes_on_where_it_was(serve, target, fault, capsys):
     assert "trying again" in capsys.readouterr().err
 
 
+def test_a_date_tells_the_version_where_there_is_no_tag(serve, target):
+    date = "Sun, 02 Sep 2018 08:58:00 GMT"
+    site = serve(BODY, cut=HALF, faults=1, validators={"Last-Modified": date})
+    fetch(site, target)
+    assert target.read_bytes() == BODY
+    assert site.requests[1]["If-Range"] == date
+    assert site.sent == [(200, HALF), (206, len(BODY) - HALF)]
+
+
+@pytest.mark.parametrize("announced", [-1, "many"])
+def test_a_length_that_is_none(serve, target, announced):
+    fetch(serve(BODY, announced=announced), target)
+    assert target.read_bytes() == BODY
+
+
 def test_progress_is_not_given_up(serve, target):
     site = serve(BODY, cut=2**20 // 2)  # each answer breaks, and two of them together make progress
     fetch(site, target)
@@ -69,7 +84,7 @@ def test_progress_is_not_given_up(serve, target):
     assert [status for status, _ in site.sent] == [200] + [206] * 5
 
 
-@pytest.mark.parametrize("fault", [{"ranges": False}, {"etag": None}, {"etag": 'W/"1"'}], ids=str)
+@pytest.mark.parametrize("fault", [{"ranges": False}, {"validators": {}}, {"validators": {"ETag": 'W/"1"'}}], ids=str)
 def test_a_server_without_parts_begins_again(serve, target, fault):
     site = serve(BODY, cut=HALF, faults=1, **fault)
     fetch(site, target)
@@ -85,7 +100,7 @@ def test_a_server_without_parts_that_always_breaks_is_given_up(serve, target):
 
 def test_a_file_that_changed_meanwhile_begins_again(serve, target):
     site = serve(BODY, cut=HALF)
-    refusal(serve(BODY[::-1], cut=HALF, ranges=False, etag='"0"'), target)
+    refusal(serve(BODY[::-1], cut=HALF, ranges=False, validators={"ETag": '"0"'}), target)
     site.cut = None
     fetch(site, target)
     assert target.read_bytes() == BODY

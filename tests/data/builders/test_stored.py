@@ -51,11 +51,12 @@ def test_the_whole_published_set(tmp_path, monkeypatch, config, facades, stored)
     assert stored(builder) == published
 
 
-def test_the_published_sets_are_those_of_the_configs():
+def test_the_published_sets_are_those_of_the_configs(tmp_path):
     sets = pix2pix.Builder.builder_configs
     assert tuple(sets) == PUBLISHED
     for name, row in sets.items():
         assert re.fullmatch("md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}", row.checksum)
+        assert tfds.builder(f"pix2pix/{name}", data_dir=tmp_path).builder_config is row
         assert row.checksum_agreed == (name == "maps")
         assert next(iter(row.num_examples)) == "train"  # the largest one first: the others are set aside meanwhile
         assert set(row.unconfirmed) <= set(row.num_examples)

@@ -11,7 +11,8 @@ import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from concurrent import futures
 
 import numpy as np
 from etils import epath
@@ -23,6 +24,8 @@ from . import originals
 
 PHOTOS, LABELS = "leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip"
 _SIZE = (256, 256)
+_THREADS = 8  # a pair takes half a second of one core
+_BATCH = 64  # pairs that may be ready before they are taken
 _MEMBERS = {
     PHOTOS: re.compile(r"leftImg8bit/(?P<split>train|val)/[^/]+/(?P<name>[\w-]+)_leftImg8bit\.png", re.ASCII),
     LABELS: re.compile(r"gtFine/(?P<split>train|val)/[^/]+/(?P<name>[\w-]+)_gtFine_color\.png", re.ASCII),
@@ -47,13 +50,25 @@ class Zips:
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
         """Yields (`CITY_SEQUENCE_FRAME`, PNG of 512x256) of each pair. Raises UserError as `originals.Originals`."""
-        with _opened(self.path / PHOTOS) as photos, _opened(self.path / LABELS) as labels:
+        with (
+            _opened(self.path / PHOTOS) as photos,
+            _opened(self.path / LABELS) as labels,
+            futures.ThreadPoolExecutor(_THREADS) as pool,
+        ):
             left, right = _members(photos, split), _members(labels, split)
-            for name in sorted(left.keys() | right.keys()):
-                if name not in left or name not in right:
-                    lacking = self.path / (PHOTOS if name in right else LABELS)
-                    raise UserError(f"{lacking}: has no {split} picture for {name}; download it again")
-                yield name, _join(_read(photos, left[name]), _read(labels, right[name]))
+            self._check_matched(split, left.keys(), right.keys())
+
+            def make(name: str) -> tuple[str, bytes]:
+                return name, _join(_read(photos, left[name]), _read(labels, right[name]))
+
+            names = sorted(left)
+            for first in range(0, len(names), _BATCH):
+                yield from pool.map(make, names[first : first + _BATCH])
+
+    def _check_matched(self, split: str, left: Set[str], right: Set[str]) -> None:
+        for name in sorted(left ^ right):
+            lacking = self.path / (PHOTOS if name in right else LABELS)
+            raise UserError(f"{lacking}: has no {split} picture for {name}; download it again")
 
 
 def are_in(root: epath.Path) -> bool:
