@@ -19,6 +19,7 @@ def get_config() -> config_dict.ConfigDict:
     # edges2handbags | night2day
     config.data_dir = ""  # folder: the images; a published set: its own files, or where TFDS keeps data sets ("":
     # TFDS' default)
+    config.data_url = ""  # a published set: the archive's address, if not the published one; http, https or file
     config.direction = "AtoB"  # which half is the input: AtoB translates the left half into the right, BtoA the reverse
     config.color_space = "rgb"  # rgb | lab: colourisation, of photographs (folder: single images) or of the targets
     config.input_channels = 3  # 3: RGB, 1: grey; networks take any number

@@ -135,7 +135,15 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
     """Opens a split, its images resized to `size`; by default the model's own size."""
     size = size or config.image_size
     colorize = config.color_space == "lab"
-    source = open_source(config.dataset, split, data_dir=config.data_dir, size=size, seed=config.seed, single=colorize)
+    source = open_source(
+        config.dataset,
+        split,
+        data_dir=config.data_dir,
+        data_url=config.data_url,
+        size=size,
+        seed=config.seed,
+        single=colorize,
+    )
     return Pairs(
         source=source,
         direction=config.direction,

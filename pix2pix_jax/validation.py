@@ -113,6 +113,8 @@ def check(config: ConfigDict) -> ConfigDict:
         raise UserError(f"config.seed: {flat['seed']}; must be at most {MAX_SEED}")
     if config.num_steps is not None and config.num_steps < 1:
         raise UserError(f"config.num_steps: {config.num_steps}; must be at least 1")
+    if config.data_url and not config.data_url.startswith(("http://", "https://", "file://")):
+        raise UserError(f"config.data_url: {config.data_url!r}; must begin with http://, https:// or file://")
     _check_sizes(config)
     _check_losses(config)
     return config

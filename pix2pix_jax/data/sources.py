@@ -36,7 +36,14 @@ class Source(Protocol):
 
 
 def open_source(
-    dataset: str, split: str, *, data_dir: str, size: tuple[int, int], seed: int, single: bool = False
+    dataset: str,
+    split: str,
+    *,
+    data_dir: str,
+    size: tuple[int, int],
+    seed: int,
+    single: bool = False,
+    data_url: str = "",
 ) -> Source:
     """Opens one split of a data set.
 
@@ -48,6 +55,7 @@ def open_source(
       size: (H, W) at which `drawn_facades` draws.
       seed: of the pairs that `drawn_facades` draws.
       single: a `folder` holds single images, each of which is both A and B.
+      data_url: where to download a published set's archive, if not where it was published.
 
     Raises:
       UserError: no such folder or split, or nothing in it.
@@ -61,7 +69,7 @@ def open_source(
     for folder in (epath.Path(data_dir).expanduser(), epath.Path(data_dir).expanduser() / dataset):
         if data_dir and (folder / "train").is_dir():
             return FolderSource(folder, split)
-    return TfdsSource(dataset, split, data_dir)
+    return TfdsSource(dataset, split, data_dir, data_url)
 
 
 _DRAWN_COUNT = {"train": 400, "val": 100, "test": 100}
@@ -133,12 +141,12 @@ class PhotoSource(FolderSource):
 class TfdsSource:
     """A published set from the TFDS builder `pix2pix`, downloaded and built at first use."""
 
-    def __init__(self, dataset: str, split: str, data_dir: str):
+    def __init__(self, dataset: str, split: str, data_dir: str, data_url: str = ""):
         # TFDS takes seconds to import and only published sets need it.
         from pix2pix_jax.data.builders.prepare import open_split
 
-        self._examples = open_split(dataset, split, data_dir=data_dir or None)
-        names = [f"{split}/{self._examples[i]['name'].decode()}" for i in range(len(self._examples))]
+        self._examples, stems = open_split(dataset, split, data_dir=data_dir or None, url=data_url)
+        names = [f"{split}/{stem}" for stem in stems]
         # TFDS stores examples in an order of its own; in that of the files, a run is the same from either.
         self._order = sorted(range(len(names)), key=lambda i: natural_key(names[i]))
         self.names = [names[i] for i in self._order]

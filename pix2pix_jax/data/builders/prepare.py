@@ -6,12 +6,13 @@ from typing import Any
 import tensorflow_datasets as tfds
 from etils import epath
 
-from pix2pix_jax.data.builders.pix2pix import Builder
+from pix2pix_jax.data.builders.names import read_names
+from pix2pix_jax.data.builders.pix2pix import Builder, cityscapes
 from pix2pix_jax.errors import UserError
 
 
 def prepare(
-    name: str, *, data_dir: epath.PathLike | None, source: epath.PathLike | None = None
+    name: str, *, data_dir: epath.PathLike | None, source: epath.PathLike | None = None, url: str = ""
 ) -> tfds.core.DatasetBuilder:
     """Returns the builder of a set that is ready to be read, and builds it first if need be.
 
@@ -23,6 +24,7 @@ def prepare(
       data_dir: TFDS' root folder; None is `$TFDS_DATA_DIR` or else `~/tensorflow_datasets`.
       source: the set's archive, or a folder that holds it or its files, to build from instead of
         TFDS' manual folder (`DATA_DIR/downloads/manual`) or the network.
+      url: the archive's address (http, https or file) if not the published one.
 
     Raises:
       UserError: there is no such set, or it cannot be got, read, written or is not whole.
@@ -30,7 +32,7 @@ def prepare(
     if name not in Builder.builder_configs:
         names = ", ".join(Builder.builder_configs)
         raise UserError(f"dataset {name!r}: there is no such published set; use one of {names}")
-    builder = _builder(name, data_dir, source)
+    builder = _builder(name, data_dir, source=source, url=url)
     if not builder.data_path.exists():
         _build(builder)
         builder = _builder(name, data_dir)
@@ -38,16 +40,19 @@ def prepare(
     return builder
 
 
-def open_split(name: str, split: str, *, data_dir: epath.PathLike | None) -> Sequence[dict[str, Any]]:
+def open_split(
+    name: str, split: str, *, data_dir: epath.PathLike | None, url: str = ""
+) -> tuple[Sequence[dict[str, Any]], list[str]]:
     """Opens a split for random access, and prepares the set if need be.
 
     Args:
       name: the set's name.
       split: train, val or test.
       data_dir: TFDS' root folder, which may hold the set's archive to build from, or that archive; None is TFDS' own.
+      url: the archive's address if not the published one.
 
     Returns:
-      Examples by index: `image`, the published file's bytes, and `name`, its stem as bytes.
+      Examples by index, of which `image` is the published file's bytes, and their names: the files' stems.
 
     Raises:
       UserError: as `prepare`, or there is no such split.
@@ -56,16 +61,22 @@ def open_split(name: str, split: str, *, data_dir: epath.PathLike | None) -> Seq
     if path is not None and path.is_file():
         builder = prepare(name, data_dir=None, source=path)
     else:
-        archive = path is not None and (path / f"{name}.tar.gz").is_file()
-        builder = prepare(name, data_dir=path, source=path if archive else None)
+        builder = prepare(name, data_dir=path, source=path if _has_archive(path, name) else None, url=url)
     if split not in builder.info.splits:
         raise UserError(f"{name}: has no split {split}, only {', '.join(builder.info.splits)}")
-    return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    examples = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+    return examples, read_names(examples, builder.data_path / f"names-{split}.json")
 
 
-def _builder(name: str, data_dir: epath.PathLike | None, source: epath.PathLike | None = None) -> Builder:
+def _has_archive(path: epath.Path | None, name: str) -> bool:
+    if path is None:
+        return False
+    return (path / f"{name}.tar.gz").is_file() or (name == "cityscapes" and cityscapes.are_in(path))
+
+
+def _builder(name: str, data_dir: epath.PathLike | None, **kwargs: Any) -> Builder:
     root = None if data_dir is None else epath.Path(data_dir).expanduser()
-    return Builder(config=name, data_dir=root, source=source)
+    return Builder(config=name, data_dir=root, **kwargs)
 
 
 def _build(builder: Builder) -> None:
@@ -91,6 +102,7 @@ def _check_prepared(builder: Builder) -> None:
             f"TensorFlow to read; {remedy}"
         )
     found = {split: info.num_examples for split, info in builder.info.splits.items()}
-    expected = dict(builder.builder_config.num_examples)
+    unconfirmed = {split: found.get(split) for split in builder.builder_config.unconfirmed}
+    expected = builder.builder_config.num_examples | unconfirmed
     if found != expected:
         raise UserError(f"{builder.data_path}: has {found} where {expected} are due; {remedy}")

@@ -8,9 +8,10 @@ import gzip
 import hashlib
 import pathlib
 import tarfile
+import tempfile
 import zlib
-from collections.abc import Collection, Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Collection, Iterator
+from typing import BinaryIO, Protocol
 
 from etils import epath
 
@@ -19,7 +20,20 @@ from pix2pix_jax.errors import UserError
 MAX_BYTES = 64 * 2**20
 _JPEG_START = b"\xff\xd8"
 _GZIP_START = b"\x1f\x8b"
-_DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError)
+_DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
+
+
+class Originals(Protocol):
+    """The images of a set. `path` is where they are, for messages."""
+
+    path: epath.Path
+
+    def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        """Yields (stem, encoded image) of each image of `split`; to be asked once per split, in the splits' order.
+
+        Raises:
+          UserError: what is there is damaged, or a file is too large, is no image or is there twice.
+        """
 
 
 def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | None:
@@ -33,98 +47,178 @@ def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | N
     return None
 
 
-def read_split(path: epath.Path, split: str) -> Iterator[tuple[str, bytes]]:
-    """Yields (stem, JPEG bytes) of each image of `split`.
+class Folder:
+    """JPEGs in `SPLIT/` of a folder."""
 
-    Args:
-      path: the folder that holds the splits' folders, or a tar archive (gzip or plain).
-      split: the folder's name; in an archive it may lie at any depth.
+    def __init__(self, path: epath.Path):
+        self.path = path
 
-    Raises:
-      UserError: the archive is damaged, or a file is too large, is no JPEG or is there twice.
+    def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        seen = set()
+        folder = self.path / split
+        for file in folder.iterdir() if folder.is_dir() else ():
+            name = f"{split}/{file.name}"
+            if _split_of(name, (split,)) and file.is_file():
+                check_size(self.path, name, file.stat().length)
+                yield _checked(self.path, name, file.read_bytes(), seen)
+
+
+class Archive:
+    """JPEGs in `SPLIT/` of a tar archive (gzip or plain), at any depth. The archive is read once for all splits.
+
+    TFDS takes one split after the other. What is met of a later one is set aside in a file that has no name, so that
+    the system deletes it even if the process is killed.
     """
-    read = _read_folder if path.is_dir() else _read_archive
+
+    def __init__(
+        self,
+        path: epath.Path,
+        splits: Collection[str],
+        *,
+        scratch: epath.Path,
+        algorithm: str,
+        at_end: Callable[[str, int], None],
+    ):
+        """Prepares to read.
+
+        Args:
+          path: the archive.
+          splits: in the order in which they will be read.
+          scratch: the local folder in which to set images aside.
+          algorithm: of the archive's digest, as `md5`.
+          at_end: called with the digest and the size once the whole archive has been read; it may raise UserError.
+        """
+        self.path = path
+        self._aside = {split: [] for split in splits}
+        self._spool = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (it lives as long as this object)
+        self._images = _read_archive(path, tuple(splits), algorithm, at_end)
+
+    def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        for stem, offset, size in self._aside.pop(split):
+            self._spool.seek(offset)
+            yield stem, self._spool.read(size)
+        for found, stem, data in self._images:
+            if found == split:
+                yield stem, data
+            elif found in self._aside:
+                self._aside[found].append((stem, self._spool.seek(0, 2), len(data)))
+                self._spool.write(data)
+        if not self._aside:
+            self._spool.close()
+
+
+def _read_archive(
+    path: epath.Path, splits: tuple[str, ...], algorithm: str, at_end: Callable[[str, int], None]
+) -> Iterator[tuple[str, str, bytes]]:
+    """Yields (split, stem, JPEG bytes) of each image, in the archive's order."""
     seen = set()
-    for file, data in read(path, split):
-        stem = pathlib.PurePosixPath(file).stem
-        if not data.startswith(_JPEG_START):
-            raise UserError(f"{path}: {file} is not a JPEG file; get the set's files again")
-        if stem in seen:
-            raise UserError(f"{path}: {split}/{stem}.jpg is there twice; get the set's files again")
-        seen.add(stem)
-        yield stem, data
-
-
-def digest(path: epath.Path, algorithm: str) -> str:
-    """The file's digest in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def _read_folder(root: epath.Path, split: str) -> Iterator[tuple[str, bytes]]:
-    folder = root / split
-    for file in folder.iterdir() if folder.is_dir() else ():
-        name = f"{split}/{file.name}"
-        if _is_image_of(split, name) and file.is_file():
-            _check_size(root, name, file.stat().length)
-            yield name, file.read_bytes()
-
-
-def _read_archive(path: epath.Path, split: str) -> Iterator[tuple[str, bytes]]:
     try:
-        with path.open("rb") as raw, _decompressed(raw) as stream:
-            yield from _tar_members(path, stream, split)
-            while stream.read(2**20):  # gzip checks its CRC at the end
+        with path.open("rb") as raw:
+            hashed = _Hashed(raw, algorithm)
+            stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed)
+            for name, split, data in _tar_members(path, stream, splits):
+                yield split, *_checked(path, name, data, seen)
+            while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
                 pass
+    except UserError:
+        raise  # is a ValueError too
     except _DAMAGE as error:
-        raise UserError(f"{path}: the archive cannot be read to its end ({error}); download it again") from error
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: the archive cannot be read to its end ({reason}); download it again") from error
+    at_end(hashed.digest.hexdigest(), hashed.num_bytes)
 
 
-def _tar_members(path: epath.Path, stream: BinaryIO, split: str) -> Iterator[tuple[str, bytes]]:
-    with tarfile.TarFile(fileobj=_BoundedReads(stream), errors="replace") as tar:
+def _tar_members(path: epath.Path, stream: "_Forward", splits: tuple[str, ...]) -> Iterator[tuple[str, str, bytes]]:
+    with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
         while (member := tar.next()) is not None:
             tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
-            if member.isreg() and _is_image_of(split, member.name):
-                _check_size(path, member.name, member.size)
-                yield member.name, tar.extractfile(member).read()
+            split = _split_of(member.name, splits)
+            if member.isreg() and split:
+                check_size(path, member.name, member.size)
+                yield member.name, split, tar.extractfile(member).read()
 
 
-def _decompressed(raw: BinaryIO) -> BinaryIO:
-    """`raw`, through gzip if it is so compressed (some browsers decompress what they download)."""
+def _is_gzip(raw: BinaryIO) -> bool:
+    """Whether it is compressed; some browsers decompress what they download."""
     start = raw.read(len(_GZIP_START))
     raw.seek(0)
-    return gzip.GzipFile(fileobj=raw) if start == _GZIP_START else raw
+    return start == _GZIP_START
 
 
-def _is_image_of(split: str, name: str) -> bool:
-    """Whether a path ends in SPLIT/FILE.jpg, says nothing of a root or a parent, and is not hidden."""
+def _split_of(name: str, splits: tuple[str, ...]) -> str | None:
+    """Which split a path is of: it ends in SPLIT/FILE.jpg, says nothing of a root or a parent, and is not hidden."""
     path = pathlib.PurePosixPath(name)
-    return (
-        path.parent.name == split
-        and path.suffix == ".jpg"
-        and not path.name.startswith(".")
-        and not path.is_absolute()
-        and ".." not in path.parts
-    )
+    is_image = path.suffix == ".jpg" and not path.name.startswith(".")
+    if is_image and not path.is_absolute() and ".." not in path.parts and path.parent.name in splits:
+        return path.parent.name
+    return None
 
 
-def _check_size(path: epath.Path, name: str, size: int) -> None:
+def _checked(path: epath.Path, name: str, data: bytes, seen: set[str]) -> tuple[str, bytes]:
+    """(stem, data) of a file of the set, which is added to those `seen`."""
+    file = pathlib.PurePosixPath(name)
+    key = f"{file.parent.name}/{file.name}"
+    if not name.isprintable():  # line breaks, control characters, bytes that are not UTF-8
+        raise UserError(f"{path}: {name!a} is not a name that can be used; rename the file")
+    if not data.startswith(_JPEG_START):
+        raise UserError(f"{path}: {name} is not a JPEG file; get the set's files again")
+    if key in seen:
+        raise UserError(f"{path}: {key} is there twice; get the set's files again")
+    seen.add(key)
+    return file.stem, data
+
+
+def check_size(path: epath.Path, name: str, size: int) -> None:
+    """Raises UserError if the file `name` of `path` is too large to be read."""
     if size > MAX_BYTES:
+        shown = name if name.isprintable() else ascii(name)
         raise UserError(
-            f"{path}: {name} has {size} bytes, more than the {MAX_BYTES} that an image may have; "
+            f"{path}: {shown} has {size} bytes, more than the {MAX_BYTES} that an image may have; "
             "get the set's files again"
         )
 
 
-class _BoundedReads:
-    """A stream for tarfile, which reads a header of any announced size into memory at once."""
+class _Hashed:
+    """A stream that takes the digest of what is read from it."""
+
+    def __init__(self, stream: BinaryIO, algorithm: str):
+        self._stream = stream
+        self.digest = hashlib.new(algorithm, usedforsecurity=False)
+        self.num_bytes = 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.digest.update(data)
+        self.num_bytes += len(data)
+        return data
+
+
+class _Forward:
+    """A stream for tarfile that never goes back, so that every byte of the archive is read once.
+
+    It bounds reads too: tarfile reads a header of any announced size into memory at once, and follows one that
+    announces a negative size for ever.
+    """
 
     def __init__(self, stream: BinaryIO):
         self._stream = stream
-        self.seek = stream.seek
-        self.tell = stream.tell
+        self._position = 0
+
+    def tell(self) -> int:
+        return self._position
 
     def read(self, size: int) -> bytes:
         if size > MAX_BYTES + tarfile.BLOCKSIZE:
             raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._stream.read(size)
+        if size < 0:
+            raise tarfile.ReadError("a header of a negative size")
+        data = self._stream.read(size)
+        self._position += len(data)
+        return data
+
+    def seek(self, position: int) -> int:
+        if position < self._position:
+            raise tarfile.ReadError("a header that leads back")
+        while self._position < position and self.read(min(position - self._position, 2**20)):
+            pass
+        return self._position

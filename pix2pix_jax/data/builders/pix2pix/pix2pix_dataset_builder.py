@@ -1,53 +1,27 @@
-"""TFDS builder of the sets published with pix2pix: one config per set, one row of a table per config."""
+"""TFDS builder of the sets published with pix2pix: one config per set."""
 
 import contextlib
-import dataclasses
-import http.client
 import os
+import pathlib
 import sys
+import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 from etils import epath
 
+from pix2pix_jax.data.builders import download
 from pix2pix_jax.errors import UserError
 
-from . import originals
-
-_HOST = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
-_CONNECT_SECONDS = 30
-_DOWNLOAD_ERRORS = (
-    OSError,
-    http.client.HTTPException,
-    tfds.download.DownloadError,
-    ValueError,  # what TFDS makes of a .INFO that tells of another download
-)
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class PublishedSet(tfds.core.BuilderConfig):
-    """A published set: where its archive is, and what has to be in it.
-
-    Attributes:
-      url: the archive's address.
-      num_bytes: the archive's size.
-      checksum: the archive's digest as `ALGORITHM:HEXADECIMAL`.
-      checksum_agreed: whether two independent sources give that digest. If so an archive that
-        differs is refused; a digest from one source only warns, since it may be the one at fault.
-      num_examples: how many images each split has.
-    """
-
-    url: str
-    num_bytes: int
-    checksum: str
-    checksum_agreed: bool
-    num_examples: Mapping[str, int]
+from . import cityscapes, originals
+from .published import SETS
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
-    """Side-by-side JPEGs as published: `image` (A left, B right) and `name` (the file's stem).
+    """Side-by-side images as published: `image` (A left, B right) and `name` (the file's stem).
 
     The files come from `source`, or else from TFDS' `manual_dir`, or else from the network. They are
     stored in ArrayRecord files unless another format is asked for, so nothing needs TensorFlow.
@@ -57,24 +31,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES: ClassVar = {"1.0.0": "The published files, unchanged."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "Only where there is no network: place the set's archive as NAME.tar.gz, or its unpacked "
-        "folder as NAME/ with train/ and so on inside, NAME being the config's name."
+        "folder as NAME/ with train/ and so on inside, NAME being the config's name. "
+        f"The archive of cityscapes has been withdrawn: {cityscapes.REMEDY} here."
     )
-    BUILDER_CONFIGS: ClassVar = [
-        PublishedSet(
-            name="facades",
-            description="Facades of buildings: A is the photograph, B its labels.",
-            url=f"{_HOST}/facades.tar.gz",
-            num_bytes=30_168_306,
-            checksum="md5:e2e25dd517e9d15828416ab329da2854",
-            checksum_agreed=False,
-            num_examples={"train": 400, "val": 100, "test": 106},
-        ),
-    ]
+    BUILDER_CONFIGS: ClassVar = list(SETS)
 
     def __init__(
         self,
         *,
         source: epath.PathLike | None = None,
+        url: str = "",
         file_format: str | tfds.core.FileFormat | None = None,
         **kwargs: Any,
     ):
@@ -82,121 +48,142 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
         Args:
           source: the set's archive, or a folder that holds it or its files. Replaces `manual_dir`.
+          url: the archive's address (http, https or file) if not the published one. What is on disk goes before it.
           file_format: the format to store examples in, or None for ArrayRecord.
           **kwargs: what every TFDS builder takes: `data_dir`, `config`, `version`.
         """
         super().__init__(file_format=file_format, **kwargs)
         self._source = None if source is None else epath.Path(source).expanduser()
+        self._url = url
         if file_format is None and not self.info.initialized:
             self.info.set_file_format(tfds.core.FileFormat.ARRAY_RECORD, override=True)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = tfds.features.FeaturesDict(
-            {
-                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg", doc="A | B, side by side."),
-                "name": tfds.features.Text(doc="The published file's name without its suffix."),
-            }
+        image = tfds.features.Image(
+            shape=(None, None, 3), encoding_format=self.builder_config.encoding, doc="A | B, side by side."
         )
-        return self.dataset_info_from_configs(features=features, homepage="https://phillipi.github.io/pix2pix/")
+        name = tfds.features.Text(doc="The published file's name without its suffix.")
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict({"image": image, "name": name}),
+            homepage="https://phillipi.github.io/pix2pix/",
+        )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        path = self._given() or self._manual(dl_manager)
-        downloaded = path is None
-        if downloaded:
-            path = self._download(dl_manager)
-        with _forgotten_if_bad(path, downloaded):
-            self._check_archive(path)
-        return {split: self._generate_examples(path, split, downloaded) for split in self.builder_config.num_examples}
+        files, downloaded = self._given() or self._manual(dl_manager), None
+        if files is None:
+            downloaded = self._download(dl_manager)
+            files = self._open(downloaded)
+        return {split: self._generate_examples(files, split, downloaded) for split in self.builder_config.num_examples}
 
     def _generate_examples(
-        self, path: epath.Path, split: str, downloaded: bool
+        self, files: originals.Originals, split: str, downloaded: pathlib.Path | None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        expected = self.builder_config.num_examples[split]
+        enforced = split not in self.builder_config.unconfirmed
         found = 0
-        with _forgotten_if_bad(path, downloaded):
-            for name, data in originals.read_split(path, split):
+        with _forgotten_if_bad(downloaded):
+            for name, data in files.read(split):
                 found += 1
-                if found <= expected:  # what is too much is counted but not written
+                if not enforced or found <= self.builder_config.num_examples[split]:  # one too many is only counted
                     yield name, {"image": data, "name": name}
-            if found != expected:
-                raise UserError(
-                    f"{path}: split {split} of {self.builder_config.name} has {found} images where "
-                    f"{expected} were published; use the files of {self.builder_config.url}"
-                )
+            self._check_count(files.path, split, found)
 
-    def _given(self) -> epath.Path | None:
-        """The set's files in `source`, None if there is no `source`."""
-        if self._source is None or self._source.is_file():
-            return self._source
-        found = self._source.is_dir() and self._find(self._source)
-        if not found:
+    def _check_count(self, path: epath.Path, split: str, found: int) -> None:
+        config = self.builder_config
+        expected = config.num_examples[split]
+        message = f"{path}: split {split} of {config.name} has {found} images where {expected} were published"
+        if found == expected:
+            return
+        if found and split in config.unconfirmed:
+            _warn(f"{message}; used all the same, as that number is not confirmed")
+            return
+        raise UserError(f"{message}; use the files of {self._address() or 'https://www.cityscapes-dataset.com'}")
+
+    def _address(self) -> str:
+        return self._url or self.builder_config.url
+
+    def _given(self) -> originals.Originals | None:
+        """The set's files in `source` or behind a file: address, None if there is neither."""
+        source = self._source
+        if source is None and self._url.startswith("file:"):
+            source = epath.Path(urllib.request.url2pathname(urllib.parse.urlsplit(self._url).path))
+        if source is None:
+            return None
+        if source.is_file():
+            return self._find(source.parent) if source.suffix == ".zip" else self._open(source)
+        found = self._find(source) if source.is_dir() else None
+        if found is None:
             name = self.builder_config.name
             splits = ", ".join(f"{split}/" for split in self.builder_config.num_examples)
             raise UserError(
-                f"{self._source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}"
+                f"{source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}"
             )
         return found
 
-    def _manual(self, dl_manager: tfds.download.DownloadManager) -> epath.Path | None:
+    def _manual(self, dl_manager: tfds.download.DownloadManager) -> originals.Originals | None:
         try:
             manual_dir = dl_manager.manual_dir
         except AssertionError:  # TFDS' way to say that it is not there or empty
             return None
         return self._find(manual_dir)
 
-    def _find(self, root: epath.Path) -> epath.Path | None:
-        return originals.find(root, self.builder_config.name, self.builder_config.num_examples)
+    def _find(self, root: epath.Path) -> originals.Originals | None:
+        name = self.builder_config.name
+        path = originals.find(root, name, self.builder_config.num_examples)
+        if path is not None:
+            return self._open(path)
+        return cityscapes.Zips(root) if name == "cityscapes" and cityscapes.are_in(root) else None
 
-    def _download(self, dl_manager: tfds.download.DownloadManager) -> epath.Path:
-        url = self.builder_config.url
-        try:
-            if not _is_downloaded(url, dl_manager.download_dir / self.name):
-                # TFDS tries ten times, for minutes and without a word, before it gives up.
-                with urllib.request.urlopen(url, timeout=_CONNECT_SECONDS):
-                    pass
-            return dl_manager.download(url)
-        except _DOWNLOAD_ERRORS as error:
-            place = dl_manager.download_dir / "manual" / f"{self.builder_config.name}.tar.gz"
-            raise UserError(
-                f"{url}: cannot be downloaded ({_one_line(error)}); get the archive by other means "
-                f"and place it at {os.fspath(place)}"
-            ) from error
-
-    def _check_archive(self, path: epath.Path) -> None:
-        """Compares an archive with what is known of the published one."""
+    def _open(self, path: epath.PathLike) -> originals.Originals:
+        path = epath.Path(path)
         if path.is_dir():
-            return
+            return originals.Folder(path)
+        return originals.Archive(
+            path,
+            self.builder_config.num_examples,
+            scratch=self.data_path,  # while it builds, a folder that TFDS renames at the end or deletes
+            algorithm=self.builder_config.checksum.partition(":")[0],
+            at_end=lambda digest, num_bytes: self._check_digest(path, digest, num_bytes),
+        )
+
+    def _download(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
+        name = self.builder_config.name
+        place = os.fspath(dl_manager.download_dir / "manual")
+        url = self._address()
+        if not url:
+            raise UserError(f"{name}: its archive has been withdrawn by its owners; {cityscapes.REMEDY} in {place}")
+        file = f"{name}-{zlib.crc32(self._url.encode()):08x}.tar.gz" if self._url else f"{name}.tar.gz"
+        target = pathlib.Path(dl_manager.download_dir) / self.name / file
+        archive = os.path.join(place, f"{name}.tar.gz")
+        remedy = f"get the archive by other means and place it at {archive}, or set config.data_url to where it is"
+        download.fetch(url, target, remedy=remedy)
+        return target
+
+    def _check_digest(self, path: epath.Path, digest: str, num_bytes: int) -> None:
+        """Compares an archive with what is known of the published one."""
         config = self.builder_config
         algorithm, expected = config.checksum.split(":")
-        found = originals.digest(path, algorithm)
-        if found == expected:
+        if digest == expected:
             return
+        size = "" if config.num_bytes is None else f" and {config.num_bytes} bytes"
         message = (
-            f"{path}: {algorithm} {found} and {path.stat().length} bytes, where the published "
-            f"archive has {expected} and {config.num_bytes}"
+            f"{path}: {algorithm} {digest} and {num_bytes} bytes, where the published archive has {expected}{size}"
         )
         if config.checksum_agreed:
             raise UserError(f"{message}; download {config.url} again")
-        # Not through absl's logging, which the command line silences for the libraries' sake.
-        print(f"warning: {message}; used all the same, as one source alone gives that digest", file=sys.stderr)
+        _warn(f"{message}; used all the same, as one source alone gives that digest")
 
 
 @contextlib.contextmanager
-def _forgotten_if_bad(path: epath.Path, downloaded: bool) -> Iterator[None]:
-    """Deletes a download that turns out to be bad: TFDS would keep using it for ever."""
+def _forgotten_if_bad(downloaded: pathlib.Path | None) -> Iterator[None]:
+    """Deletes a download that turns out to be bad, or it would be used again for ever."""
     try:
         yield
     except UserError:
-        if downloaded:
-            path.unlink(missing_ok=True)
-            path.with_name(f"{path.name}.INFO").unlink(missing_ok=True)
+        if downloaded is not None:
+            downloaded.unlink(missing_ok=True)
         raise
 
 
-def _is_downloaded(url: str, folder: epath.Path) -> bool:
-    """Whether TFDS has `url` in its downloads, beside each of which lies a .INFO with its address."""
-    return any(f'"{url}"' in info.read_text() for info in folder.glob("*.INFO"))
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _warn(message: str) -> None:
+    # Not through absl's logging, which the command line silences for the libraries' sake.
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,120 @@
+"""Joins the files that cityscapes-dataset.com gives to registered users into pairs as pix2pix published them.
+
+The archive of the pairs has been withdrawn for licence reasons. The popular PyTorch implementation's script makes them
+anew from the same files: both pictures are resized to 256x256 by one filter, and the photograph is put left of the
+labels. The filter here is bicubic for both, which is Pillow's own choice today (labels so get blended colours at their
+borders, as in the published pairs). Pairs are PNG, so that nothing is lost a second time.
+"""
+
+import contextlib
+import lzma
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Set
+from concurrent import futures
+
+import numpy as np
+from etils import epath
+
+from pix2pix_jax.data import images
+from pix2pix_jax.errors import UserError
+
+from . import originals
+
+PHOTOS, LABELS = "leftImg8bit_trainvaltest.zip", "gtFine_trainvaltest.zip"
+_SIZE = (256, 256)
+_THREADS = 8  # a pair takes half a second of one core
+_BATCH = 64  # pairs that may be ready before they are taken
+_MEMBERS = {
+    PHOTOS: re.compile(r"leftImg8bit/(?P<split>train|val)/[^/]+/(?P<name>[\w-]+)_leftImg8bit\.png", re.ASCII),
+    LABELS: re.compile(r"gtFine/(?P<split>train|val)/[^/]+/(?P<name>[\w-]+)_gtFine_color\.png", re.ASCII),
+}
+# What zipfile raises for files that are damaged, encrypted or packed in ways that it does not know.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+REMEDY = (
+    f"register at https://www.cityscapes-dataset.com, download {PHOTOS} and {LABELS} there, and place both, "
+    "as they are,"
+)
+
+
+class Zips:
+    """The pairs of both files, which lie in one folder."""
+
+    def __init__(self, path: epath.Path):
+        """Raises UserError if one of the two is missing."""
+        self.path = path
+        for name in (PHOTOS, LABELS):
+            if not (path / name).is_file():
+                raise UserError(f"{path / name}: no such file; {REMEDY} in that folder")
+
+    def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        """Yields (`CITY_SEQUENCE_FRAME`, PNG of 512x256) of each pair. Raises UserError as `originals.Originals`."""
+        with (
+            _opened(self.path / PHOTOS) as photos,
+            _opened(self.path / LABELS) as labels,
+            futures.ThreadPoolExecutor(_THREADS) as pool,
+        ):
+            left, right = _members(photos, split), _members(labels, split)
+            self._check_matched(split, left.keys(), right.keys())
+
+            def make(name: str) -> tuple[str, bytes]:
+                return name, _join(_read(photos, left[name]), _read(labels, right[name]))
+
+            names = sorted(left)
+            for first in range(0, len(names), _BATCH):
+                yield from pool.map(make, names[first : first + _BATCH])
+
+    def _check_matched(self, split: str, left: Set[str], right: Set[str]) -> None:
+        for name in sorted(left ^ right):
+            lacking = self.path / (PHOTOS if name in right else LABELS)
+            raise UserError(f"{lacking}: has no {split} picture for {name}; download it again")
+
+
+def are_in(root: epath.Path) -> bool:
+    """Whether one of the two files is in a folder."""
+    return (root / PHOTOS).is_file() or (root / LABELS).is_file()
+
+
+@contextlib.contextmanager
+def _opened(path: epath.Path) -> Iterator[zipfile.ZipFile]:
+    with path.open("rb") as file, _damage_named(path), zipfile.ZipFile(file) as archive:
+        yield archive
+
+
+@contextlib.contextmanager
+def _damage_named(path: epath.PathLike) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise  # is a ValueError too
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: the archive cannot be read ({reason}); download it again") from error
+
+
+def _members(archive: zipfile.ZipFile, split: str) -> dict[str, zipfile.ZipInfo]:
+    """{"aachen_000000_000019": its file} of a split. Whatever is called otherwise is not looked at."""
+    pattern = _MEMBERS[epath.Path(archive.filename).name]
+    found = {}
+    for info in archive.infolist():
+        match = pattern.fullmatch(info.filename)
+        if match is None or match["split"] != split:
+            continue
+        if match["name"] in found:
+            raise UserError(f"{archive.filename}: {split} picture {match['name']} is there twice; download it again")
+        found[match["name"]] = info
+    return found
+
+
+def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    """uint8 (256, 256, 3) of a file."""
+    path = epath.Path(archive.filename)
+    originals.check_size(path, info.filename, info.file_size)
+    with _damage_named(path):
+        data = archive.read(info)
+    return images.resize(images.decode(data, f"{path}: {info.filename}"), _SIZE)
+
+
+def _join(photo: np.ndarray, labels: np.ndarray) -> bytes:
+    return images.encode_png(np.concatenate([photo, labels], axis=1))
