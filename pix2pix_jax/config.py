@@ -148,5 +148,5 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     return [
         f"config.{name}: {before[name]} -> {after[name]}"
         for name in before
-        if name not in MAY_CHANGE and before[name] != after[name]
+        if name not in MAY_CHANGE and before[name] not in (after[name], "auto")  # no data has resolved "auto" yet
     ]

@@ -4,7 +4,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from pix2pix_jax import recipe
-from pix2pix_jax.data.sources import SPLITS
+from pix2pix_jax.data.folders import SPLITS
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
 

@@ -11,8 +11,9 @@ from etils import epath
 from tqdm import tqdm
 
 from pix2pix_jax.data import images
-from pix2pix_jax.data.augment import to_uint8
-from pix2pix_jax.data.sources import check_pair_size, natural_key
+from pix2pix_jax.data.folder_sources import check_pair_size
+from pix2pix_jax.data.folders import natural_key
+from pix2pix_jax.data.values import to_uint8
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import TrainedModel
 from pix2pix_jax.logs import say

@@ -11,7 +11,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from pix2pix_jax.data import arrays, deep
-from pix2pix_jax.data.deep import Header
+from pix2pix_jax.data.deep import Header, check_size
 from pix2pix_jax.data.values import convert, fit_channels, wrong_channels
 from pix2pix_jax.errors import UserError, shown
 
@@ -168,7 +168,7 @@ class _PillowReader:
     def __init__(self, stream, name: str):
         self._name = name
         self.image = _open_pillow(stream, name)
-        deep.check_size(self.image.size[::-1], name)
+        check_size(self.image.size[::-1], name)
         self.orientation = self._read_orientation()
         size = self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1]
         mode = _own_mode(self.image)
