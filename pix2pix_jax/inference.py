@@ -94,13 +94,13 @@ class TrainedModel:
         normalised = self._is_normalised(batch)
         size, method = tuple(self.config.image_size), self.config.input_interpolation
         limits = (-1, 1) if normalised else None
-        inputs = np.stack([_resize(image, size, method, limits) for image in batch]) if len(batch) else batch
+        inputs = np.stack([resize_within(image, size, method, limits) for image in batch]) if len(batch) else batch
         outputs = self.translate_resized(inputs, seed=seed)
         if not normalised:
             outputs = np.asarray(from_float(outputs, self.target_values))
-            limits = (self.target_values.low, self.target_values.high)
+            limits = self.target_values.limits
         size, method = batch.shape[1:3], self.config.target_interpolation
-        outputs = np.stack([_resize(image, size, method, limits) for image in outputs]) if len(batch) else outputs
+        outputs = np.stack([resize_within(image, size, method, limits) for image in outputs]) if len(batch) else outputs
         return outputs[0] if images.ndim == 3 else outputs
 
     @property
@@ -163,7 +163,7 @@ class TrainedModel:
         return np.asarray(self._compiled(self._placed, inputs, ids, seed))[:count]
 
 
-def _resize(
+def resize_within(
     image: np.ndarray, size: tuple[int, int], interpolation: str, limits: tuple[float, float] | None
 ) -> np.ndarray:
     """`images.resize`; floats, which overshoot at edges, are clipped to `limits`."""

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax.data import color
 from pix2pix_jax.data.sources import Pairs, open_source
 from pix2pix_jax.data.values import Values
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import NoSplit, UserError
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 from pix2pix_jax.objective import Objective
 from pix2pix_jax.optimizers import make_adam, make_schedule
@@ -201,6 +201,18 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
         **{field: config[field] for field in ("input_interpolation", "target_interpolation")},
         **{f"{name}_dtype": config[f"{name}_dtype"].replace("auto", "uint8") for name in STREAMS},
     )
+
+
+def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs | None:
+    """As `open_pairs`; None if the data have no such split."""
+    try:
+        return open_pairs(config, split, size=size)
+    except NoSplit:
+        return None
+    except UserError:
+        if config.dataset == "folder":
+            raise
+        return None
 
 
 def create_state(config: ConfigDict, parts: Parts) -> TrainState:

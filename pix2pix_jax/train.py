@@ -235,10 +235,8 @@ class Sampler:
 def _held_out(config: ConfigDict) -> Pairs:
     """`val`, or `test` where there is none, or else the training split."""
     for split in ("val", "test"):
-        try:
-            return recipe.open_pairs(config, split)
-        except UserError:
-            continue
+        if (pairs := recipe.open_pairs_if_any(config, split)) is not None:
+            return pairs
     return recipe.open_pairs(config, "train")
 
 

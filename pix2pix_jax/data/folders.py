@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from etils import epath
 
 from pix2pix_jax.data import images
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import NoSplit, UserError, shown
 
 SPLITS = ("train", "val", "test")
 _FOLDERS = ("{member}/{split}", "{split}/{member}", "{split}{member}", "{member}")
@@ -154,13 +154,13 @@ def list_split(layout: Layout, split: str) -> list[epath.Path]:
 
 def check_split(folder: epath.Path, present: Sequence[str], split: str) -> None:
     if split not in present:
-        raise UserError(f"{shown(folder)}: has no {split}/, only {', '.join(present)}; add it or use another split")
+        raise NoSplit(f"{shown(folder)}: has no {split}/, only {', '.join(present)}; add it or use another split")
 
 
 def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[int]:
     """Of examples that are not split, the indices of those in train or val: a tenth, by the CRC-32 of their names."""
     if split == "test":
-        raise UserError(f"{shown(folder)}: without test/ there is no test split; use --split=val")
+        raise NoSplit(f"{shown(folder)}: without test/ there is no test split; use --split=val")
     if len(names) == 1:
         raise UserError(f"{shown(folder)}: one image alone cannot be split into train and val; add more")
     by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))

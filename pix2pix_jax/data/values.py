@@ -44,6 +44,10 @@ class Values:
         return cls(dtype, float(limits[0]), float(limits[1]))
 
     @property
+    def limits(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    @property
     def is_integer(self) -> bool:
         return self.dtype != "float32"
 
