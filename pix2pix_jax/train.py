@@ -52,6 +52,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     pairs = recipe.open_pairs(config, "train", size=tuple(config.resize_size))
     config = recipe.resolve_dtypes(config, pairs)
     pairs = recipe.with_dtypes(pairs, config)
+    pairs[0]  # its channels are those of the config, or the run ends here
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     workdir_lib.make(workdir)

@@ -117,7 +117,7 @@ class StackedSource(_OwnSource):
         self._folder = layout.folder
         self._files = [(paths[:count], paths[count:]) for paths in files.values()]
         self.names = [f"{split}/{stem}" if layout.splits else stem for stem in files]
-        self.places = ("+".join(layout.a), "+".join(layout.b))
+        self.places = _places("folder", layout.a, layout.b)
 
     def header(self, index: int) -> tuple[Header, Header]:
         a, b = self._files[index]
@@ -183,7 +183,7 @@ class ArraySource(_OwnSource):
             self._stacks = [arrays.Stack(path) for path in paths]
         self._check_alike()
         self._folder, self._count = layout.folder, len(layout.a)
-        self.places = ("+".join(names[: self._count]), "+".join(names[self._count :]))
+        self.places = _places("array", names[: self._count], names[self._count :])
         every = [f"{i:0{len(str(len(self._stacks[0]) - 1))}d}" for i in range(len(self._stacks[0]))]
         chosen = range(len(every)) if layout.splits else folders.choose_split(every, paths[0], split)
         self._indices = list(chosen)
@@ -217,6 +217,10 @@ class ArraySource(_OwnSource):
         layers = [to_stored(stack[index], f"{stack.name}[{index}]") for stack in stacks]
         name = f"{stacks[0].name}[{index}]"
         return fit_channels(layers[0], channels, name) if len(layers) == 1 else _stack(layers, channels, name)
+
+
+def _places(kind: str, a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
+    return tuple(f"{kind}{'s' * (len(names) > 1)} {' + '.join(names)}" for names in (a, b))
 
 
 def half_headers(file, name: str) -> tuple[Header, Header]:

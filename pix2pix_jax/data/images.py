@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from pix2pix_jax.data import arrays, deep
 from pix2pix_jax.data.deep import Header, check_size
-from pix2pix_jax.data.values import convert, fit_channels, wrong_channels
+from pix2pix_jax.data.values import convert, fit_channels, to_stored, wrong_channels
 from pix2pix_jax.errors import UserError, shown
 
 EXTENSIONS = frozenset(
@@ -156,6 +156,7 @@ def _open(stream, name: str):
         if not reader.is_plain:
             return reader
         stream.seek(0)
+        return _PillowReader(stream, name, size=reader.header.size)
     reader = _PillowReader(stream, name)
     if start == deep.PNG_MAGIC and deep.is_deep_png(stream):
         return deep.DeepPngReader(stream, name, reader.image, reader.orientation)
@@ -165,12 +166,13 @@ def _open(stream, name: str):
 class _PillowReader:
     """An image of 8 bits; a PGM's 16 bits and a BMP's palette are Pillow's too."""
 
-    def __init__(self, stream, name: str):
+    def __init__(self, stream, name: str, size: tuple[int, int] | None = None):
+        """`size` (H, W) as displayed is that of a TIFF, which some versions of Pillow turn already when they open it."""
         self._name = name
         self.image = _open_pillow(stream, name)
         check_size(self.image.size[::-1], name)
         self.orientation = self._read_orientation()
-        size = self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1]
+        size = size or (self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1])
         mode = _own_mode(self.image)
         dtype = {"I": "uint16", "F": "float32"}.get(mode[0], "uint8")
         self.header = Header(size=size, channels=_depth(mode), alpha=mode.endswith("A"), dtype=dtype)
@@ -199,6 +201,8 @@ class _PillowReader:
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         if header.dtype == "uint16":
             pixels = pixels.clip(0, 65535).astype(np.uint16)
+        elif header.dtype == "float32":
+            pixels = to_stored(pixels, self._name)
         return fit_channels(pixels, channels, self._name)
 
 
