@@ -17,13 +17,22 @@ def get_config() -> config_dict.ConfigDict:
     # Data.
     config.dataset = "drawn_facades"  # drawn_facades (embedded) | folder | facades | maps | cityscapes | edges2shoes |
     # edges2handbags | night2day
-    config.data_dir = ""  # folder: the images; a published set: its own files, or where TFDS keeps data sets ("":
-    # TFDS' default)
+    config.data_dir = ""  # folder: the images, or an .npz of two arrays; a published set: its own files, or where TFDS
+    # keeps data sets ("": TFDS' default)
     config.data_url = ""  # a published set: the archive's address, if not the published one; http, https or file
-    config.direction = "AtoB"  # which half is the input: AtoB translates the left half into the right, BtoA the reverse
+    config.direction = "AtoB"  # what is the input: AtoB translates A, the left half, into B; BtoA the reverse
     config.color_space = "rgb"  # rgb | lab: colourisation, of photographs (folder: single images) or of the targets
-    config.input_channels = 3  # 3: RGB, 1: grey; networks take any number
+    config.a_folders = ("A",)  # folder: those of separate images whose images are stacked to A, as rgb,depth
+    config.b_folders = ("B",)  # and to B
+    config.input_channels = 3  # 3: RGB, 1: grey, made of the files' where need be; another number must be their own
     config.target_channels = 3
+    config.input_dtype = "auto"  # auto (what holds the values of all training files) | uint8 | uint16 | float32
+    config.target_dtype = "auto"
+    config.input_range = config_dict.placeholder(tuple)  # (low, high), the values that become -1 and 1, as 0,4095;
+    # unset: 0,255 of uint8 and 0,65535 of uint16; float32 needs it
+    config.target_range = config_dict.placeholder(tuple)
+    config.input_interpolation = "bicubic"  # of resizing: bicubic | bilinear | nearest (for label maps) | lanczos
+    config.target_interpolation = "bicubic"
     config.image_size = (256, 256)  # (height, width) in pixels that the networks see
     config.resize_size = (286, 286)  # (height, width) that images are resized to before the random crop
     config.mirror = True  # flip pairs left to right with probability one half

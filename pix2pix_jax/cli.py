@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = _add(commands, "prepare", _prepare, "get, build and check a data set")
     _add_config(prepare)
+    prepare.add_argument("--output", default="", metavar="DIR", help="of prepare-preview.png (default: here)")
 
     evaluate = _add(commands, "evaluate", _evaluate, "compare a checkpoint's translations with a whole split")
     _add_checkpoint(evaluate)
@@ -157,7 +158,7 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
     from pix2pix_jax import prepare
 
-    prepare.prepare(config)
+    prepare.prepare(config, output=arguments.output)
     return 0
 
 

@@ -68,7 +68,15 @@ def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
         raise UserError(f"{message}; see configs/default.py for the fields") from error
     if extra:
         raise UserError(f"{extra[0]}: not a flag; overrides are written --config.FIELD=VALUE")
-    return values.config
+    return _split_names(values.config)
+
+
+def _split_names(config: ConfigDict) -> ConfigDict:
+    """Makes rgb,depth two names, which ml_collections takes for one; 1,2, which it takes for numbers, are names too."""
+    for field in ("a_folders", "b_folders"):
+        if field in config:
+            config[field] = tuple(",".join(map(str, config[field])).split(","))
+    return config
 
 
 def _last_of_each_field(overrides: Sequence[str]) -> list[str]:
@@ -149,5 +157,5 @@ def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
     return [
         f"config.{name}: {before[name]} -> {after[name]}"
         for name in before
-        if name not in MAY_CHANGE and before[name] != after[name]
+        if name not in MAY_CHANGE and before[name] not in (after[name], "auto")  # no data has resolved "auto" yet
     ]

@@ -13,9 +13,9 @@ from tqdm import tqdm
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import gallery, metrics, recipe
 from pix2pix_jax.data import color, pipeline
-from pix2pix_jax.data.augment import to_float, to_uint8
 from pix2pix_jax.data.images import encode_png
 from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.values import from_float, render, to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import TrainedModel
 
@@ -32,7 +32,7 @@ class Result:
 
 
 def evaluate(model: TrainedModel, workdir: epath.PathLike, *, split: str = "val", output: str = "") -> Result:
-    """Translates a whole split and compares the translations, as 8-bit pictures, with the targets.
+    """Translates a whole split and compares the translations, rounded as files would be, with the targets.
 
     Writes metrics.json, images/ and index.html to `WORKDIR/eval/SPLIT-STEP/`, or to `output`. The metrics are l1 (mean
     absolute difference of images in [-1, 1], as the training loss), psnr (dB) and ssim.
@@ -73,24 +73,39 @@ def _translate_all(model: TrainedModel, pairs: Pairs) -> Iterator[tuple[int, dic
         # The last batch is filled up with copies, which are dropped again, so that one compiled program serves all.
         indices = np.minimum(np.arange(start, start + size), len(pairs) - 1)
         batch = pipeline.load_batch(pairs, indices)
-        batch["output"] = np.asarray(to_uint8(model.translate_resized(batch["input"])))
-        if model.config.color_space == "lab":
-            batch["input"] = np.asarray(to_uint8(color.grey(to_float(batch["input"]))))
-        values = {name: np.asarray(v) for name, v in _compare(batch["output"], batch["target"]).items()}
+        shown = _as_stored(model, batch)
+        values = {name: np.asarray(v) for name, v in _compare(shown["output"], shown["target"]).items()}
+        pictures = {column: render(shown[column]) for column in COLUMNS}
         for i in range(min(size, len(pairs) - start)):
             yield (
                 start + i,
-                {column: batch[column][i] for column in COLUMNS},
+                {column: pictures[column][i] for column in COLUMNS},
                 {name: float(v[i]) for name, v in values.items()},
             )
 
 
+def _as_stored(model: TrainedModel, batch: pipeline.Batch) -> dict[str, jax.Array]:
+    """Input, output and target in [-1, 1], the output with as many levels as the targets have."""
+    target_values = model.target_values
+    # In NumPy like the targets: a last bit's difference would make the PSNR of equal pictures finite.
+    stored = np.asarray(from_float(model.translate_resized(batch["input"]), target_values))
+    images = {
+        "input": to_float(batch["input"], model.input_values),
+        "output": to_float(stored, target_values),
+        "target": to_float(batch["target"], target_values),
+    }
+    if model.config.color_space == "lab":
+        images["input"] = color.grey(images["input"])
+    return images
+
+
 @jax.jit
 def _compare(output: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
+    output, target = output + 1, target + 1  # SSIM weighs brightness, which is to begin at 0
     return {
-        "l1": metrics.l1(output, target) / 127.5,
-        "psnr": metrics.psnr(output, target),
-        "ssim": metrics.ssim(output, target),
+        "l1": metrics.l1(output, target),
+        "psnr": metrics.psnr(output, target, data_range=2.0),
+        "ssim": metrics.ssim(output, target, data_range=2.0),
     }
 
 

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from pix2pix_jax import checkpoints, parallel, recipe, steps
 from pix2pix_jax.data import color
-from pix2pix_jax.data.augment import to_float, to_uint8
 from pix2pix_jax.data.images import resize
+from pix2pix_jax.data.values import Values, from_float, to_float, to_uint8
 
 
 def load(workdir: epath.PathLike, *, step: str | int = "latest") -> "TrainedModel":
@@ -75,11 +75,13 @@ class TrainedModel:
         and the picture's own pixels, so a picture's translation does not depend on what else is translated with it.
 
         Args:
-          images: (N, H, W, C) or (H, W, C); uint8, or floating in [-1, 1].
+          images: (N, H, W, C) or (H, W, C) of the dtype of the model's inputs, `config.input_dtype`, with their own
+            values; where that is an integer, also floating in [-1, 1].
           seed: of dropout.
 
         Returns:
-          Translations in the form of `images`: N, H, W and uint8 or float32, with `config.target_channels` channels.
+          Translations of the form of `images`, with `config.target_channels` channels: of the dtype and with the values
+          of the model's targets, or float32 in [-1, 1] if `images` were so.
 
         Raises:
           ValueError: another number of dimensions or channels, or another dtype.
@@ -89,21 +91,44 @@ class TrainedModel:
         channels = self.config.input_channels
         if batch.ndim != 4 or batch.shape[-1] != channels:
             raise ValueError(f"images of shape {images.shape}: must be (N, H, W, {channels}) or (H, W, {channels})")
-        if batch.dtype != np.uint8 and not np.issubdtype(batch.dtype, np.floating):
-            raise ValueError(f"images of dtype {images.dtype}: must be uint8, or floating in [-1, 1]")
-        size = tuple(self.config.image_size)
-        inputs = np.stack([_resize(image, size) for image in batch]) if len(batch) else batch
+        normalised = self._is_normalised(batch)
+        size, method = tuple(self.config.image_size), self.config.input_interpolation
+        limits = (-1, 1) if normalised else None
+        inputs = np.stack([resize_within(image, size, method, limits) for image in batch]) if len(batch) else batch
         outputs = self.translate_resized(inputs, seed=seed)
-        if batch.dtype == np.uint8:
-            outputs = np.asarray(to_uint8(outputs))
-        outputs = np.stack([_resize(image, batch.shape[1:3]) for image in outputs]) if len(batch) else outputs
+        if not normalised:
+            outputs = np.asarray(from_float(outputs, self.target_values))
+            limits = self.target_values.limits
+        size, method = batch.shape[1:3], self.config.target_interpolation
+        outputs = np.stack([resize_within(image, size, method, limits) for image in outputs]) if len(batch) else outputs
         return outputs[0] if images.ndim == 3 else outputs
 
+    @property
+    def input_values(self) -> Values:
+        """What the stored values of the model's inputs mean."""
+        return recipe.stream_values(self.config)["input"]
+
+    @property
+    def target_values(self) -> Values:
+        return recipe.stream_values(self.config)["target"]
+
+    def _is_normalised(self, images: np.ndarray) -> bool:
+        """Whether they are in [-1, 1], not as the model's inputs are stored. Raises ValueError if they are neither."""
+        values, floating = self.input_values, np.issubdtype(images.dtype, np.floating)
+        if images.dtype == values.dtype or (floating and not values.is_integer):
+            return False
+        if not floating:
+            allowed = f"{values.dtype}, or floating in [-1, 1]" if values.is_integer else "floating"
+            raise ValueError(f"images of dtype {images.dtype}: must be {allowed}")
+        return True
+
     def translate_resized(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
-        """Translates images (N, *image_size, C), uint8 or floating in [-1, 1], to float32 in [-1, 1]."""
-        as_bytes = images if images.dtype == np.uint8 else np.asarray(to_uint8(images))
-        inputs = to_float(images) if images.dtype == np.uint8 else jnp.asarray(images, jnp.float32)
-        ids = picture_ids(as_bytes)
+        """Translates images (N, *image_size, C), as `translate` takes them, to float32 in [-1, 1]."""
+        if self._is_normalised(images):
+            inputs = jnp.asarray(images, jnp.float32)
+        else:
+            inputs = to_float(images, self.input_values)
+        ids = picture_ids(np.asarray(inputs))
         outputs = []
         for i in range(0, len(images), self.batch_size):
             batch = slice(i, i + self.batch_size)
@@ -138,12 +163,14 @@ class TrainedModel:
         return np.asarray(self._compiled(self._placed, inputs, ids, seed))[:count]
 
 
-def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`images.resize`, also of floats in [-1, 1]: Pillow takes those a channel at a time, and overshoots at edges."""
-    if image.dtype == np.uint8 or image.shape[:2] == size:
-        return resize(image, size)
-    planes = [resize(image[..., i : i + 1].astype(np.float32), size) for i in range(image.shape[-1])]
-    return np.concatenate(planes, axis=-1).clip(-1, 1)
+def resize_within(
+    image: np.ndarray, size: tuple[int, int], interpolation: str, limits: tuple[float, float] | None
+) -> np.ndarray:
+    """`images.resize`; floats, which overshoot at edges, are clipped to `limits`."""
+    if image.dtype.kind != "f":
+        return resize(image, size, interpolation)
+    resized = resize(image.astype(np.float32), size, interpolation)
+    return resized.clip(*limits) if limits else resized
 
 
 def make_translate(config: ConfigDict):
@@ -169,5 +196,5 @@ def make_translate(config: ConfigDict):
 
 
 def picture_ids(images: np.ndarray) -> np.ndarray:
-    """CRC-32 of each picture's pixels: uint8 (N, H, W, C) -> uint32 (N,)."""
-    return np.array([zlib.crc32(np.ascontiguousarray(image)) for image in images], np.uint32)
+    """CRC-32 of each picture's pixels, as of 8 bits: (N, H, W, C) in [-1, 1] -> uint32 (N,)."""
+    return np.array([zlib.crc32(np.ascontiguousarray(image)) for image in np.asarray(to_uint8(images))], np.uint32)

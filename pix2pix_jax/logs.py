@@ -11,8 +11,8 @@ from etils import epath
 from tqdm import tqdm
 
 from pix2pix_jax import parallel
-from pix2pix_jax.data.augment import to_uint8
 from pix2pix_jax.data.images import encode_png
+from pix2pix_jax.data.values import render
 
 
 def say(message: str) -> None:
@@ -68,7 +68,7 @@ class RunLog:
             self._pending.append(self._thread.submit(self._write_grid, step, images))
 
     def _write_grid(self, step: int, images: dict[str, jax.Array]) -> None:
-        grid = make_grid([np.asarray(to_uint8(column)) for column in images.values()])
+        grid = make_grid([render(column) for column in images.values()])
         folder = self._workdir / "samples"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{step:06d}.png").write_bytes(encode_png(grid))

@@ -1,28 +1,190 @@
-"""Gets a data set ready before a run, and says what is there."""
+"""Gets a data set ready before a run, checks every image of it, and says and shows what is there."""
 
+import collections
+import copy
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+from concurrent import futures
+
+import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from pix2pix_jax import recipe
-from pix2pix_jax.data.sources import SPLITS
-from pix2pix_jax.errors import UserError
+from pix2pix_jax import preview, recipe
+from pix2pix_jax.data.deep import Header
+from pix2pix_jax.data.folders import SPLITS
+from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.values import widest
+from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.logs import say
+from pix2pix_jax.recipe import STREAMS
+
+PREVIEW = "prepare-preview.png"
+_THREADS = 8
+_LISTED = 10  # duplicates that are named
 
 
-def prepare(config: ConfigDict) -> None:
-    """Downloads and builds if need be, decodes every image of every split, and prints what was found.
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What was found of one example: by stream its header and its smallest and largest value; a hash of its pixels."""
+
+    name: str
+    headers: tuple[Header, Header]
+    limits: tuple[tuple[float, float], tuple[float, float]]
+    digest: bytes
+
+
+def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
+    """Downloads and builds if need be, decodes every image of every split, prints a report and draws a preview.
+
+    Args:
+      config: of a run.
+      output: the folder of the preview, PREVIEW, a grid of pairs; by default the current one.
+
+    Returns:
+      The path of the preview.
 
     Raises:
-      UserError: no such data, or a file that cannot be used; its name is in the message.
+      UserError: no such data, files that cannot be used (all of them are listed before), or float32 values without a
+        range; the message says which.
     """
-    for split in SPLITS:
-        try:
-            pairs = recipe.open_pairs(config, split, size=tuple(config.resize_size))
-        except UserError:
-            if split == "train":
-                raise
-            say(f"{split}: none")
-            continue
-        for index in tqdm(range(len(pairs)), desc=f"check {split}", unit="pair", dynamic_ncols=True):
-            pairs[index]
-        say(f"{split}: {pairs.source.describe()}")
+    splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
+    found, errors = {}, []
+    for split, pairs in splits.items():
+        examined = _examine_all(pairs, split)
+        found[split] = [x for x in examined if isinstance(x, Found)]
+        errors += (bad := [x for x in examined if isinstance(x, str)])
+        _report(split, pairs, found[split], len(bad))
+    _report_duplicates(found)
+    if errors:
+        raise _unusable(errors)
+    resolved, unset = _resolve(config, found["train"])
+    path = epath.Path(output).expanduser() / PREVIEW
+    preview.write(path, recipe.with_dtypes(splits["train"], resolved), recipe.stream_values(resolved))
+    say(f"preview: {path}; look whether input and target are the right way round")
+    if unset:
+        raise unset[0]
+    return path
+
+
+def _open(config: ConfigDict, split: str) -> Pairs | None:
+    size = tuple(config.resize_size)
+    if split == "train":
+        return recipe.open_pairs(config, split, size=size)
+    pairs = recipe.open_pairs_if_any(config, split, size=size)
+    if pairs is None:
+        say(f"{split}: none")
+    return pairs
+
+
+def _examine_all(pairs: Pairs, split: str) -> list[Found | str]:
+    with futures.ThreadPoolExecutor(_THREADS) as pool:
+        examined = pool.map(lambda index: _examine(pairs, index), range(len(pairs)))
+        return list(tqdm(examined, total=len(pairs), desc=f"check {split}", unit="pair", dynamic_ncols=True))
+
+
+def _examine(pairs: Pairs, index: int) -> Found | str:
+    """What example `index` holds, or why it cannot be used."""
+    try:
+        headers = pairs.sides(pairs.source.header(index))
+        images = pairs.sides(pairs.source.pair(index, pairs.sides((pairs.input_channels, pairs.target_channels))))
+    except UserError as error:
+        return str(error)
+    limits = tuple((float(image.min()), float(image.max())) for image in images)
+    digest = hashlib.blake2b(digest_size=16)
+    for image in images:
+        digest.update(f"{image.shape} {image.dtype}".encode())
+        digest.update(np.ascontiguousarray(image))
+    return Found(pairs.name(index), headers, limits, digest.digest())
+
+
+def _report(split: str, pairs: Pairs, found: Sequence[Found], num_errors: int) -> None:
+    say(
+        f"{split}: {len(pairs)} pair{'s' * (len(pairs) != 1)}"
+        + f", of which {num_errors} cannot be used" * bool(num_errors)
+    )
+    if not found:
+        return
+    for i, (name, place) in enumerate(zip(STREAMS, pairs.sides(pairs.source.places), strict=True)):
+        headers = [x.headers[i] for x in found]
+        low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
+        say(
+            f"  {name} ({shown(place)}): {_sizes(headers)}; "
+            f"{_counted(_channels(h.channels) for h in headers)}; "
+            f"{_counted(h.dtype for h in headers)}; values {low:g} to {high:g}"
+        )
+        if widest(h.dtype for h in headers) == "uint16" and 0 < high < 16384:
+            say(f"    that is little of 65535: --config.{name}_range={low:g},{high:g} would use all of [-1, 1]")
+    skewed = [x for x in found if _ratio(x.headers[0]) != _ratio(x.headers[1])]
+    if skewed:
+        say(f"  of {len(skewed)} pairs input and target have different shapes, as {shown(skewed[0].name)}")
+
+
+def _channels(count: int) -> str:
+    return f"{count} channel{'s' * (count != 1)}"
+
+
+def _ratio(header: Header) -> float:
+    return round(header.size[0] / header.size[1], 2)
+
+
+def _sizes(headers: Sequence[Header]) -> str:
+    sizes = collections.Counter(header.size for header in headers)
+    if len(sizes) == 1:
+        return f"all {_times(*sizes)}"
+    smallest, largest = (choose(sizes, key=lambda size: size[0] * size[1]) for choose in (min, max))
+    common, count = sizes.most_common(1)[0]
+    return (
+        f"{len(sizes)} sizes, smallest {_times(smallest)}, largest {_times(largest)}, most common {_times(common)} "
+        f"({count})"
+    )
+
+
+def _times(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _counted(values: Iterable[str]) -> str:
+    counts = collections.Counter(values).most_common()
+    return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({count})" for value, count in counts)
+
+
+def _report_duplicates(found: dict[str, list[Found]]) -> None:
+    """Names the examples whose pixels are those of an example of another split, which scores would be too good for."""
+    where = collections.defaultdict(list)
+    for split, examples in found.items():
+        for example in examples:
+            where[example.digest].append((split, example.name))
+    shared = [places for places in where.values() if len({split for split, _ in places}) > 1]
+    if not shared:
+        return
+    say(f"duplicates: {len(shared)} pairs are in more than one split; keep them in train alone:")
+    for places in shared[:_LISTED]:
+        say("  " + " = ".join(f"{split}: {shown(name)}" for split, name in places))
+    if len(shared) > _LISTED:
+        say(f"  and {len(shared) - _LISTED} more")
+
+
+def _unusable(errors: list[str]) -> UserError:
+    """The one line of all errors, which are listed above it if there are several."""
+    if len(errors) == 1:
+        return UserError(errors[0])
+    say("cannot be used:")
+    for error in errors:
+        say(f"  {error}")
+    return UserError(f"{errors[0]} (and {len(errors) - 1} more files, listed above)")
+
+
+def _resolve(config: ConfigDict, found: Sequence[Found]) -> tuple[ConfigDict, list[UserError]]:
+    """The config with dtypes and ranges as found where it says nothing, and an error of each range it needs to say."""
+    config, unset = copy.deepcopy(config), []
+    for i, name in enumerate(STREAMS):
+        if config[f"{name}_dtype"] == "auto":
+            config[f"{name}_dtype"] = widest(x.headers[i].dtype for x in found)
+        if config[f"{name}_dtype"] == "float32" and config[f"{name}_range"] is None:
+            low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
+            unset.append(recipe.range_unset(name, low, high, "all training files"))
+            config[f"{name}_range"] = (low, high if high > low else low + 1)
+    return config, unset

@@ -1,5 +1,6 @@
 """From a config to the parts of a run: networks, optimisers, steps, data."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Any
@@ -10,12 +11,16 @@ from ml_collections import ConfigDict
 
 from pix2pix_jax.data import color
 from pix2pix_jax.data.sources import Pairs, open_source
+from pix2pix_jax.data.values import Values
+from pix2pix_jax.errors import NoSplit, UserError
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 from pix2pix_jax.objective import Objective
 from pix2pix_jax.optimizers import make_adam, make_schedule
 from pix2pix_jax.state import TrainState, create_train_state
 from pix2pix_jax.steps import Batch, Parts, make_train_step
 from pix2pix_jax.validation import num_downs
+
+STREAMS = ("input", "target")
 
 
 def network_channels(config: ConfigDict) -> tuple[int, int]:
@@ -127,8 +132,49 @@ def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[A
         objective=build_objective(config),
         update_order=config.update_order,
         ema_decay=config.ema_decay,
+        values=stream_values(config),
         prepare=prepare,
     )
+
+
+def stream_values(config: ConfigDict) -> dict[str, Values]:
+    """What the stored values of "input" and "target" mean. Raises UserError for float32 without a range."""
+    return {
+        name: Values.of(config[f"{name}_dtype"], config[f"{name}_range"], f"config.{name}_range") for name in STREAMS
+    }
+
+
+def resolve_dtypes(config: ConfigDict, pairs: Pairs) -> ConfigDict:
+    """The config with the dtypes of its streams where they are "auto": what holds the values of all files of `pairs`,
+    the training split.
+
+    Raises:
+      UserError: a file is no image, or values are float32 and no range is set; the message has the one that was found.
+    """
+    config = copy.deepcopy(config)
+    if "auto" in (config.input_dtype, config.target_dtype):
+        for name, dtype in zip(STREAMS, pairs.sides(pairs.source.dtypes()), strict=True):
+            if config[f"{name}_dtype"] == "auto":
+                config[f"{name}_dtype"] = dtype
+    for i, name in enumerate(STREAMS):
+        if config[f"{name}_dtype"] == "float32" and config[f"{name}_range"] is None:
+            first = [pairs.sides(pairs.source.pair(j, (None, None)))[i] for j in range(min(8, len(pairs)))]
+            low, high = min(float(x.min()) for x in first), max(float(x.max()) for x in first)
+            raise range_unset(name, low, high, f"the first {len(first)} files")
+    return config
+
+
+def range_unset(name: str, low: float, high: float, where: str) -> UserError:
+    """The error of stream `name`, float32 values from `low` to `high` in `where`, whose range is not set."""
+    return UserError(
+        f"config.{name}_range: unset, but the {name}s are float32, in {where} from {low:g} to {high:g}; say which "
+        f"values become -1 and 1: --config.{name}_range={low:g},{high if high > low else low + 1:g}"
+    )
+
+
+def with_dtypes(pairs: Pairs, config: ConfigDict) -> Pairs:
+    """The pairs in the dtypes of a config."""
+    return dataclasses.replace(pairs, **{f"{name}_dtype": v.dtype for name, v in stream_values(config).items()})
 
 
 def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs:
@@ -143,6 +189,8 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
         size=size,
         seed=config.seed,
         single=colorize,
+        a_folders=config.a_folders,
+        b_folders=config.b_folders,
     )
     return Pairs(
         source=source,
@@ -151,7 +199,21 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
         input_channels=config.input_channels,
         target_channels=config.target_channels,
         colorize=colorize,
+        **{field: config[field] for field in ("input_interpolation", "target_interpolation")},
+        **{f"{name}_dtype": config[f"{name}_dtype"].replace("auto", "uint8") for name in STREAMS},
     )
+
+
+def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs | None:
+    """As `open_pairs`; None if the data have no such split."""
+    try:
+        return open_pairs(config, split, size=size)
+    except NoSplit:
+        return None
+    except UserError:
+        if config.dataset == "folder":
+            raise
+        return None
 
 
 def create_state(config: ConfigDict, parts: Parts) -> TrainState:

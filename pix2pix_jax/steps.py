@@ -4,6 +4,7 @@ A train step is a function of (state, batch): its crops, flips and dropout depen
 """
 
 import dataclasses
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,10 +15,11 @@ import jax.numpy as jnp
 import optax
 
 from pix2pix_jax.data import augment
+from pix2pix_jax.data.values import Values
 from pix2pix_jax.objective import Metrics, Objective
 from pix2pix_jax.state import NetworkState, TrainState, random_streams
 
-Batch = Mapping[str, jax.Array]  # "input", "target": uint8 (N, H, W, C) at load size
+Batch = Mapping[str, jax.Array]  # "input", "target": (N, H, W, C) at load size, as stored
 
 UPDATE_ORDERS = ("sequential", "simultaneous")
 NORM_STATS = ("batch", "instance", "running")
@@ -42,6 +44,7 @@ def make_train_step(
     objective: Objective = Objective(),  # noqa: B008, it is immutable
     update_order: str = "sequential",
     ema_decay: float = 0.0,
+    values: Mapping[str, Values] = types.MappingProxyType({}),
     prepare: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the pure train step of pix2pix.
@@ -55,6 +58,7 @@ def make_train_step(
       update_order: "sequential" as the popular PyTorch implementation (the discriminator first, then the generator
         against the updated discriminator) or "simultaneous" as TensorFlow's tutorial (both from the old weights).
       ema_decay: of the generator's moving average, which the state must hold: ema = decay * ema + (1 - decay) * params.
+      values: what the stored values of "input" and "target" mean; uint8 in [0, 255] where nothing is said.
       prepare: applied to the augmented batch, float32 in [-1, 1]; places it on the mesh, changes its colour space.
 
     Returns:
@@ -67,7 +71,7 @@ def make_train_step(
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key, penalty_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
-        batch = prepare(augment.crop_and_mirror(batch, augment_key, size=image_size, mirror=mirror))
+        batch = prepare(augment.crop_and_mirror(batch, augment_key, size=image_size, mirror=mirror, values=values))
         image, target = batch["input"], batch["target"]
         g, d = state.generator, state.discriminator
 

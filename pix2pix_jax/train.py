@@ -19,8 +19,8 @@ from pix2pix_jax import inference, parallel, recipe, steps
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import color, pipeline
-from pix2pix_jax.data.augment import to_float
 from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.values import to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import RunLog, say
 from pix2pix_jax.state import TrainState
@@ -50,6 +50,9 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     workdir = epath.Path(workdir).expanduser()
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
     pairs = recipe.open_pairs(config, "train", size=tuple(config.resize_size))
+    config = recipe.resolve_dtypes(config, pairs)
+    pairs = recipe.with_dtypes(pairs, config)
+    pairs[0]  # its channels are those of the config, or the run ends here
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     workdir_lib.make(workdir)
@@ -211,8 +214,10 @@ class Sampler:
     def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
         pairs = _held_out(config)
         batch = pipeline.load_batch(pairs, np.arange(min(config.num_samples, len(pairs))))
-        self._ids = parallel.replicate(inference.picture_ids(batch["input"]), mesh)
-        self._images = parallel.replicate({name: np.asarray(to_float(x)) for name, x in batch.items()}, mesh)
+        values = recipe.stream_values(config)
+        images = {name: np.asarray(to_float(x, values[name])) for name, x in batch.items()}
+        self._ids = parallel.replicate(inference.picture_ids(images["input"]), mesh)
+        self._images = parallel.replicate(images, mesh)
         self._shown = color.grey(self._images["input"]) if config.color_space == "lab" else self._images["input"]
         self._seed = parallel.replicate(np.int32(config.seed), mesh)
         translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(mesh))
@@ -231,10 +236,8 @@ class Sampler:
 def _held_out(config: ConfigDict) -> Pairs:
     """`val`, or `test` where there is none, or else the training split."""
     for split in ("val", "test"):
-        try:
-            return recipe.open_pairs(config, split)
-        except UserError:
-            continue
+        if (pairs := recipe.open_pairs_if_any(config, split)) is not None:
+            return pairs
     return recipe.open_pairs(config, "train")
 
 

@@ -1,5 +1,7 @@
 """Files in, files out."""
 
+import collections
+import dataclasses
 import glob
 import itertools
 import os
@@ -10,24 +12,36 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from pix2pix_jax.data import images
-from pix2pix_jax.data.augment import to_uint8
-from pix2pix_jax.data.sources import check_pair_size, natural_key
-from pix2pix_jax.errors import UserError
-from pix2pix_jax.inference import TrainedModel
+from pix2pix_jax.data import folders, images
+from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
+from pix2pix_jax.data.values import convert, from_float
+from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.inference import TrainedModel, resize_within
 from pix2pix_jax.logs import say
 
 PAIRS = ("auto", "yes", "no")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Input:
+    """One input: its file, or the files that are stacked to it, and its name below the source."""
+
+    files: tuple[epath.Path, ...]
+    name: str
+
+
 def translate_files(
     model: TrainedModel, source: str, output: epath.PathLike, *, seed: int = 0, pairs: str = "auto"
 ) -> list[epath.Path]:
-    """Translates image files; each result is a PNG named after its input, at its input's size.
+    """Translates image files; each result is named after its input and has its size.
+
+    Results hold the values of the model's targets: PNG of 8 or 16 bits, or TIFF where PNG cannot hold them (floats, 2
+    or more than 4 channels). A TIFF gives a TIFF, a .npy a .npy.
 
     Args:
       model: the trained generator.
-      source: a file, a folder (with its subfolders) or a glob pattern.
+      source: a file, a folder (with its subfolders) or a glob pattern; for a model of several stacked folders the
+        folder that holds these.
       output: the folder of the results, created if need be; subfolders are kept.
       seed: of dropout.
       pairs: whether the files are side-by-side A|B pairs as in training, of which the input half is taken: "yes", "no",
@@ -40,17 +54,16 @@ def translate_files(
       UserError: no such file, no images there, one that is unreadable, or an output that cannot be written; what was
         written before stays.
     """
-    names = _output_names(_find(source))
+    names = _output_names(_find(source, model), model)
     output = epath.Path(output).expanduser()
     _check_apart(names, output)
     written, halved = [], 0
     with futures.ThreadPoolExecutor(4) as pool, tqdm(total=len(names), unit="image", dynamic_ncols=True) as bar:
-        loaded = pool.map(lambda path: _load(model, path, pairs), names)  # decodes ahead of the device
-        for batch in _batched(zip(names, loaded, strict=True), model.batch_size):
-            inputs = np.stack([images.resize(image, tuple(model.config.image_size)) for _, (image, _) in batch])
-            results = np.asarray(to_uint8(model.translate_resized(inputs, seed=seed)))
-            for (path, (image, is_pair)), result in zip(batch, results, strict=True):
-                written.append(_write(output / names[path], images.resize(result, image.shape[:2])))
+        loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
+        for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
+            results = _translate(model, [image for _, (image, _) in batch], seed)
+            for (name, (_, is_pair)), result in zip(batch, results, strict=True):
+                written.append(_write(output / name, result))
                 halved += is_pair
             bar.update(len(batch))
     if halved:
@@ -61,8 +74,40 @@ def translate_files(
     return written
 
 
-def _find(source: str) -> dict[epath.Path, str]:
-    """Image file -> its name below `source`, in natural order."""
+def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Stored values of images of any sizes -> the stored values of their translations, at their sizes."""
+    size, values = tuple(model.config.image_size), model.target_values
+    inputs = np.stack([images.resize(image, size, model.config.input_interpolation) for image in batch])
+    results = np.asarray(from_float(model.translate_resized(inputs, seed=seed), values))
+    method = model.config.target_interpolation
+    return [
+        resize_within(result, image.shape[:2], method, values.limits)
+        for result, image in zip(results, batch, strict=True)
+    ]
+
+
+def _find(source: str, model: TrainedModel) -> list[_Input]:
+    """The inputs at `source`, in natural order."""
+    members = model.config.a_folders if model.config.direction == "AtoB" else model.config.b_folders
+    if model.config.dataset == "folder" and len(members) > 1:
+        return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
+    found = [_Input((path,), name) for path, name in _find_files(source).items()]
+    return sorted(found, key=lambda item: folders.natural_key(item.name))
+
+
+def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
+    places = [folder / member for member in members]
+    for place in places:
+        if not place.is_dir():
+            raise UserError(
+                f"--input={shown(folder)}: must hold the folders {', '.join(members)}, and lacks {place.name}"
+            )
+    stacks = folders.pair_by_stem(places, folder)
+    return [_Input(tuple(files), files[0].name) for files in stacks.values()]
+
+
+def _find_files(source: str) -> dict[epath.Path, str]:
+    """Image file -> its name below `source`."""
     path = epath.Path(source).expanduser()
     if path.is_file():
         return {path: path.name}
@@ -76,7 +121,7 @@ def _find(source: str) -> dict[epath.Path, str]:
     if not found:
         kinds = " ".join(sorted(images.EXTENSIONS))
         raise UserError(f"--input={source}: no images there ({kinds})")
-    return dict(sorted(found.items(), key=lambda item: natural_key(item[1])))
+    return found
 
 
 def _walk(folder: epath.Path) -> Iterator[epath.Path]:
@@ -88,35 +133,48 @@ def _walk(folder: epath.Path) -> Iterator[epath.Path]:
 
 
 def _is_image(path: epath.Path) -> bool:
-    return path.suffix.lower() in images.EXTENSIONS and not path.name.startswith(".") and path.is_file()
+    return folders.is_image_name(path.name) and path.is_file()
 
 
-def _output_names(found: dict[epath.Path, str]) -> dict[epath.Path, str]:
-    """Input file -> output name: a.jpg becomes a.png, but a.jpg and a.bmp together a.jpg.png and a.bmp.png."""
-    short = {path: os.path.splitext(name)[0] + ".png" for path, name in found.items()}
-    taken = list(short.values())
-    names = {path: name if taken.count(name) == 1 else found[path] + ".png" for path, name in short.items()}
+def _output_names(found: Sequence[_Input], model: TrainedModel) -> dict[_Input, str]:
+    """Input -> output name: a.jpg becomes a.png, but a.jpg and a.bmp together a.jpg.png and a.bmp.png."""
+    endings = {item: _extension(item.name, model) for item in found}
+    short = {item: os.path.splitext(item.name)[0] + ending for item, ending in endings.items()}
+    count = collections.Counter(short.values())
+    names = {item: name if count[name] == 1 else item.name + endings[item] for item, name in short.items()}
     if len(set(names.values())) < len(names):
         raise UserError("--input: matches files of the same name in several folders; translate them folder by folder")
     return names
 
 
-def _check_apart(names: dict[epath.Path, str], output: epath.Path) -> None:
-    inputs = {path.resolve() for path in names}
+def _extension(name: str, model: TrainedModel) -> str:
+    own = os.path.splitext(name)[1].lower()
+    if own in (".tif", ".tiff", ".npy"):
+        return own
+    return ".png" if model.target_values.is_integer and model.config.target_channels in (1, 3, 4) else ".tif"
+
+
+def _check_apart(names: dict[_Input, str], output: epath.Path) -> None:
+    inputs = {path.resolve() for item in names for path in item.files}
     for name in names.values():
         if (output / name).resolve() in inputs:
-            raise UserError(f"--output={output}: would overwrite the input {name}; choose another folder")
+            raise UserError(f"--output={shown(output)}: would overwrite the input {shown(name)}; choose another folder")
 
 
-def _load(model: TrainedModel, path: epath.Path, pairs: str) -> tuple[np.ndarray, bool]:
-    """(the input image uint8 (H, W, C), whether it was half of a pair)."""
-    image = images.decode(path.read_bytes(), str(path), model.config.input_channels)
+def _load(model: TrainedModel, item: _Input, pairs: str) -> tuple[np.ndarray, bool]:
+    """(the input image (H, W, C) of the dtype of the model's inputs, whether it was half of a pair)."""
+    name = str(item.files[0])
+    image = convert(decode_stack(item.files, model.config.input_channels), model.input_values.dtype, shown(name))
     height, width = model.config.image_size
-    photographs = model.config.color_space == "lab"  # these come alone
-    looks_like_pair = not photographs and image.shape[1] * height == 2 * image.shape[0] * width
+    # Photographs to colour and stacks come alone.
+    looks_like_pair = (
+        model.config.color_space != "lab"
+        and len(item.files) == 1
+        and image.shape[1] * height == 2 * image.shape[0] * width
+    )
     if pairs == "no" or (pairs == "auto" and not looks_like_pair):
         return image, False
-    _, half = check_pair_size(image.shape[:2], str(path))
+    _, half = check_pair_size(image.shape[:2], name)
     return image[:, :half] if model.config.direction == "AtoB" else image[:, half:], True
 
 
@@ -128,7 +186,7 @@ def _batched(items: Iterator, size: int) -> Iterator[Sequence]:
 def _write(path: epath.Path, image: np.ndarray) -> epath.Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(images.encode_png(image))
+        path.write_bytes(images.encode(image, path.suffix))
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --output") from error
+        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}); choose another --output") from error
     return path

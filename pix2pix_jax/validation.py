@@ -1,12 +1,15 @@
 """Which values of a config's fields can be used; `configs/default.py` says what they mean."""
 
+import math
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
 from pix2pix_jax import presets
 from pix2pix_jax.configs import default
+from pix2pix_jax.data.images import INTERPOLATIONS
 from pix2pix_jax.data.sources import DATASETS
+from pix2pix_jax.data.values import DTYPES
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.losses import GAN_LOSSES, WITH_LABELS
 from pix2pix_jax.models.convolutions import PADDINGS
@@ -22,6 +25,10 @@ _CHOICES = {
     "direction": ("AtoB", "BtoA"),
     "color_space": ("rgb", "lab"),
     "data_residency": ("auto", "device", "host"),
+    "input_dtype": ("auto", *DTYPES),
+    "target_dtype": ("auto", *DTYPES),
+    "input_interpolation": tuple(INTERPOLATIONS),
+    "target_interpolation": tuple(INTERPOLATIONS),
     "compute_dtype": ("float32", "bfloat16"),
     "generator.name": ("unet", "resnet"),
     "generator.norm": NORMS,
@@ -115,9 +122,27 @@ def check(config: ConfigDict) -> ConfigDict:
         raise UserError(f"config.num_steps: {config.num_steps}; must be at least 1")
     if config.data_url and not config.data_url.startswith(("http://", "https://", "file://")):
         raise UserError(f"config.data_url: {config.data_url!r}; must begin with http://, https:// or file://")
+    _check_streams(config)
     _check_sizes(config)
     _check_losses(config)
     return config
+
+
+def _check_streams(config: ConfigDict) -> None:
+    for field in ("a_folders", "b_folders"):
+        if not config[field] or not all(str(name) for name in config[field]):
+            raise UserError(f"config.{field}: {config[field]}; must be names of folders")
+    for field in ("input_range", "target_range"):
+        if config[field] is not None and not _is_range(config[field]):
+            raise UserError(f"config.{field}: {config[field]}; must be (low, high), two numbers, the lower first")
+    pairs = [(config[f"input_{what}"], config[f"target_{what}"]) for what in ("dtype", "range", "interpolation")]
+    if config.color_space == "lab" and any(one != other for one, other in pairs):
+        raise UserError("config.input_dtype: colourisation has one kind of images; give input and target the same")
+
+
+def _is_range(limits: Sequence) -> bool:
+    numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in limits)
+    return len(limits) == 2 and numbers and limits[0] < limits[1]
 
 
 def _check_sizes(config: ConfigDict) -> None:

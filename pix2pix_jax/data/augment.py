@@ -1,32 +1,31 @@
 """Augmentation inside the train step: both images of a pair move together (Isola et al. 2017, section 6.2)."""
 
+import types
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-
-def to_float(image: jax.Array) -> jax.Array:
-    """uint8 in [0, 255] -> float32 in [-1, 1]."""
-    return image.astype(jnp.float32) / 127.5 - 1
-
-
-def to_uint8(image: jax.Array) -> jax.Array:
-    """float in [-1, 1] -> uint8 in [0, 255], rounded to nearest and clipped; the inverse of `to_float`."""
-    return jnp.clip(jnp.round((image + 1) * 127.5), 0, 255).astype(jnp.uint8)
+from pix2pix_jax.data.values import UINT8, Values, to_float
 
 
 def crop_and_mirror(
-    batch: Mapping[str, jax.Array], key: jax.Array, *, size: tuple[int, int], mirror: bool
+    batch: Mapping[str, jax.Array],
+    key: jax.Array,
+    *,
+    size: tuple[int, int],
+    mirror: bool,
+    values: Mapping[str, Values] = types.MappingProxyType({}),
 ) -> dict[str, jax.Array]:
     """Random jitter as published: a random crop, and a horizontal flip with probability one half.
 
     Args:
-      batch: images of one height and width, uint8 (N, H, W, C), by name.
+      batch: images of one height and width, (N, H, W, C), by name.
       key: of the whole batch; each example draws from its own split.
       size: (H, W) of the crop, at most the images'.
       mirror: whether to flip.
+      values: what the stored values mean, by name; uint8 in [0, 255] where nothing is said.
 
     Returns:
       float32 (N, *size, C) in [-1, 1] by name; the same window and flip for all images of an example.
@@ -46,4 +45,4 @@ def crop_and_mirror(
         return {name: move(image) for name, image in example.items()}
 
     moved = jax.vmap(transform)(dict(batch), jax.random.split(key, n))
-    return {name: to_float(image) for name, image in moved.items()}
+    return {name: to_float(image, values.get(name, UINT8)) for name, image in moved.items()}

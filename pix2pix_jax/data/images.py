@@ -1,91 +1,233 @@
-"""Image files to uint8 arrays and back. Files come from strangers: sizes are bounded, errors name the file."""
+"""Image files to arrays and back. Files come from strangers: they are known by their content, sizes are bounded, errors
+name the file."""
 
 import io
+import os
 import struct
 
+import imagecodecs
 import numpy as np
+import tifffile
 from PIL import Image, ImageOps
 
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.data import arrays, deep
+from pix2pix_jax.data.deep import Header, check_size
+from pix2pix_jax.data.values import convert, fit_channels, to_stored, wrong_channels
+from pix2pix_jax.errors import UserError, shown
 
-MAX_PIXELS = 150_000_000  # a decoded RGB image of 450 MB; more is a decompression bomb or a mistake
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"})
+EXTENSIONS = frozenset(
+    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+)  # of the files that are looked at in a folder
+INTERPOLATIONS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
 _MODES = {1: "L", 3: "RGB"}
 # What Pillow's readers raise for files that break off or contradict themselves.
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError)
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError),
+    *(OverflowError, ZeroDivisionError, AttributeError, RecursionError),
+)
+
+
+def read_header(file, name: str) -> Header:
+    """Size, channels and dtype, from the header alone. Raises UserError if it is not an image."""
+    name = shown(name)
+    with _Stream(file, name) as stream:
+        return _open(stream, name).header
 
 
 def read_size(file, name: str) -> tuple[int, int]:
     """(height, width) as displayed, from the header alone. Raises UserError if it is not an image."""
-    with _open(file, name) as image:
-        try:
-            exif = Image.Image.getexif(image)  # PngImageFile's own decodes the whole image first
-        except _DAMAGE:
-            exif = {}
-        turned = exif.get(0x0112, 1) in (5, 6, 7, 8)  # EXIF orientations that swap the sides
-        return image.size if turned else image.size[::-1]
+    return read_header(file, name).size
 
 
-def decode(file, name: str, channels: int = 3) -> np.ndarray:
-    """Decodes a whole image.
+def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
+    """Decodes a whole image; of an animation the first frame.
 
     Args:
       file: a path, a file object or the encoded bytes.
       name: what error messages call the file.
-      channels: 1 (grey) or 3 (RGB); files of other kinds are converted.
+      channels: 1 (grey) and 3 (RGB) are made of grey and coloured files; another number must be the file's own. None:
+        the file's own.
+      dtype: uint8, uint16 or float32 to convert to (`values.convert`). None: the file's own, one of these.
 
     Returns:
-      uint8 (H, W, channels), upright.
+      (H, W, channels) of that dtype, upright.
 
     Raises:
-      UserError: not an image, truncated, of more than MAX_PIXELS pixels, or `channels` is another number.
+      UserError: not an image, truncated, too large, of other channels, or floats where integers are wanted.
     """
-    if channels not in _MODES:
-        raise UserError(f"{name}: an image has 1 or 3 channels, not {channels}; set config.input_channels to match")
-    with _open(file, name) as image:
-        try:
-            image = ImageOps.exif_transpose(image)
-            pixels = np.asarray(_to_mode(image, _MODES[channels]))
-        except _DAMAGE as error:
-            raise UserError(f"{name}: damaged image ({error}); replace or delete it") from error
-    return pixels.reshape(*pixels.shape[:2], channels)
+    name = shown(name)
+    with _Stream(file, name) as stream:
+        reader = _open(stream, name)
+        if isinstance(reader, _PillowReader):
+            pixels = reader.read(channels)
+        else:
+            pixels = fit_channels(reader.read(), channels, name, alpha=reader.header.alpha)
+    return convert(pixels, dtype, name) if dtype else pixels
 
 
-def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bicubic with antialiasing, as the published systems: uint8 (H, W, C) -> uint8 (*size, C)."""
+def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
+    """(H, W, C) -> (*size, C) of the same dtype, with antialiasing except for "nearest"; clipped to what integers hold.
+
+    Args:
+      image: uint8, uint16 or floating, of any number of channels.
+      size: (H, W).
+      interpolation: one of INTERPOLATIONS; "bicubic" as the published systems.
+    """
     if image.shape[:2] == tuple(size):
         return image
+    method = INTERPOLATIONS[interpolation]
+    if image.dtype == np.uint8 and image.shape[-1] == 3:
+        return np.asarray(Image.fromarray(image).resize(size[::-1], method))
+    return np.stack([_resize_plane(image[..., i], size, method) for i in range(image.shape[-1])], axis=-1)
+
+
+def _resize_plane(plane: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+    if plane.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], method))
+    resized = np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size[::-1], method))
+    if plane.dtype.kind == "f":
+        return resized.astype(plane.dtype)
+    return resized.round().clip(0, np.iinfo(plane.dtype).max).astype(plane.dtype)
+
+
+def encode(image: np.ndarray, extension: str) -> bytes:
+    """(H, W, C) of uint8, uint16 or float32 to the bytes of a .png (1, 3 or 4 channels, no floats), .tif or .npy."""
     squeezed = image[..., 0] if image.shape[-1] == 1 else image
-    resized = Image.fromarray(squeezed).resize(size[::-1], Image.Resampling.BICUBIC)
-    return np.asarray(resized).reshape(*size, image.shape[-1])
+    if extension == ".png" and image.dtype == np.uint16:
+        return imagecodecs.png_encode(np.ascontiguousarray(squeezed))
+    buffer = io.BytesIO()
+    if extension == ".png":
+        Image.fromarray(squeezed).save(buffer, format="PNG")
+    elif extension == ".npy":
+        np.save(buffer, image, allow_pickle=False)
+    else:
+        colours = "rgb" if image.shape[-1] in (3, 4) else "minisblack"
+        tifffile.imwrite(buffer, squeezed, photometric=colours, planarconfig=_planes(squeezed), compression="zlib")
+    return buffer.getvalue()
+
+
+def _planes(image: np.ndarray) -> str | None:
+    return "contig" if image.ndim == 3 else None
 
 
 def encode_png(image: np.ndarray) -> bytes:
     """uint8 (H, W, 1 or 3) to the bytes of a PNG file."""
-    squeezed = image[..., 0] if image.shape[-1] == 1 else image
-    buffer = io.BytesIO()
-    Image.fromarray(squeezed).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return encode(image, ".png")
 
 
-def _open(file, name: str) -> Image.Image:
+class _Stream:
+    """An open, seekable file of a path, a file object or bytes; a context manager."""
+
+    def __init__(self, file, name: str):
+        self._file, self._name, self._opened = file, name, None
+
+    def __enter__(self):
+        if isinstance(self._file, bytes):
+            return io.BytesIO(self._file)
+        if not isinstance(self._file, (str, os.PathLike)):
+            self._file.seek(0)
+            return self._file
+        try:
+            self._opened = self._file.open("rb") if hasattr(self._file, "open") else open(self._file, "rb")
+        except FileNotFoundError:
+            raise UserError(f"{self._name}: no such file") from None
+        except OSError as error:
+            raise UserError(f"{self._name}: cannot be read ({error.strerror})") from error
+        return self._opened
+
+    def __exit__(self, *exception) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+def _open(stream, name: str):
+    """The reader of what the file is, whatever it is called."""
+    start = stream.read(8)
+    stream.seek(0)
+    if start.startswith(arrays.MAGIC):
+        return deep.NpyReader(stream, name)
+    if start.startswith(deep.TIFF_MAGIC):
+        reader = deep.TiffReader(stream, name)
+        if not reader.is_plain:
+            return reader
+        stream.seek(0)
+        return _PillowReader(stream, name, size=reader.header.size)
+    reader = _PillowReader(stream, name)
+    if start == deep.PNG_MAGIC and deep.is_deep_png(stream):
+        return deep.DeepPngReader(stream, name, reader.image, reader.orientation)
+    return reader
+
+
+class _PillowReader:
+    """An image of 8 bits; a PGM's 16 bits and a BMP's palette are Pillow's too."""
+
+    def __init__(self, stream, name: str, size: tuple[int, int] | None = None):
+        """`size` (H, W) as displayed is that of a TIFF, which some versions of Pillow turn already when they open it."""
+        self._name = name
+        self.image = _open_pillow(stream, name)
+        check_size(self.image.size[::-1], name)
+        self.orientation = self._read_orientation()
+        size = size or (self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1])
+        mode = _own_mode(self.image)
+        dtype = {"I": "uint16", "F": "float32"}.get(mode[0], "uint8")
+        self.header = Header(size=size, channels=_depth(mode), alpha=mode.endswith("A"), dtype=dtype)
+
+    def _read_orientation(self) -> int:
+        try:
+            # PngImageFile's own decodes the whole image first.
+            return Image.Image.getexif(self.image).get(0x0112, 1)
+        except _DAMAGE:
+            return 1
+
+    def read(self, channels: int | None) -> np.ndarray:
+        """(H, W, channels), made of the file's by Pillow; `decode` says what they may be."""
+        header = self.header
+        if channels not in (None, header.channels) and channels not in _MODES:
+            raise wrong_channels(self._name, header.channels)
+        try:
+            image = ImageOps.exif_transpose(self.image)
+            if header.dtype == "uint8":
+                own = channels is None or (channels == header.channels and channels not in _MODES)
+                pixels = np.asarray(image.convert(_own_mode(self.image)) if own else _to_mode(image, _MODES[channels]))
+            else:
+                pixels = np.asarray(image)
+        except _DAMAGE as error:
+            raise deep.damaged(self._name, error) from error
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if header.dtype == "uint16":
+            pixels = pixels.clip(0, 65535).astype(np.uint16)
+        elif header.dtype == "float32":
+            pixels = to_stored(pixels, self._name)
+        return fit_channels(pixels, channels, self._name)
+
+
+def _open_pillow(stream, name: str) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
-    except FileNotFoundError:
-        raise UserError(f"{name}: no such file") from None
+        return Image.open(stream)
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: {error}; scale it down") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except _DAMAGE as error:
         raise UserError(f"{name}: not a readable image; replace or delete it") from error
-    if image.width * image.height > MAX_PIXELS:
-        image.close()
-        raise UserError(f"{name}: {image.width}x{image.height} pixels, more than {MAX_PIXELS}; scale it down")
-    return image
+
+
+def _own_mode(image: Image.Image) -> str:
+    """The mode that holds what the image holds: L, LA, RGB, RGBA, I (16 bits) or F."""
+    if image.mode[0] in "IF":
+        return image.mode[0]
+    grey = image.mode in ("1", "L", "LA", "La")
+    return ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+
+
+def _depth(mode: str) -> int:
+    return {"L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
 
 
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would clip at 255
-        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
     if image.has_transparency_data:  # transparent pixels hold arbitrary colours
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, "white")

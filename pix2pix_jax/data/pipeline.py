@@ -78,8 +78,7 @@ def batches(
 
 def num_bytes(pairs: Pairs) -> int:
     """Bytes of the whole split at load size."""
-    height, width = pairs.size
-    return len(pairs) * height * width * (pairs.input_channels + pairs.target_channels)
+    return len(pairs) * pairs.example_bytes
 
 
 def choose_residency(pairs: Pairs, setting: str = "auto") -> str:

@@ -5,34 +5,41 @@ them an input and a target of one size.
 """
 
 import dataclasses
-import math
-import re
-import zlib
 from collections.abc import Sequence
-from concurrent import futures
 from typing import Protocol
 
 import numpy as np
 from etils import epath
 
 from pix2pix_jax.data import images
+from pix2pix_jax.data.deep import Header
 from pix2pix_jax.data.drawn_facades import draw_pair
+from pix2pix_jax.data.folder_sources import FolderSource, half_headers, open_folder, split_halves
+from pix2pix_jax.data.folders import natural_key
+from pix2pix_jax.data.values import convert
 from pix2pix_jax.errors import UserError
 
-SPLITS = ("train", "val", "test")
 PUBLISHED = ("facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
 DATASETS = ("drawn_facades", "folder", *PUBLISHED)
 
 
 class Source(Protocol):
-    """Pairs by index: `names[i]`, and `pair(i, channels)` -> (A, B), each uint8 (H, W, C)."""
+    """Pairs by index, under `names`; `places` says where A and B were found, as "left half"."""
 
     names: Sequence[str]
+    places: tuple[str, str]
 
     def describe(self) -> str:
         """What is there, for people. Raises UserError for files that cannot be pairs, as far as headers tell."""
 
-    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]: ...
+    def dtypes(self) -> tuple[str, str]:
+        """Of A and of B: uint8, uint16 or float32, whichever holds the values of all."""
+
+    def header(self, index: int) -> tuple[Header, Header]:
+        """What headers say of A and of B. Raises UserError if they are no images."""
+
+    def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
+        """(A, B), each (H, W, C) of the dtype of its file and of as many channels as asked; None: its own."""
 
 
 def open_source(
@@ -44,6 +51,8 @@ def open_source(
     seed: int,
     single: bool = False,
     data_url: str = "",
+    a_folders: Sequence[str] = ("A",),
+    b_folders: Sequence[str] = ("B",),
 ) -> Source:
     """Opens one split of a data set.
 
@@ -56,6 +65,8 @@ def open_source(
       seed: of the pairs that `drawn_facades` draws.
       single: a `folder` holds single images, each of which is both A and B.
       data_url: where to download a published set's archive, if not where it was published.
+      a_folders: of a `folder` of separate images: the folders whose images are stacked to A.
+      b_folders: those of B.
 
     Raises:
       UserError: no such folder or split, or nothing in it.
@@ -64,8 +75,8 @@ def open_source(
         return DrawnSource(split=split, size=size, seed=seed)
     if dataset == "folder":
         if not data_dir:
-            raise UserError("config.data_dir: empty; give the folder of A|B images for dataset 'folder'")
-        return (PhotoSource if single else FolderSource)(epath.Path(data_dir).expanduser(), split)
+            raise UserError("config.data_dir: empty; give the folder of your images for dataset 'folder'")
+        return open_folder(epath.Path(data_dir).expanduser(), split, a=a_folders, b=b_folders, single=single)
     for folder in (epath.Path(data_dir).expanduser(), epath.Path(data_dir).expanduser() / dataset):
         if data_dir and (folder / "train").is_dir():
             return FolderSource(folder, split)
@@ -79,6 +90,8 @@ _DRAWN_FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # far apart, s
 class DrawnSource:
     """The embedded pairs: 400 to train on and 100 each to validate and test, as many as the published facades."""
 
+    places = ("photo", "labels")
+
     def __init__(self, *, split: str, size: tuple[int, int], seed: int):
         self._first, self._size, self._seed = _DRAWN_FIRST[split], size, seed
         self.names = [f"{split}-{i:03d}" for i in range(_DRAWN_COUNT[split])]
@@ -86,60 +99,22 @@ class DrawnSource:
     def describe(self) -> str:
         return f"{len(self.names)} pairs drawn at {self._size[0]}x{self._size[1]} from seed {self._seed}"
 
-    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        if channels != (3, 3):
+    def dtypes(self) -> tuple[str, str]:
+        return "uint8", "uint8"
+
+    def header(self, index: int) -> tuple[Header, Header]:
+        return Header(self._size), Header(self._size)
+
+    def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
+        if not {None, 3}.issuperset(channels):
             raise UserError("config.input_channels: dataset 'drawn_facades' is in colour; use 3 and 3")
         return draw_pair(self._seed, self._first + index, self._size)
 
 
-class FolderSource:
-    """A folder of side-by-side A|B images, with train/, val/ and test/ or without.
-
-    Without them, the tenth of the files (at least one) whose names have the lowest CRC-32 are `val` and the others
-    `train`, so a file stays where it was when others come.
-    """
-
-    def __init__(self, folder: epath.Path, split: str):
-        self._folder = folder
-        self._files = _list_split(folder, split)
-        self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
-
-    _unit = "pairs"
-
-    def _size(self, path: epath.Path) -> tuple[int, int]:
-        with path.open("rb") as file:
-            return check_pair_size(images.read_size(file, str(path)), str(path))
-
-    def describe(self) -> str:
-        with futures.ThreadPoolExecutor(8) as pool:
-            sizes = sorted(set(pool.map(self._size, self._files)), key=math.prod)
-        text = f"{len(self._files)} {self._unit} of {sizes[0][0]}x{sizes[0][1]} from {self._folder}"
-        if len(sizes) > 1:
-            text += f" (sizes differ, the largest {sizes[-1][0]}x{sizes[-1][1]}; all are resized to one)"
-        return text
-
-    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        path = self._files[index]
-        return split_halves(path.read_bytes(), str(path), channels)
-
-
-class PhotoSource(FolderSource):
-    """A folder of single images, each of which is both A and B."""
-
-    _unit = "images"
-
-    def _size(self, path: epath.Path) -> tuple[int, int]:
-        with path.open("rb") as file:
-            return images.read_size(file, str(path))
-
-    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        path = self._files[index]
-        image = images.decode(path.read_bytes(), str(path), channels[0])
-        return image, image
-
-
 class TfdsSource:
     """A published set from the TFDS builder `pix2pix`, downloaded and built at first use."""
+
+    places = ("left half", "right half")
 
     def __init__(self, dataset: str, split: str, data_dir: str, data_url: str = ""):
         # TFDS takes seconds to import and only published sets need it.
@@ -155,73 +130,22 @@ class TfdsSource:
     def describe(self) -> str:
         return f"{len(self._examples)} pairs of the published {self._label}"
 
-    def pair(self, index: int, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        example = self._examples[self._order[index]]
-        return split_halves(example["image"], f"{self._label}: {self.names[index]}", channels)
+    def dtypes(self) -> tuple[str, str]:
+        return "uint8", "uint8"  # JPEG and PNG files of 8 bits
 
+    def header(self, index: int) -> tuple[Header, Header]:
+        return half_headers(self._examples[self._order[index]]["image"], self._name(index))
 
-def split_halves(file: bytes, name: str, channels: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a side-by-side image to (A, its left half; B, its right half), channels[0] and channels[1] deep."""
-    left = images.decode(file, name, channels[0])
-    right = left if channels[1] == channels[0] else images.decode(file, name, channels[1])
-    _, width = check_pair_size(left.shape[:2], name)
-    return left[:, :width], right[:, width:]
+    def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
+        return split_halves(self._examples[self._order[index]]["image"], self._name(index), channels)
 
-
-def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
-    """The size of one half of a side-by-side image of `size` (H, W). Raises UserError if it has none."""
-    height, width = size
-    if width % 2:
-        raise UserError(
-            f"{name}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or take it away"
-        )
-    return height, width // 2
-
-
-def _list_split(folder: epath.Path, split: str) -> list[epath.Path]:
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such directory; set config.data_dir to the folder of A|B images")
-    present = [name for name in SPLITS if (folder / name).is_dir()]
-    if split in present:
-        files = _list_images(folder / split)
-    elif present:
-        raise UserError(f"{folder}: has no {split}/, only {', '.join(present)}; add it or use another split")
-    else:
-        files = _choose_split(_list_images(folder), folder, split)
-    if not files:
-        where = folder / split if present else folder
-        kinds = " ".join(sorted(images.EXTENSIONS))
-        raise UserError(f"{where}: holds no images ({kinds}); put side-by-side A|B images there")
-    return files
-
-
-def _choose_split(files: list[epath.Path], folder: epath.Path, split: str) -> list[epath.Path]:
-    if split == "test":
-        raise UserError(f"{folder}: without test/ there is no test split; use --split=val")
-    if len(files) == 1:
-        raise UserError(f"{folder}: one image alone cannot be split into train and val; add more")
-    by_hash = sorted(files, key=lambda f: (zlib.crc32(f.name.encode()), f.name))
-    val = set(by_hash[: max(1, round(len(files) / 10))])
-    return [f for f in files if (f in val) == (split == "val")]
-
-
-def _list_images(folder: epath.Path) -> list[epath.Path]:
-    files = [
-        f
-        for f in folder.iterdir()
-        if f.suffix.lower() in images.EXTENSIONS and not f.name.startswith(".") and f.is_file()
-    ]
-    return sorted(files, key=lambda f: (natural_key(f.name), f.name))  # 1.jpg and 01.jpg are the same number
-
-
-def natural_key(name: str) -> list:
-    """Sorts 2.jpg before 10.jpg."""
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
+    def _name(self, index: int) -> str:
+        return f"{self._label}: {self.names[index]}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """Examples as the train step takes them: uint8 {"input", "target"}, each (*size, channels), by index."""
+    """Examples as the train step takes them: {"input", "target"}, each (*size, channels) of its dtype, by index."""
 
     source: Source
     direction: str  # "AtoB": A is the input; "BtoA": B is
@@ -229,6 +153,10 @@ class Pairs:
     input_channels: int = 3
     target_channels: int = 3
     colorize: bool = False  # the input is the target, of which the networks are to see the lightness only
+    input_dtype: str = "uint8"  # uint8 | uint16 | float32, to which files of other dtypes are converted
+    target_dtype: str = "uint8"
+    input_interpolation: str = "bicubic"  # of `images.resize`
+    target_interpolation: str = "bicubic"
 
     def __len__(self) -> int:
         return len(self.source.names)
@@ -236,11 +164,21 @@ class Pairs:
     def name(self, index: int) -> str:
         return self.source.names[index]
 
+    @property
+    def example_bytes(self) -> int:
+        """Of one example at load size."""
+        depths = (self.input_channels, self.input_dtype), (self.target_channels, self.target_dtype)
+        return self.size[0] * self.size[1] * sum(c * np.dtype(dtype).itemsize for c, dtype in depths)
+
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        channels = (self.input_channels, self.target_channels)
-        if self.direction == "AtoB":
-            image, target = self.source.pair(index, channels)
-        else:
-            target, image = self.source.pair(index, channels[::-1])
-        target = images.resize(target, self.size)
-        return {"input": target if self.colorize else images.resize(image, self.size), "target": target}
+        image, target = self.sides(self.source.pair(index, self.sides((self.input_channels, self.target_channels))))
+        target = convert(target, self.target_dtype, self.name(index))
+        target = images.resize(target, self.size, self.target_interpolation)
+        if self.colorize:
+            return {"input": target, "target": target}
+        image = convert(image, self.input_dtype, self.name(index))
+        return {"input": images.resize(image, self.size, self.input_interpolation), "target": target}
+
+    def sides(self, both: tuple) -> tuple:
+        """(of A, of B) -> (of the input, of the target), and back."""
+        return both if self.direction == "AtoB" else both[::-1]

@@ -188,3 +188,52 @@ def test_resize_averages_instead_of_skipping_pixels():
 def test_png_round_trip():
     for image in (photo(), photo()[..., :1]):
         np.testing.assert_array_equal(images.decode(images.encode_png(image), "x", image.shape[-1]), image)
+
+
+def test_the_content_counts_not_the_name(tmp_path):
+    (tmp_path / "photo.jpg").write_bytes(encode(photo(), "PNG"))
+    np.testing.assert_array_equal(images.decode(tmp_path / "photo.jpg", "photo.jpg"), photo())
+
+
+def test_channels_of_the_file_itself():
+    rgba = np.concatenate([photo(), photo()[..., :1]], -1)
+    np.testing.assert_array_equal(images.decode(encode(rgba, "PNG"), "x", 4), rgba)
+    for channels in (2, 4, 5):
+        with pytest.raises(UserError, match=r"^x: has 3 channels; set --config\.input_channels=3"):
+            images.decode(encode(photo(), "PNG"), "x", channels)
+    assert images.decode(encode(photo(), "PNG"), "x", dtype="uint16").max() == int(photo().max()) * 257
+
+
+@pytest.mark.parametrize("interpolation", sorted(images.INTERPOLATIONS))
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_resize_of_any_kind(interpolation, dtype, channels):
+    image = np.repeat(photo()[..., :1], channels, -1).astype(dtype)
+    resized = images.resize(image, (30, 20), interpolation)
+    assert resized.shape == (30, 20, channels) and resized.dtype == dtype
+    expected = images.resize(photo()[..., :1], (30, 20), interpolation)
+    assert np.abs(resized.astype(float) - expected).max() <= 1
+    if interpolation == "nearest":
+        assert np.isin(resized, image).all()
+
+
+def test_resize_does_not_wrap_around():
+    edge = np.zeros((32, 32, 1), np.uint16)
+    edge[:, 16:] = 65535
+    resized = images.resize(edge, (41, 41), "lanczos")
+    assert resized[:, :15].max() < 9000 and resized[:, 26:].min() > 56000
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40)])
+def test_tiny_images_can_be_resized(size):
+    assert images.resize(np.full((*size, 3), 7, np.uint8), (32, 32)).max() == 7
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(("dtype", "extension"), [("uint8", ".tif"), ("uint16", ".tiff"), ("float32", ".npy")])
+def test_files_round_trip(channels, dtype, extension):
+    image = np.random.default_rng(0).integers(0, 256, (9, 8, channels)).astype(dtype)
+    for ending in {extension, ".tif"} | ({".png"} if dtype != "float32" and channels in (1, 3, 4) else set()):
+        decoded = images.decode(images.encode(image, ending), "x", None, None)
+        assert decoded.dtype == dtype
+        np.testing.assert_array_equal(decoded, image)

@@ -1,0 +1,171 @@
+"""What the stored values of images mean: dtypes and ranges, and the way to [-1, 1] and back."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from pix2pix_jax.errors import UserError
+
+DTYPES = ("uint8", "uint16", "float32")  # each holds what those before it hold
+_FULL = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """How a stream's stored values stand for [-1, 1].
+
+    Attributes:
+      dtype: one of DTYPES.
+      low: the value that is -1; what is below it counts as it.
+      high: the value that is 1; what is above it counts as it.
+    """
+
+    dtype: str = "uint8"
+    low: float = 0.0
+    high: float = 255.0
+
+    @classmethod
+    def of(cls, dtype: str, limits: Sequence[float] | None, field: str = "config.input_range") -> "Values":
+        """The values of a config's dtype and range; "auto", which no data has resolved, is uint8.
+
+        Raises:
+          UserError: float32 without a range; `field` is where it is to be set.
+        """
+        dtype = "uint8" if dtype == "auto" else dtype
+        limits = limits or _FULL.get(dtype)
+        if limits is None:
+            raise UserError(
+                f"{field}: unset, but float32 values need it; say what becomes -1 and 1: --{field}=LOW,HIGH"
+            )
+        return cls(dtype, float(limits[0]), float(limits[1]))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    @property
+    def is_integer(self) -> bool:
+        return self.dtype != "float32"
+
+
+UINT8 = Values()
+
+
+def to_float(image: jax.Array, values: Values = UINT8) -> jax.Array:
+    """Stored values -> float32 in [-1, 1]; by default uint8 in [0, 255]."""
+    image = image.astype(jnp.float32)
+    if (values.low, values.high) != _FULL.get(values.dtype):
+        image = jnp.clip(image, values.low, values.high)
+    return (image - values.low) / ((values.high - values.low) / 2) - 1
+
+
+def from_float(image: jax.Array, values: Values) -> jax.Array:
+    """The inverse of `to_float`: [-1, 1] -> stored values, clipped to their range; integers are rounded to nearest."""
+    image = (image + 1) * ((values.high - values.low) / 2) + values.low
+    if not values.is_integer:
+        return jnp.clip(image, values.low, values.high).astype(jnp.float32)
+    low, high = max(math.ceil(values.low), 0), min(math.floor(values.high), np.iinfo(values.dtype).max)
+    return jnp.clip(jnp.round(image), low, high).astype(values.dtype)
+
+
+def to_uint8(image: jax.Array) -> jax.Array:
+    """float in [-1, 1] -> uint8 in [0, 255], rounded to nearest and clipped."""
+    return from_float(image, UINT8)
+
+
+def render(image: jax.Array) -> np.ndarray:
+    """A picture for people of any stream: float (..., C) in [-1, 1] -> uint8 (..., 1 or 3).
+
+    Of more than 3 channels the first 3 are shown as red, green and blue, of 2 the first two with blue black.
+    """
+    image = np.asarray(to_uint8(image))
+    if image.shape[-1] == 2:
+        image = np.concatenate([image, np.zeros_like(image[..., :1])], axis=-1)
+    return image[..., : 3 if image.shape[-1] > 3 else None]
+
+
+def widest(dtypes) -> str:
+    """The dtype that holds the values of all, "uint8" of none."""
+    return max(dtypes, key=DTYPES.index, default="uint8")
+
+
+def stored_dtype(dtype: np.dtype) -> str | None:
+    """The one of DTYPES in which values of `dtype` are kept; None if they are no image's."""
+    dtype = np.dtype(dtype)
+    if dtype == np.bool_ or (dtype.kind == "u" and dtype.itemsize == 1):
+        return "uint8"
+    if dtype.kind == "u" and dtype.itemsize == 2:
+        return "uint16"
+    return "float32" if dtype.kind in "iuf" else None
+
+
+def to_stored(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Values as a file has them -> one of DTYPES, in the machine's byte order. Raises UserError on NaN or infinity."""
+    if pixels.dtype == np.bool_:
+        return pixels * np.uint8(255)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes the infinity that is refused
+        pixels = np.asarray(pixels, stored_dtype(pixels.dtype))
+    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+        raise UserError(f"{name}: holds NaN or infinite values; replace them")
+    return pixels
+
+
+def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
+    """Stored values of one dtype -> another: 8 bits to 16 by x257, 16 to 8 by //257, integers to floats as they are.
+
+    Raises:
+      UserError: floats to integers, whose scale nobody knows; `name` is the file.
+    """
+    if pixels.dtype == dtype or dtype == "float32":
+        return pixels.astype(dtype, copy=False)
+    if pixels.dtype == np.float32:
+        raise UserError(
+            f"{name}: holds floating-point values, where {dtype} is expected; set --config.input_dtype=float32 "
+            "(--config.target_dtype for targets)"
+        )
+    return pixels.astype(np.uint16) * np.uint16(257) if dtype == "uint16" else (pixels // 257).astype(np.uint8)
+
+
+def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: bool = False) -> np.ndarray:
+    """(H, W, C) -> (H, W, channels): grey is repeated to 3, colour weighed to 1 (ITU-R BT.601), alpha put on white.
+
+    Args:
+      pixels: of one of DTYPES.
+      channels: 1 and 3 are made of grey or colour; another number must be the image's own. None: leaves it as it is.
+      name: what error messages call the file.
+      alpha: whether the last channel says how opaque a pixel is.
+
+    Raises:
+      UserError: the image has another number of channels.
+    """
+    own = pixels.shape[-1]
+    if channels in (None, own):
+        return pixels
+    if channels not in (1, 3) or own - alpha not in (1, 3):
+        raise wrong_channels(name, own)
+    if alpha:
+        pixels = _on_white(pixels)
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    grey = pixels.astype(np.float64) @ [0.299, 0.587, 0.114]
+    return (grey if pixels.dtype == np.float32 else np.round(grey)).astype(pixels.dtype)[..., None]
+
+
+def wrong_channels(name: str, own: int) -> UserError:
+    return UserError(
+        f"{name}: has {own} channel{'s' * (own != 1)}; set --config.input_channels={own} "
+        f"(--config.target_channels={own} if it is a target)"
+    )
+
+
+def _on_white(pixels: np.ndarray) -> np.ndarray:
+    white = np.iinfo(pixels.dtype).max if pixels.dtype != np.float32 else 1.0
+    opacity = pixels[..., -1:].astype(np.float64) / white
+    blended = pixels[..., :-1] * opacity + white * (1 - opacity)
+    return (np.round(blended) if pixels.dtype != np.float32 else blended).astype(pixels.dtype)
