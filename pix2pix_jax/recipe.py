@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from pix2pix_jax.data import color
-from pix2pix_jax.data.sources import Pairs, open_source
+from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.sources import open_source
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 from pix2pix_jax.objective import Objective
 from pix2pix_jax.optimizers import make_adam, make_schedule

@@ -20,7 +20,7 @@ from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import color, pipeline
 from pix2pix_jax.data.augment import to_float
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import RunLog, say
 from pix2pix_jax.state import TrainState

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from tqdm import tqdm
 
 from pix2pix_jax import parallel
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.pairs import Pairs
 
 Batch = dict[str, jax.Array]
 

@@ -1,10 +1,9 @@
 """Random access to the pairs of a split, wherever they are kept.
 
-A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `Pairs` makes
-them an input and a target of one size.
+A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `pairs.Pairs`
+makes them an input and a target of one size.
 """
 
-import dataclasses
 import math
 import re
 import zlib
@@ -209,30 +208,3 @@ def _list_images(folder: epath.Path) -> list[epath.Path]:
 def natural_key(name: str) -> list:
     """Sorts 2.jpg before 10.jpg."""
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Examples as the train step takes them: uint8 {"input", "target"}, each (*size, channels), by index."""
-
-    source: Source
-    direction: str  # "AtoB": A is the input; "BtoA": B is
-    size: tuple[int, int]
-    input_channels: int = 3
-    target_channels: int = 3
-    colorize: bool = False  # the input is the target, of which the networks are to see the lightness only
-
-    def __len__(self) -> int:
-        return len(self.source.names)
-
-    def name(self, index: int) -> str:
-        return self.source.names[index]
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        channels = (self.input_channels, self.target_channels)
-        if self.direction == "AtoB":
-            image, target = self.source.pair(index, channels)
-        else:
-            target, image = self.source.pair(index, channels[::-1])
-        target = images.resize(target, self.size)
-        return {"input": target if self.colorize else images.resize(image, self.size), "target": target}
