@@ -9,14 +9,15 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from pix2pix_jax.data import color
-from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.augment import Augmentation
+from pix2pix_jax.data.pairs import WINDOWED, Pairs
 from pix2pix_jax.data.sources import open_source
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 from pix2pix_jax.objective import Objective
 from pix2pix_jax.optimizers import make_adam, make_schedule
 from pix2pix_jax.state import TrainState, create_train_state
 from pix2pix_jax.steps import Batch, Parts, make_train_step
-from pix2pix_jax.validation import num_downs
+from pix2pix_jax.validation import num_downs, size_multiple
 
 
 def network_channels(config: ConfigDict) -> tuple[int, int]:
@@ -125,10 +126,26 @@ def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[A
         seed=config.seed,
         image_size=tuple(config.image_size),
         mirror=config.mirror,
+        augmentation=Augmentation(**config.augment),
         objective=build_objective(config),
         update_order=config.update_order,
         ema_decay=config.ema_decay,
         prepare=prepare,
+    )
+
+
+def open_training_pairs(config: ConfigDict) -> Pairs:
+    """Opens the training split, whose images have the size that `config.preprocess` gives them."""
+    mode = config.preprocess
+    pairs = open_pairs(
+        config, "train", size=tuple(config.resize_size if mode in ("resize_and_crop", *WINDOWED) else config.image_size)
+    )
+    return dataclasses.replace(
+        pairs,
+        preprocess=mode,
+        size=tuple(config.resize_size if mode == "resize_and_crop" else config.image_size),
+        width=config.resize_size[1],
+        multiple=size_multiple(config),
     )
 
 

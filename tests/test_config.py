@@ -236,7 +236,14 @@ def test_differences_name_the_fields_that_make_another_run():
 def test_differences_ignore_what_may_change():
     old = config_lib.load("default")
     values = {
-        **{"num_epochs": 900, "num_steps": 9, "data_dir": "elsewhere", "data_residency": "host", "num_samples": 1},
+        **{
+            "num_epochs": 900,
+            "num_steps": 9,
+            "data_dir": "elsewhere",
+            "data_residency": "host",
+            "num_samples": 1,
+            "num_workers": 2,
+        },
         **{"mesh.data": 2, "mesh.rows": 2, "inference.norm_stats": "batch", "inference.dropout": "off"},
         **{"inference.weights": "latest", "preset": "pytorch"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
