@@ -1,14 +1,15 @@
 """From a config to the parts of a run: networks, optimisers, steps, data."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax.data import color
+from pix2pix_jax.data import color, pipeline, reading
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.data.pairs import WINDOWED, Pairs
 from pix2pix_jax.data.sources import open_source
@@ -146,6 +147,20 @@ def open_training_pairs(config: ConfigDict) -> Pairs:
         size=tuple(config.resize_size if mode == "resize_and_crop" else config.image_size),
         width=config.resize_size[1],
         multiple=size_multiple(config),
+    )
+
+
+def build_batches(config: ConfigDict, pairs: Pairs, mesh: Mesh, *, start: int, residency: str) -> Iterator[Batch]:
+    """The global batches of steps start, start + 1, ..."""
+    return pipeline.batches(
+        pairs,
+        mesh,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start=start,
+        residency=residency,
+        num_workers=reading.choose_workers(pairs, config.num_workers),
+        resize_on_device=pipeline.can_resize_on_device(mesh),
     )
 
 

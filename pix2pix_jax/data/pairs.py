@@ -39,21 +39,27 @@ class Pairs:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Raises UserError, which names the file, if its size does not do."""
+        return self.fit(index, self.decode(index))
+
+    def decode(self, index: int) -> dict[str, np.ndarray]:
+        """The images at their own size."""
         channels = (self.input_channels, self.target_channels)
         if self.direction == "AtoB":
             image, target = self.source.pair(index, channels)
         else:
             target, image = self.source.pair(index, channels[::-1])
-        size = self._load_size(target.shape[:2])
-        self._check(size, index)
-        target = images.resize(target, size)
-        return {"input": target if self.colorize else images.resize(image, size), "target": target}
+        return {"input": target if self.colorize else image, "target": target}
 
-    def window(self, index: int, example: dict[str, np.ndarray], *, seed: int, position: int) -> dict[str, np.ndarray]:
-        """Cuts what the train step takes out of example `index`: a random `size` of WINDOWED images, or else all.
+    def fit(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`decode(index)` at the size that `preprocess` gives it."""
+        size = self._load_size(example["target"].shape[:2])
+        self._check(size, index)
+        return {name: images.resize(image, size) for name, image in example.items()}
+
+    def window(self, example: dict[str, np.ndarray], *, seed: int, position: int) -> dict[str, np.ndarray]:
+        """Cuts what the train step takes out of an example: a random `size` of WINDOWED images, or else all.
 
         Args:
-          index: of the example.
           example: `self[index]`.
           seed: of the run.
           position: of the example in the run, step * batch_size + place in the batch. The window depends on `seed` and

@@ -1,111 +1,31 @@
-"""The batch of step s, from the host or from device memory; the only module that imports grain.
+"""The batch of step s on the devices, a pure function of (seed, s).
 
-Example order is a fresh permutation of the split every epoch, a pure function of (seed, position); step s holds the
-positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the position in the data, and every process
-reads its own slice of the same global batch, whatever holds the pixels and however many workers read them.
+Every process reads its own slice of the same global batch, whatever holds the pixels and however many workers read
+them.
 """
 
-import dataclasses
-import functools
-import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
-import psutil
-from absl import flags
 from jax.sharding import Mesh, PartitionSpec
 from tqdm import tqdm
 
 from pix2pix_jax import parallel
+from pix2pix_jax.data import resampling
 from pix2pix_jax.data.pairs import WINDOWED, Pairs
+from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, read_steps, stack
 
 Batch = dict[str, jax.Array]
-Example = dict[str, np.ndarray]
 
-MAX_STEP = 2**31 - 1  # steps are int32
-_AHEAD = 16  # batches that are read before they are asked for
-
-
-@dataclasses.dataclass(frozen=True)
-class ExampleOrder:
-    """order[s]: the example indices, int32 (batch_size,), of step s. Batches run on across the ends of epochs."""
-
-    num_examples: int
-    batch_size: int
-    seed: int
-
-    def __getitem__(self, step: int) -> np.ndarray:
-        positions = self.positions(step)
-        epochs = [_permutation(self.num_examples, self.seed, int(p)) for p in positions // self.num_examples]
-        return np.array([e[p] for e, p in zip(epochs, positions % self.num_examples, strict=True)], np.int32)
-
-    def positions(self, step: int) -> np.ndarray:
-        """The places in the run, int64 (batch_size,), of the examples of a step."""
-        return np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-
-
-@functools.lru_cache(maxsize=4)
-def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    # RandomState, because NumPy promises that its draws never change from version to version.
-    bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
-    return np.random.RandomState(bits).permutation(count)
+_LARGEST = 8  # times as many pixels as at load size: more than that, resizing on the host saves memory and transfers
 
 
 def load_batch(pairs: Pairs, indices: np.ndarray) -> Example:
     """Loads and stacks examples: uint8 {"input", "target"} of (len(indices), H, W, C)."""
-    return _stack(pairs[int(i)] for i in indices)
-
-
-def _stack(examples: Iterable[Example]) -> Example:
-    examples = list(examples)
-    return {name: np.stack([e[name] for e in examples]) for name in examples[0]}
-
-
-@dataclasses.dataclass(frozen=True)
-class StepLoader:
-    """loader(s): this process's share of the batch of step s; worker processes get a copy.
-
-    Attributes:
-      pairs: the training split.
-      order: of its examples.
-      slots: which places of the global batch are this process's.
-      read: what `pairs[i]` is read through, as a `Cache`.
-    """
-
-    pairs: Pairs
-    order: ExampleOrder
-    slots: np.ndarray
-    read: Callable[[int], Example]
-
-    def __call__(self, step: int) -> Example:
-        indices, positions = self.order[step][self.slots], self.order.positions(step)[self.slots]
-        return _stack(self._load(int(i), int(p)) for i, p in zip(indices, positions, strict=True))
-
-    def _load(self, index: int, position: int) -> Example:
-        return self.pairs.window(index, self.read(index), seed=self.order.seed, position=position)
-
-
-class Cache:
-    """Keeps examples in the host's memory once they are decoded, up to `limit` bytes; for threads."""
-
-    def __init__(self, pairs: Pairs, limit: int):
-        self._pairs, self._left = pairs, limit
-        self._kept: dict[int, Example] = {}
-
-    def __call__(self, index: int) -> Example:
-        if index in self._kept:
-            return self._kept[index]
-        example = self._pairs[index]
-        size = sum(image.nbytes for image in example.values())
-        if size <= self._left:  # two threads at once may decode an example twice, which does no harm
-            self._left -= size
-            self._kept[index] = example
-        return example
+    return stack(pairs[int(i)] for i in indices)
 
 
 def batches(
@@ -117,6 +37,7 @@ def batches(
     start: int = 0,
     residency: str = "device",
     num_workers: int = 0,
+    resize_on_device: bool = False,
 ) -> Iterator[Batch]:
     """Yields the global batches of steps start, start + 1, ... without end; the same pixels from wherever they come.
 
@@ -129,17 +50,13 @@ def batches(
       residency: "device" (the whole split is loaded once into every device's memory), "sharded" (likewise, but each
         device along `data` has a part) or "host" (read while the device works).
       num_workers: with "host", processes that read; 0: threads of this process. See `choose_workers`.
+      resize_on_device: with "host", leaves images that have the same size to the device. See `can_resize_on_device`.
     """
     order = ExampleOrder(len(pairs), batch_size, seed)
     if residency == "host":
-        return _host_batches(pairs, order, mesh, start, num_workers)
+        own_size = shared_size(pairs) if resize_on_device else None
+        return _host_batches(pairs, order, mesh, start, num_workers, own_size)
     return _resident_batches(pairs, order, mesh, start, sharded=residency == "sharded")
-
-
-def num_bytes(pairs: Pairs) -> int:
-    """Bytes of the whole split at load size."""
-    height, width = pairs.size
-    return len(pairs) * height * width * (pairs.input_channels + pairs.target_channels)
 
 
 def choose_residency(pairs: Pairs, setting: str = "auto", *, shards: int = 1) -> str:
@@ -159,22 +76,6 @@ def choose_residency(pairs: Pairs, setting: str = "auto", *, shards: int = 1) ->
     if shards > 1 and (setting == "device" or num_bytes(pairs) / shards <= share):
         return "sharded"
     return setting if setting == "device" else "host"
-
-
-def choose_workers(pairs: Pairs, setting: int = -1) -> int:
-    """How many processes are to read for the host, 0 for threads of this one.
-
-    Under -1, threads where the split fits in the cache (`Cache`), since processes could not share it, or where there
-    are at most two cores; otherwise a process for every core but one.
-    """
-    if setting >= 0:
-        return setting
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if num_bytes(pairs) <= _cache_limit() or cores <= 2 else cores - 1
-
-
-def _cache_limit() -> int:
-    return psutil.virtual_memory().available // 4
 
 
 def _resident_batches(pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, *, sharded: bool) -> Iterator[Batch]:
@@ -218,43 +119,39 @@ def _load(pairs: Pairs, indices: Iterable[int]) -> Example:
     with futures.ThreadPoolExecutor(16) as pool:
         indices = [int(i) for i in indices]
         examples = pool.map(pairs.__getitem__, indices)
-        return _stack(tqdm(examples, total=len(indices), desc="load", unit="pair", leave=False, dynamic_ncols=True))
+        return stack(tqdm(examples, total=len(indices), desc="load", unit="pair", leave=False, dynamic_ncols=True))
 
 
-def _host_batches(pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int) -> Iterator[Batch]:
+def can_resize_on_device(mesh: Mesh) -> bool:
+    """An accelerator resizes in passing. Several processes would have to agree on which batches it is to resize."""
+    return mesh.devices.flat[0].platform != "cpu" and jax.process_count() == 1
+
+
+def shared_size(pairs: Pairs) -> tuple[int, int] | None:
+    """The own size of the first example if the device can resize from it to load size; most sets have one size."""
+    if pairs.preprocess != "resize_and_crop" or not len(pairs):
+        return None
+    height, width = size = pairs.decode(0)["target"].shape[:2]
+    small = height * width <= _LARGEST * pairs.size[0] * pairs.size[1]
+    return size if size != pairs.size and small and resampling.agrees(size, pairs.size) else None
+
+
+def _host_batches(
+    pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int, own_size: tuple[int, int] | None
+) -> Iterator[Batch]:
     slots = parallel.local_slice(np.arange(order.batch_size), mesh)
-    batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers)
+    batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers, own_size=own_size)
+    resize = jax.jit(
+        lambda batch: jax.tree.map(lambda image: resampling.resize(image, pairs.size), batch),
+        out_shardings=parallel.batch_sharding(mesh),
+    )
     try:
         for batch in batches_of_process:
-            yield parallel.from_local(batch, mesh)
+            at_load_size = batch["target"].shape[1:3] == pairs.size
+            placed = parallel.from_local(batch, mesh)
+            yield placed if at_load_size else resize(placed)
     finally:
         batches_of_process.close()
-
-
-def read_steps(pairs: Pairs, order: ExampleOrder, slots: np.ndarray, *, start: int, num_workers: int):
-    """Iterates over this process's shares of the batches of steps start, start + 1, ..., read ahead.
-
-    Returns:
-      a grain iterator, to be closed after use.
-    """
-    read = pairs.__getitem__ if num_workers else Cache(pairs, _cache_limit())
-    steps = grain.MapDataset.range(start, MAX_STEP).map(StepLoader(pairs, order, slots, read))
-    if not num_workers:
-        threads = min(8, os.cpu_count() + 1)
-        return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD)))
-    if not flags.FLAGS.is_parsed():  # grain reads its flags to hand them to the workers
-        flags.FLAGS.mark_as_parsed()
-    alone = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
-    options = grain.MultiprocessingOptions(
-        num_workers=num_workers, per_worker_buffer_size=max(1, _AHEAD // num_workers)
-    )
-    return iter(alone.mp_prefetch(options, worker_init_fn=_start_worker))
-
-
-def _start_worker(index: int, count: int) -> None:
-    """A worker leaves Ctrl-C to the run, which still wants batches, and accelerators alone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    jax.config.update("jax_platforms", "cpu")
 
 
 def _count_from(start: int) -> Iterator[int]:
