@@ -4,6 +4,7 @@ Every process reads its own slice of the same global batch, whatever holds the p
 them.
 """
 
+import collections
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 
@@ -20,6 +21,7 @@ from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, read_step
 
 Batch = dict[str, jax.Array]
 
+_PLACED = 2  # batches that are on the device before they are asked for
 _LARGEST = 8  # times as many pixels as at load size: more than that, resizing on the host saves memory and transfers
 
 
@@ -145,13 +147,29 @@ def _host_batches(
         lambda batch: jax.tree.map(lambda image: resampling.resize(image, pairs.size), batch),
         out_shardings=parallel.batch_sharding(mesh),
     )
+
+    def place() -> Batch:
+        batch = next(batches_of_process)
+        placed = parallel.from_local(batch, mesh)
+        return placed if batch["target"].shape[1:3] == pairs.size else resize(placed)
+
     try:
-        for batch in batches_of_process:
-            at_load_size = batch["target"].shape[1:3] == pairs.size
-            placed = parallel.from_local(batch, mesh)
-            yield placed if at_load_size else resize(placed)
+        yield from _called_ahead(place)
     finally:
         batches_of_process.close()
+
+
+def _called_ahead(function: Callable[[], Batch]) -> Iterator[Batch]:
+    """Yields what `function` returns, call after call, which another thread makes before they are asked for."""
+    with futures.ThreadPoolExecutor(1) as thread:
+        calls = collections.deque(thread.submit(function) for _ in range(_PLACED))
+        try:
+            while True:
+                calls.append(thread.submit(function))
+                yield calls.popleft().result()
+        finally:
+            for call in calls:
+                call.cancel()
 
 
 def _count_from(start: int) -> Iterator[int]:
