@@ -35,8 +35,25 @@ def get_config() -> config_dict.ConfigDict:
     config.target_interpolation = "bicubic"
     config.image_size = (256, 256)  # (height, width) in pixels that the networks see
     config.resize_size = (286, 286)  # (height, width) that images are resized to before the random crop
+    config.preprocess = "resize_and_crop"  # how a training pair gets its size: resize_and_crop (to resize_size, then a
+    # random crop of image_size) | crop (that of the image as it is) | scale_width (to resize_size's width, the height
+    # in proportion) | scale_width_and_crop | none (as it is). scale_width and none round both sides to what the
+    # generator takes, and image_size must be the result. The modes that crop from other sizes do so on the host
     config.mirror = True  # flip pairs left to right with probability one half
-    config.data_residency = "auto"  # auto | device (the split stays in device memory) | host (decoded as it is needed)
+    config.augment = config_dict.ConfigDict()  # further random changes in training; 0 and False are off
+    config.augment.rot90 = False  # both images turned by 0, 90, 180 or 270 degrees; needs a square image_size
+    config.augment.flip_vertical = False  # both images upside down with probability one half
+    config.augment.rotate_degrees = 0.0  # both images turned by at most this, either way; borders are mirrored
+    config.augment.scale = 0.0  # both images zoomed by a factor within 1 - scale to 1 + scale
+    config.augment.brightness = 0.0  # this and the rest change the input alone: the largest shift, of a range of 1
+    config.augment.contrast = 0.0  # factor within 1 - contrast to 1 + contrast
+    config.augment.saturation = 0.0  # factor, likewise; of RGB inputs
+    config.augment.hue = 0.0  # the largest turn of the colour circle, 0.5 is half of it; of RGB inputs
+    config.augment.blur = 0.0  # the largest sigma of a Gaussian, in pixels
+    config.augment.noise = 0.0  # standard deviation, of a range of 2
+    config.data_residency = "auto"  # auto | device (the split stays in device memory) | host (read as it is needed)
+    config.num_workers = -1  # processes that read it for the host: 0: threads of this process instead; -1: 0 where the
+    # split fits in a quarter of the host's free memory, where it stays once decoded, else one a core but one
 
     # Length. One step is one batch; an epoch is num_examples / batch_size steps.
     config.batch_size = 1  # of all devices together

@@ -14,7 +14,7 @@ from pix2pix_jax import config as config_lib
 from pix2pix_jax import gallery, metrics, recipe
 from pix2pix_jax.data import color, pipeline
 from pix2pix_jax.data.images import encode_png
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.values import from_float, render, to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import TrainedModel

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import psutil
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pix2pix_jax.errors import UserError
@@ -104,10 +105,17 @@ def from_local(tree: Any, mesh: Mesh) -> Any:
 
 
 def free_memory() -> int:
-    """Bytes free on the fullest local device; for a CPU the machine's available memory shared among its devices."""
+    """Bytes free on the fullest device; for a CPU the machine's available memory shared among its devices.
+
+    The same in all processes, which have to choose alike where data stays.
+    """
     free = []
     for device in jax.local_devices():
         stats = device.memory_stats()
         if stats and "bytes_limit" in stats:
             free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return min(free) if free else psutil.virtual_memory().available // len(jax.local_devices())
+    least = min(free) if free else psutil.virtual_memory().available // len(jax.local_devices())
+    if jax.process_count() == 1:
+        return least
+    mebibytes = np.int32(least >> 20)  # JAX has no 64 bits
+    return int(multihost_utils.process_allgather(mebibytes).min()) << 20

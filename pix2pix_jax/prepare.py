@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pix2pix_jax import preview, recipe
 from pix2pix_jax.data.deep import Header
 from pix2pix_jax.data.folders import SPLITS
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.values import widest
 from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.logs import say

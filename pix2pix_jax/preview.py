@@ -7,7 +7,7 @@ from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
 from pix2pix_jax.data.images import encode_png, resize
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.values import Values, render, to_float
 from pix2pix_jax.errors import UserError, shown
 

@@ -2,15 +2,18 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax.data import color
-from pix2pix_jax.data.sources import Pairs, open_source
+from pix2pix_jax.data import color, pipeline, reading
+from pix2pix_jax.data.augment import Augmentation
+from pix2pix_jax.data.pairs import WINDOWED, Pairs
+from pix2pix_jax.data.sources import open_source
 from pix2pix_jax.data.values import Values
 from pix2pix_jax.errors import NoSplit, UserError
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
@@ -18,7 +21,7 @@ from pix2pix_jax.objective import Objective
 from pix2pix_jax.optimizers import make_adam, make_schedule
 from pix2pix_jax.state import TrainState, create_train_state
 from pix2pix_jax.steps import Batch, Parts, make_train_step
-from pix2pix_jax.validation import num_downs
+from pix2pix_jax.validation import num_downs, size_multiple
 
 STREAMS = ("input", "target")
 
@@ -129,6 +132,8 @@ def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[A
         seed=config.seed,
         image_size=tuple(config.image_size),
         mirror=config.mirror,
+        augmentation=Augmentation(**config.augment),
+        nearest=[name for name in STREAMS if config[f"{name}_interpolation"] == "nearest"],
         objective=build_objective(config),
         update_order=config.update_order,
         ema_decay=config.ema_decay,
@@ -175,6 +180,35 @@ def range_unset(name: str, low: float, high: float, where: str) -> UserError:
 def with_dtypes(pairs: Pairs, config: ConfigDict) -> Pairs:
     """The pairs in the dtypes of a config."""
     return dataclasses.replace(pairs, **{f"{name}_dtype": v.dtype for name, v in stream_values(config).items()})
+
+
+def open_training_pairs(config: ConfigDict) -> Pairs:
+    """Opens the training split, whose images have the size that `config.preprocess` gives them."""
+    mode = config.preprocess
+    pairs = open_pairs(
+        config, "train", size=tuple(config.resize_size if mode in ("resize_and_crop", *WINDOWED) else config.image_size)
+    )
+    return dataclasses.replace(
+        pairs,
+        preprocess=mode,
+        size=tuple(config.resize_size if mode == "resize_and_crop" else config.image_size),
+        width=config.resize_size[1],
+        multiple=size_multiple(config),
+    )
+
+
+def build_batches(config: ConfigDict, pairs: Pairs, mesh: Mesh, *, start: int, residency: str) -> Iterator[Batch]:
+    """The global batches of steps start, start + 1, ..."""
+    return pipeline.batches(
+        pairs,
+        mesh,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start=start,
+        residency=residency,
+        num_workers=reading.choose_workers(pairs, config.num_workers),
+        resize_on_device=pipeline.can_resize_on_device(mesh),
+    )
 
 
 def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs:

@@ -4,8 +4,9 @@ A train step is a function of (state, batch): its crops, flips and dropout depen
 """
 
 import dataclasses
+import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -41,6 +42,8 @@ def make_train_step(
     seed: int,
     image_size: tuple[int, int],
     mirror: bool = True,
+    augmentation: augment.Augmentation = augment.Augmentation(),  # noqa: B008, it is immutable
+    nearest: Collection[str] = (),
     objective: Objective = Objective(),  # noqa: B008, it is immutable
     update_order: str = "sequential",
     ema_decay: float = 0.0,
@@ -54,6 +57,8 @@ def make_train_step(
       seed: of crops, flips and dropout.
       image_size: (H, W) of the random crop.
       mirror: whether to flip pairs with probability one half.
+      augmentation: changes beyond crop and mirror.
+      nearest: which of "input" and "target" hold labels, between which there is nothing.
       objective: the losses and their weights.
       update_order: "sequential" as the popular PyTorch implementation (the discriminator first, then the generator
         against the updated discriminator) or "simultaneous" as TensorFlow's tutorial (both from the old weights).
@@ -69,9 +74,13 @@ def make_train_step(
     if update_order not in UPDATE_ORDERS:
         raise ValueError(f"update_order {update_order!r}: must be one of {', '.join(UPDATE_ORDERS)}")
 
+    jitter = functools.partial(
+        augment.crop_and_mirror, size=image_size, mirror=mirror, more=augmentation, nearest=nearest, values=values
+    )
+
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key, penalty_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
-        batch = prepare(augment.crop_and_mirror(batch, augment_key, size=image_size, mirror=mirror, values=values))
+        batch = prepare(jitter(batch, augment_key))
         image, target = batch["input"], batch["target"]
         g, d = state.generator, state.discriminator
 

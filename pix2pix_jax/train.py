@@ -19,7 +19,7 @@ from pix2pix_jax import inference, parallel, recipe, steps
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import color, pipeline
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.values import to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import RunLog, say
@@ -49,7 +49,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     """
     workdir = epath.Path(workdir).expanduser()
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
-    pairs = recipe.open_pairs(config, "train", size=tuple(config.resize_size))
+    pairs = recipe.open_training_pairs(config)
     config = recipe.resolve_dtypes(config, pairs)
     pairs = recipe.with_dtypes(pairs, config)
     pairs[0]  # its channels are those of the config, or the run ends here
@@ -61,15 +61,13 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         _check_same_run(config, workdir, checkpoints)
         workdir_lib.write_config(config, workdir)
         state = _restore_or_create(config, parts, checkpoints, mesh)
-        residency = pipeline.choose_residency(pairs, config.data_residency)
+        residency = pipeline.choose_residency(pairs, config.data_residency, shards=mesh.shape["data"])
         _say_summary(config, pairs, found, residency, state, mesh)
         start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
         if start >= total:
             say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
             return state
-        batches = pipeline.batches(
-            pairs, mesh, batch_size=config.batch_size, seed=config.seed, start=start, residency=residency
-        )
+        batches = recipe.build_batches(config, pairs, mesh, start=start, residency=residency)
         run_log = functools.partial(RunLog, workdir, num_examples=len(pairs), batch_size=config.batch_size)
         return _run(
             config,
@@ -287,11 +285,12 @@ def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, s
         say(name + "\n" + parameter_overview.get_parameter_overview(getattr(state, name).params, include_stats=False))
     height, width = config.image_size
     source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
-    place = {"device": "in device memory", "host": "read from disk"}[residency]
+    place = {"device": "in device memory", "sharded": "spread over device memory", "host": "read as needed"}[residency]
     say(f"data: {found}")
     say(
-        f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at {height}x{width} cropped from "
-        f"{pairs.size[0]}x{pairs.size[1]}, {place} ({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
+        f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at {height}x{width} "
+        f"({config.preprocess}, loaded at {pairs.size[0]}x{pairs.size[1]}), {place} "
+        f"({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
     )
     device = mesh.devices.flat[0]
     say(

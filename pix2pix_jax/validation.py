@@ -7,7 +7,9 @@ from ml_collections import ConfigDict
 
 from pix2pix_jax import presets
 from pix2pix_jax.configs import default
+from pix2pix_jax.data.augment import PHOTOMETRIC
 from pix2pix_jax.data.images import INTERPOLATIONS
+from pix2pix_jax.data.pairs import PREPROCESS, WINDOWED
 from pix2pix_jax.data.sources import DATASETS
 from pix2pix_jax.data.values import DTYPES
 from pix2pix_jax.errors import UserError
@@ -24,6 +26,7 @@ _CHOICES = {
     "dataset": DATASETS,
     "direction": ("AtoB", "BtoA"),
     "color_space": ("rgb", "lab"),
+    "preprocess": PREPROCESS,
     "data_residency": ("auto", "device", "host"),
     "input_dtype": ("auto", *DTYPES),
     "target_dtype": ("auto", *DTYPES),
@@ -52,6 +55,10 @@ _AT_LEAST = {
     "batch_size": 1,
     "num_epochs": 1,
     "seed": 0,
+    "num_workers": -1,
+    "augment.rotate_degrees": 0,
+    "augment.scale": 0,
+    **dict.fromkeys((f"augment.{name}" for name in PHOTOMETRIC), 0),
     "generator.features": 1,
     "generator.num_downs": 0,
     "generator.dropout": 0,
@@ -84,10 +91,18 @@ _AT_LEAST = {
     "checkpoint_every_steps": 0,
     "keep_checkpoints": 1,
 }
-_BELOW_ONE = ("generator.dropout", "b1", "b2", "norm_momentum", "label_smoothing", "ema_decay")
+_AT_MOST = {
+    "seed": 2**31 - 1,  # an int32
+    "augment.rotate_degrees": 180,
+    "augment.brightness": 1,
+    "augment.contrast": 1,
+    "augment.saturation": 1,
+    "augment.hue": 0.5,
+    "augment.blur": 5,  # the kernel, 3 sigma either way, has to fit into the smallest image
+}
+_BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum", "label_smoothing", "ema_decay")
 MIN_DOWNS, MAX_DOWNS = 2, 10
 MIN_SIDE = 16  # SSIM's window takes 11 pixels
-MAX_SEED = 2**31 - 1  # an int32
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
@@ -116,14 +131,17 @@ def check(config: ConfigDict) -> ConfigDict:
     for field in _BELOW_ONE:
         if not flat[field] < 1:
             raise UserError(f"config.{field}: {flat[field]}; must be below 1")
-    if flat["seed"] > MAX_SEED:
-        raise UserError(f"config.seed: {flat['seed']}; must be at most {MAX_SEED}")
+    for field, most in _AT_MOST.items():
+        if not flat[field] <= most:
+            raise UserError(f"config.{field}: {flat[field]}; must be at most {most}")
     if config.num_steps is not None and config.num_steps < 1:
         raise UserError(f"config.num_steps: {config.num_steps}; must be at least 1")
     if config.data_url and not config.data_url.startswith(("http://", "https://", "file://")):
         raise UserError(f"config.data_url: {config.data_url!r}; must begin with http://, https:// or file://")
     _check_streams(config)
     _check_sizes(config)
+    _check_preprocess(config)
+    _check_augmentation(config)
     _check_losses(config)
     return config
 
@@ -150,11 +168,6 @@ def _check_sizes(config: ConfigDict) -> None:
         if len(config[field]) != 2 or any(not isinstance(n, int) or n < 1 for n in config[field]):
             raise UserError(f"config.{field}: {config[field]}; must be (height, width) in pixels")
     height, width = config.image_size
-    if config.resize_size[0] < height or config.resize_size[1] < width:
-        raise UserError(
-            f"config.resize_size: {_times(config.resize_size)} is smaller than config.image_size "
-            f"{_times(config.image_size)}, which is cropped from it; set both"
-        )
     if min(height, width) < MIN_SIDE:
         raise UserError(f"config.image_size: {_times(config.image_size)}; each side must be at least {MIN_SIDE}")
     if config.generator.name == "unet":
@@ -167,6 +180,32 @@ def _check_sizes(config: ConfigDict) -> None:
             f"config.discriminator.num_layers: {layers} (num_scales: {scales}) leave nothing of "
             f"{_times(config.image_size)}; use fewer"
         )
+
+
+def _check_preprocess(config: ConfigDict) -> None:
+    mode, (height, width) = config.preprocess, config.image_size
+    too_low = mode == "resize_and_crop" and config.resize_size[0] < height
+    if too_low or (mode in ("resize_and_crop", "scale_width_and_crop") and config.resize_size[1] < width):
+        raise UserError(
+            f"config.resize_size: {_times(config.resize_size)} is smaller than config.image_size "
+            f"{_times(config.image_size)}, which is cropped from it; set both"
+        )
+    if mode in WINDOWED and config.data_residency == "device":
+        raise UserError(
+            f"config.data_residency: device, but under preprocess {mode} sizes may differ and crops are made on the "
+            "host; use auto or host"
+        )
+
+
+def _check_augmentation(config: ConfigDict) -> None:
+    if config.augment.rot90 and config.image_size[0] != config.image_size[1]:
+        raise UserError(f"config.augment.rot90: needs a square config.image_size, not {_times(config.image_size)}")
+    photometric = [name for name in PHOTOMETRIC if config.augment[name]]
+    if photometric and config.color_space == "lab":
+        raise UserError(f"config.augment.{photometric[0]}: colourisation takes its input from the target; use 0")
+    for name in ("saturation", "hue"):
+        if config.augment[name] and config.input_channels != 3:
+            raise UserError(f"config.augment.{name}: needs RGB inputs, not {config.input_channels} channels; use 0")
 
 
 def _check_unet(config: ConfigDict) -> None:
@@ -189,6 +228,11 @@ def _check_losses(config: ConfigDict) -> None:
         raise UserError("config.inference.weights: ema, but ema_decay is 0, so there is no average; use latest")
     if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
         raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
+
+
+def size_multiple(config: ConfigDict) -> int:
+    """Of what the sides of images that the generator takes are multiples."""
+    return 2 ** num_downs(config) if config.generator.name == "unet" else 4
 
 
 def num_downs(config: ConfigDict) -> int:

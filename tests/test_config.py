@@ -245,6 +245,7 @@ def test_differences_ignore_what_may_change():
             "data_url": "https://x.y/z",
             "data_residency": "host",
             "num_samples": 1,
+            "num_workers": 2,
         },
         **{"mesh.data": 2, "mesh.rows": 2, "inference.norm_stats": "batch", "inference.dropout": "off"},
         **{"inference.weights": "latest", "preset": "pytorch"},

@@ -13,7 +13,7 @@ from PIL import Image
 
 from pix2pix_jax import recipe, train
 from pix2pix_jax.checkpoints import Checkpoints
-from pix2pix_jax.data import pipeline
+from pix2pix_jax.data import reading
 from pix2pix_jax.errors import UserError
 
 
@@ -163,7 +163,7 @@ def test_a_file_that_breaks_during_a_run_stops_it_with_its_state_saved(tiny_conf
         "--config.num_steps=60",
         "--config.checkpoint_every_steps=0",
     )
-    order = pipeline.ExampleOrder(72, config.batch_size, config.seed)
+    order = reading.ExampleOrder(72, config.batch_size, config.seed)
     last = recipe.open_pairs(config, "train").source.names[order[20][0]]  # first seen at step 21
     broken = folder / f"{last}.jpg"
     broken.write_bytes(broken.read_bytes()[:-200])  # the header is whole, so only decoding tells

@@ -1,13 +1,52 @@
-"""Augmentation inside the train step: both images of a pair move together (Isola et al. 2017, section 6.2)."""
+"""Augmentation inside the train step: both images of a pair move together (Isola et al. 2017, section 6.2).
 
+What an example goes through depends on the batch's key and the example's place in the batch alone. Whatever is switched
+off leaves no operation in the compiled step.
+"""
+
+import dataclasses
+import functools
+import math
 import types
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+import dm_pix
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.scipy.ndimage import map_coordinates
 
 from pix2pix_jax.data.values import UINT8, Values, to_float
+
+# Of the keys that an example's operations fold into its own; `split` has taken 0 and 1 for crop and mirror.
+_FLIP_VERTICAL, _ROT90, _AFFINE, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _BLUR, _NOISE = range(2, 11)
+_SHARPEST = 0.1  # sigma in pixels that is no blur: neighbours weigh exp(-50)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes beyond crop and mirror; 0 and False are off. Fields of `config.augment`.
+
+    Geometric, the images of an example alike: rot90 (0, 90, 180 or 270 degrees; square crops), flip_vertical (with
+    probability one half), rotate_degrees (largest angle either way), scale (zoom within 1 - scale to 1 + scale).
+    Photometric, the input alone: brightness (largest shift, in [0, 1] units), contrast and saturation (factors within
+    1 - x to 1 + x), hue (largest turn, as part of the circle), blur (largest sigma in pixels), noise (standard
+    deviation, in [-1, 1] units).
+    """
+
+    rot90: bool = False
+    flip_vertical: bool = False
+    rotate_degrees: float = 0.0
+    scale: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    blur: float = 0.0
+    noise: float = 0.0
+
+
+PHOTOMETRIC = ("brightness", "contrast", "saturation", "hue", "blur", "noise")
 
 
 def crop_and_mirror(
@@ -16,33 +55,119 @@ def crop_and_mirror(
     *,
     size: tuple[int, int],
     mirror: bool,
+    more: Augmentation = Augmentation(),
+    nearest: Collection[str] = (),
     values: Mapping[str, Values] = types.MappingProxyType({}),
 ) -> dict[str, jax.Array]:
-    """Random jitter as published: a random crop, and a horizontal flip with probability one half.
+    """Random jitter as published, a random crop and a horizontal flip with probability one half, and what `more` adds.
 
     Args:
-      batch: images of one height and width, (N, H, W, C), by name.
+      batch: images of one height and width, (N, H, W, C), by name; photometric changes are for "input".
       key: of the whole batch; each example draws from its own split.
       size: (H, W) of the crop, at most the images'.
       mirror: whether to flip.
+      more: further changes.
+      nearest: names of label maps: rotated and scaled, they take the nearest pixel and mix no two labels.
       values: what the stored values mean, by name; uint8 in [0, 255] where nothing is said.
 
     Returns:
-      float32 (N, *size, C) in [-1, 1] by name; the same window and flip for all images of an example.
+      float32 (N, *size, C) in [-1, 1] by name; the same window and moves for all images of an example.
     """
-    n, height, width, _ = next(iter(batch.values())).shape
-    slack = jnp.array([height - size[0], width - size[1]])
+    images = dict(batch)
 
-    def transform(example, key):
-        crop_key, mirror_key = jax.random.split(key)
-        top, left = jax.random.randint(crop_key, (2,), 0, slack + 1)
-        flip = mirror & jax.random.bernoulli(mirror_key)
+    def as_floats(images: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return {name: to_float(image, values.get(name, UINT8)) for name, image in images.items()}
 
-        def move(image):
-            image = lax.dynamic_slice(image, (top, left, 0), (*size, image.shape[-1]))
-            return jnp.where(flip, image[:, ::-1], image)
+    resampled = bool(more.rotate_degrees or more.scale)
+    if resampled:  # between the values of pixels there are others
+        images = as_floats(images)
+    move = functools.partial(_move_pair, size=size, mirror=mirror, more=more, nearest=nearest)
+    keys = jax.random.split(key, len(next(iter(images.values()))))
+    images = jax.vmap(move)(images, keys)
+    if not resampled:
+        images = as_floats(images)
+    if any(getattr(more, name) for name in PHOTOMETRIC):
+        images["input"] = jax.vmap(functools.partial(_recolour, more=more))(images["input"], keys)
+    return images
 
-        return {name: move(image) for name, image in example.items()}
 
-    moved = jax.vmap(transform)(dict(batch), jax.random.split(key, n))
-    return {name: to_float(image, values.get(name, UINT8)) for name, image in moved.items()}
+def _move_pair(
+    example: dict[str, jax.Array], key: jax.Array, *, size: tuple[int, int], mirror: bool, more: Augmentation, nearest
+) -> dict[str, jax.Array]:
+    """The geometric part, of one example: images (H, W, C) by name."""
+    height, width, _ = next(iter(example.values())).shape
+    crop_key, mirror_key = jax.random.split(key)
+    corner = jax.random.randint(crop_key, (2,), 0, jnp.array([height - size[0], width - size[1]]) + 1)
+    flip = mirror & jax.random.bernoulli(mirror_key)
+    if more.rotate_degrees or more.scale:
+        points = _turned_window(corner, jax.random.fold_in(key, _AFFINE), size=size, more=more)
+        example = {name: _sample(image, points, nearest=name in nearest) for name, image in example.items()}
+    else:
+        example = {name: _window(image, corner, size) for name, image in example.items()}
+    example = jax.tree.map(lambda image: jnp.where(flip, image[:, ::-1], image), example)
+    if more.flip_vertical:
+        flip_rows = jax.random.bernoulli(jax.random.fold_in(key, _FLIP_VERTICAL))
+        example = jax.tree.map(lambda image: jnp.where(flip_rows, image[::-1], image), example)
+    if more.rot90:
+        turns = jax.random.randint(jax.random.fold_in(key, _ROT90), (), 0, 4)
+        branches = [functools.partial(jnp.rot90, k=k) for k in range(4)]
+        example = jax.tree.map(lambda image: lax.switch(turns, branches, image), example)
+    return example
+
+
+def _window(image: jax.Array, corner: jax.Array, size: tuple[int, int]) -> jax.Array:
+    return lax.dynamic_slice(image, (corner[0], corner[1], 0), (*size, image.shape[-1]))
+
+
+def _turned_window(corner: jax.Array, key: jax.Array, *, size: tuple[int, int], more: Augmentation) -> jax.Array:
+    """(2, *size) rows and columns to read: the window at `corner`, turned and scaled about its centre.
+
+    Around the window lies the rest of the picture, so less has to be made up than if the crop were turned by itself.
+    """
+    angle_key, zoom_key = jax.random.split(key)
+    angle = math.radians(more.rotate_degrees) * jax.random.uniform(angle_key, minval=-1, maxval=1)
+    zoom = 1 + more.scale * jax.random.uniform(zoom_key, minval=-1, maxval=1)
+    middle = (jnp.array(size, jnp.float32) - 1) / 2
+    rows = jnp.arange(size[0])[:, None] - middle[0]
+    columns = jnp.arange(size[1])[None, :] - middle[1]
+    cosine, sine = jnp.cos(angle) / zoom, jnp.sin(angle) / zoom
+    turned = jnp.stack([cosine * rows - sine * columns, sine * rows + cosine * columns])
+    return turned + (middle + corner)[:, None, None]
+
+
+def _sample(image: jax.Array, points: jax.Array, *, nearest: bool) -> jax.Array:
+    """Reads (H, W, C) at (2, H', W') points: linear between pixels, and mirrored beyond the border."""
+    read = functools.partial(map_coordinates, order=0 if nearest else 1, mode="mirror")
+    return jax.vmap(lambda channel: read(channel, list(points)), in_axes=-1, out_axes=-1)(image)
+
+
+def _recolour(image: jax.Array, key: jax.Array, *, more: Augmentation) -> jax.Array:
+    """The photometric part, of one image (H, W, C) in [-1, 1]. Only three channels have saturation and hue."""
+
+    def draw(operation: int, low: float, high: float) -> jax.Array:
+        return jax.random.uniform(jax.random.fold_in(key, operation), minval=low, maxval=high)
+
+    with jax.numpy_rank_promotion("allow"):  # dm-pix counts on it
+        image = (image + 1) / 2
+        if more.brightness:
+            image = dm_pix.adjust_brightness(image, draw(_BRIGHTNESS, -more.brightness, more.brightness))
+        if more.contrast:
+            image = dm_pix.adjust_contrast(image, draw(_CONTRAST, 1 - more.contrast, 1 + more.contrast))
+        image = jnp.clip(image, 0, 1)
+        if more.saturation:
+            image = dm_pix.adjust_saturation(image, draw(_SATURATION, 1 - more.saturation, 1 + more.saturation))
+        if more.hue:
+            image = dm_pix.adjust_hue(image, draw(_HUE, -more.hue, more.hue))
+        if more.blur:
+            image = _blur(image, draw(_BLUR, _SHARPEST, max(more.blur, _SHARPEST)), math.ceil(3 * more.blur))
+    image = image * 2 - 1
+    if more.noise:
+        noise = jax.random.normal(jax.random.fold_in(key, _NOISE), image.shape)
+        image = jnp.clip(image + more.noise * noise, -1, 1)
+    return image
+
+
+def _blur(image: jax.Array, sigma: jax.Array, radius: int) -> jax.Array:
+    """Gaussian blur; the border is mirrored, where dm-pix alone would darken it."""
+    padded = jnp.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
+    return dm_pix.gaussian_blur(padded, sigma, 2 * radius + 1, padding="VALID")

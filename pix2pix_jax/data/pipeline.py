@@ -1,112 +1,176 @@
-"""The batch of step s, from the host or from device memory; the only module that imports grain.
+"""The batch of step s on the devices, a pure function of (seed, s).
 
-Example order is a fresh permutation of the split every epoch, a pure function of (seed, position); step s holds the
-positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the position in the data, and every process
-reads its own slice of the same global batch.
+Every process reads its own slice of the same global batch, whatever holds the pixels and however many workers read
+them.
 """
 
-import dataclasses
-import functools
-from collections.abc import Iterable, Iterator
+import collections
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 
-import grain
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from tqdm import tqdm
 
 from pix2pix_jax import parallel
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data import resampling
+from pix2pix_jax.data.pairs import WINDOWED, Pairs
+from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, read_steps, stack
 
 Batch = dict[str, jax.Array]
 
-
-@dataclasses.dataclass(frozen=True)
-class ExampleOrder:
-    """order[s]: the example indices, int32 (batch_size,), of step s. Batches run on across the ends of epochs."""
-
-    num_examples: int
-    batch_size: int
-    seed: int
-
-    def __len__(self) -> int:
-        return 2**31 - 1  # steps are int32; grain wants an end
-
-    def __getitem__(self, step: int) -> np.ndarray:
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        epochs = [_permutation(self.num_examples, self.seed, int(p)) for p in positions // self.num_examples]
-        return np.array([e[p] for e, p in zip(epochs, positions % self.num_examples, strict=True)], np.int32)
+_PLACED = 2  # batches that are on the device before they are asked for
+_LARGEST = 8  # times as many pixels as at load size: more than that, resizing on the host saves memory and transfers
 
 
-@functools.lru_cache(maxsize=4)
-def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    # RandomState, because NumPy promises that its draws never change from version to version.
-    bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
-    return np.random.RandomState(bits).permutation(count)
-
-
-def load_batch(pairs: Pairs, indices: np.ndarray) -> dict[str, np.ndarray]:
+def load_batch(pairs: Pairs, indices: np.ndarray) -> Example:
     """Loads and stacks examples: uint8 {"input", "target"} of (len(indices), H, W, C)."""
-    return _stack(pairs[int(i)] for i in indices)
-
-
-def _stack(examples: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    examples = list(examples)
-    return {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+    return stack(pairs[int(i)] for i in indices)
 
 
 def batches(
-    pairs: Pairs, mesh: Mesh, *, batch_size: int, seed: int, start: int = 0, residency: str = "device"
+    pairs: Pairs,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    seed: int,
+    start: int = 0,
+    residency: str = "device",
+    num_workers: int = 0,
+    resize_on_device: bool = False,
 ) -> Iterator[Batch]:
-    """Yields the global batches of steps start, start + 1, ... without end.
+    """Yields the global batches of steps start, start + 1, ... without end; the same pixels from wherever they come.
 
     Args:
       pairs: the training split.
       mesh: batches are sharded over its `data` axis.
       batch_size: of the global batch.
-      seed: of the example order.
+      seed: of the example order and of windows that are cut on the host.
       start: the first step.
-      residency: "device" (the whole split is loaded once into every device's memory) or "host" (decoded anew each
-        epoch by threads). The pixels are the same.
+      residency: "device" (the whole split is loaded once into every device's memory), "sharded" (likewise, but each
+        device along `data` has a part) or "host" (read while the device works).
+      num_workers: with "host", processes that read; 0: threads of this process. See `choose_workers`.
+      resize_on_device: with "host", leaves images that have the same size to the device. See `can_resize_on_device`.
     """
     order = ExampleOrder(len(pairs), batch_size, seed)
-    if residency == "device":
-        return _resident_batches(parallel.replicate(_load_all(pairs), mesh), order, mesh, start)
-    return _host_batches(pairs, order, mesh, start)
+    if residency == "host":
+        own_size = shared_size(pairs) if resize_on_device else None
+        return _host_batches(pairs, order, mesh, start, num_workers, own_size)
+    return _resident_batches(pairs, order, mesh, start, sharded=residency == "sharded")
 
 
-def num_bytes(pairs: Pairs) -> int:
-    """Bytes of the whole split at load size."""
-    return len(pairs) * pairs.example_bytes
+def choose_residency(pairs: Pairs, setting: str = "auto", *, shards: int = 1) -> str:
+    """Where a split is to be: "device", "sharded" or "host".
+
+    Args:
+      pairs: the split.
+      setting: "auto", the first of the three that takes at most a quarter of the free memory of the fullest device;
+        "device", one of the first two; or "host".
+      shards: devices that a sharded split is spread over.
+    """
+    if setting == "host" or pairs.preprocess in WINDOWED:
+        return "host"
+    share = parallel.free_memory() // 4
+    if num_bytes(pairs) <= share:
+        return "device"
+    if shards > 1 and (setting == "device" or num_bytes(pairs) / shards <= share):
+        return "sharded"
+    return setting if setting == "device" else "host"
 
 
-def choose_residency(pairs: Pairs, setting: str = "auto") -> str:
-    """Where a split is to be, "device" or "host"; under "auto" on the device if it takes a quarter of free memory."""
-    if setting != "auto":
-        return setting
-    return "device" if num_bytes(pairs) <= parallel.free_memory() // 4 else "host"
-
-
-def _resident_batches(everything: dict[str, jax.Array], order: ExampleOrder, mesh: Mesh, start: int) -> Iterator[Batch]:
-    take = jax.jit(
-        lambda arrays, indices: jax.tree.map(lambda a: a[indices], arrays),
-        out_shardings=parallel.batch_sharding(mesh),
-    )
+def _resident_batches(pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, *, sharded: bool) -> Iterator[Batch]:
+    if sharded:
+        everything, take = _load_shards(pairs, mesh), _take_sharded(mesh)
+    else:
+        everything, take = parallel.replicate(_load(pairs, range(len(pairs))), mesh), _take_replicated(mesh)
     for step in _count_from(start):
         yield take(everything, parallel.replicate(order[step], mesh))
 
 
-def _load_all(pairs: Pairs) -> dict[str, np.ndarray]:
+def _take_replicated(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
+    return jax.jit(
+        lambda arrays, indices: jax.tree.map(lambda a: a[indices], arrays),
+        out_shardings=parallel.batch_sharding(mesh),
+    )
+
+
+def _load_shards(pairs: Pairs, mesh: Mesh) -> Batch:
+    """The split spread over `data`, filled up with examples from its beginning; each process reads its own part."""
+    shards = mesh.shape["data"]
+    filled = np.arange(-(-len(pairs) // shards) * shards) % len(pairs)
+    return parallel.from_local(_load(pairs, parallel.local_slice(filled, mesh)), mesh)
+
+
+def _take_sharded(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
+    """Examples by index out of all devices' parts; what travels between devices is one batch from each."""
+
+    def take(part: jax.Array, indices: jax.Array) -> jax.Array:
+        inside = indices - jax.lax.axis_index("data") * len(part)
+        here = (inside >= 0) & (inside < len(part))
+        found = jnp.where(here[:, None, None, None], part[jnp.clip(inside, 0, len(part) - 1)], 0)
+        return jax.lax.psum_scatter(found, "data", tiled=True)  # of each example one device has the pixels, others 0
+
+    data, everywhere = PartitionSpec("data"), PartitionSpec()
+    spread = jax.shard_map(take, mesh=mesh, in_specs=(data, everywhere), out_specs=data)
+    return jax.jit(lambda arrays, indices: jax.tree.map(lambda a: spread(a, indices), arrays))
+
+
+def _load(pairs: Pairs, indices: Iterable[int]) -> Example:
     with futures.ThreadPoolExecutor(16) as pool:
-        examples = pool.map(pairs.__getitem__, range(len(pairs)))
-        return _stack(tqdm(examples, total=len(pairs), desc="load", unit="pair", leave=False, dynamic_ncols=True))
+        indices = [int(i) for i in indices]
+        examples = pool.map(pairs.__getitem__, indices)
+        return stack(tqdm(examples, total=len(indices), desc="load", unit="pair", leave=False, dynamic_ncols=True))
 
 
-def _host_batches(pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int) -> Iterator[Batch]:
-    local = grain.MapDataset.source(order).map(lambda indices: load_batch(pairs, parallel.local_slice(indices, mesh)))
-    for batch in local[start:].to_iter_dataset(grain.ReadOptions(num_threads=8, prefetch_buffer_size=16)):
-        yield parallel.from_local(batch, mesh)
+def can_resize_on_device(mesh: Mesh) -> bool:
+    """An accelerator resizes in passing. Several processes would have to agree on which batches it is to resize."""
+    return mesh.devices.flat[0].platform != "cpu" and jax.process_count() == 1
+
+
+def shared_size(pairs: Pairs) -> tuple[int, int] | None:
+    """The own size of the first example if the device can resize from it to load size; most sets have one size."""
+    plain = {pairs.input_interpolation, pairs.target_interpolation} == {"bicubic"}
+    if pairs.preprocess != "resize_and_crop" or not plain or not len(pairs):
+        return None
+    height, width = size = pairs.decode(0)["target"].shape[:2]
+    small = height * width <= _LARGEST * pairs.size[0] * pairs.size[1]
+    return size if size != pairs.size and small and resampling.agrees(size, pairs.size) else None
+
+
+def _host_batches(
+    pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int, own_size: tuple[int, int] | None
+) -> Iterator[Batch]:
+    slots = parallel.local_slice(np.arange(order.batch_size), mesh)
+    batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers, own_size=own_size)
+    resize = jax.jit(
+        lambda batch: jax.tree.map(lambda image: resampling.resize(image, pairs.size), batch),
+        out_shardings=parallel.batch_sharding(mesh),
+    )
+
+    def place() -> Batch:
+        batch = next(batches_of_process)
+        placed = parallel.from_local(batch, mesh)
+        return placed if batch["target"].shape[1:3] == pairs.size else resize(placed)
+
+    try:
+        yield from _called_ahead(place)
+    finally:
+        batches_of_process.close()
+
+
+def _called_ahead(function: Callable[[], Batch]) -> Iterator[Batch]:
+    """Yields what `function` returns, call after call, which another thread makes before they are asked for."""
+    with futures.ThreadPoolExecutor(1) as thread:
+        calls = collections.deque(thread.submit(function) for _ in range(_PLACED))
+        try:
+            while True:
+                calls.append(thread.submit(function))
+                yield calls.popleft().result()
+        finally:
+            for call in calls:
+                call.cancel()
 
 
 def _count_from(start: int) -> Iterator[int]:

@@ -1,22 +1,19 @@
 """Random access to the pairs of a split, wherever they are kept.
 
-A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `Pairs` makes
-them an input and a target of one size.
+A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `pairs.Pairs`
+makes them an input and a target of one size.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data import images
 from pix2pix_jax.data.deep import Header
 from pix2pix_jax.data.drawn_facades import draw_pair
 from pix2pix_jax.data.folder_sources import FolderSource, half_headers, open_folder, split_halves
 from pix2pix_jax.data.folders import natural_key
-from pix2pix_jax.data.values import convert
 from pix2pix_jax.errors import UserError
 
 PUBLISHED = ("facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
@@ -141,44 +138,3 @@ class TfdsSource:
 
     def _name(self, index: int) -> str:
         return f"{self._label}: {self.names[index]}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Pairs:
-    """Examples as the train step takes them: {"input", "target"}, each (*size, channels) of its dtype, by index."""
-
-    source: Source
-    direction: str  # "AtoB": A is the input; "BtoA": B is
-    size: tuple[int, int]
-    input_channels: int = 3
-    target_channels: int = 3
-    colorize: bool = False  # the input is the target, of which the networks are to see the lightness only
-    input_dtype: str = "uint8"  # uint8 | uint16 | float32, to which files of other dtypes are converted
-    target_dtype: str = "uint8"
-    input_interpolation: str = "bicubic"  # of `images.resize`
-    target_interpolation: str = "bicubic"
-
-    def __len__(self) -> int:
-        return len(self.source.names)
-
-    def name(self, index: int) -> str:
-        return self.source.names[index]
-
-    @property
-    def example_bytes(self) -> int:
-        """Of one example at load size."""
-        depths = (self.input_channels, self.input_dtype), (self.target_channels, self.target_dtype)
-        return self.size[0] * self.size[1] * sum(c * np.dtype(dtype).itemsize for c, dtype in depths)
-
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        image, target = self.sides(self.source.pair(index, self.sides((self.input_channels, self.target_channels))))
-        target = convert(target, self.target_dtype, self.name(index))
-        target = images.resize(target, self.size, self.target_interpolation)
-        if self.colorize:
-            return {"input": target, "target": target}
-        image = convert(image, self.input_dtype, self.name(index))
-        return {"input": images.resize(image, self.size, self.input_interpolation), "target": target}
-
-    def sides(self, both: tuple) -> tuple:
-        """(of A, of B) -> (of the input, of the target), and back."""
-        return both if self.direction == "AtoB" else both[::-1]

@@ -9,7 +9,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_jax.data.sources import Pairs, open_source
+from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.sources import open_source
 from pix2pix_jax.errors import UserError
 
 

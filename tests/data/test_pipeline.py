@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix2pix_jax import parallel
-from pix2pix_jax.data.pipeline import ExampleOrder, batches, choose_residency, load_batch, num_bytes
-from pix2pix_jax.data.sources import Pairs
+from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.pipeline import batches, choose_residency, load_batch
+from pix2pix_jax.data.reading import ExampleOrder, num_bytes
 
 
 class Numbered:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pix2pix_jax.data import sources
-from pix2pix_jax.data.sources import Pairs, natural_key, open_source
+from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.sources import natural_key, open_source
 from pix2pix_jax.errors import UserError
 
 A, B = (200, 30, 40), (10, 90, 250)

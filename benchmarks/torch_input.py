@@ -1,0 +1,48 @@
+"""The input of pix2pix as a PyTorch user writes it: Pillow for the pictures, a DataLoader with workers."""
+
+import os
+import random
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+
+class AlignedPairs(Dataset):
+    """Side-by-side images to float32 (3, H, W) pairs in [-1, 1]: resized, cropped and mirrored alike."""
+
+    def __init__(self, folder: str, load: tuple[int, int], crop: tuple[int, int]):
+        self.paths = sorted(os.path.join(folder, name) for name in os.listdir(folder))
+        self.load, self.crop = load, crop
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        both = Image.open(self.paths[index]).convert("RGB")
+        half = both.width // 2
+        top = random.randint(0, self.load[0] - self.crop[0])
+        left = random.randint(0, self.load[1] - self.crop[1])
+        flip = random.random() < 0.5
+        boxes = {"A": (0, 0, half, both.height), "B": (half, 0, both.width, both.height)}
+        return {name: self._tensor(both.crop(box), top, left, flip) for name, box in boxes.items()}
+
+    def _tensor(self, image: Image.Image, top: int, left: int, flip: bool) -> torch.Tensor:
+        image = image.resize(self.load[::-1], Image.Resampling.BICUBIC)
+        image = image.crop((left, top, left + self.crop[1], top + self.crop[0]))
+        if flip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return pixels.float().div(255).sub(0.5).div(0.5)
+
+
+def make_loader(folder: str, *, load, crop, batch_size: int, num_workers: int) -> DataLoader:
+    return DataLoader(
+        AlignedPairs(folder, load, crop),
+        batch_size=batch_size,
+        shuffle=True,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        multiprocessing_context="spawn" if num_workers else None,  # JAX has threads, which a fork would break
+    )

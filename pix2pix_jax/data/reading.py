@@ -1,0 +1,161 @@
+"""Which examples a step takes, and reading them ahead on the host; the only module that imports grain.
+
+Example order is a fresh permutation of the split every epoch, a pure function of (seed, position); step s holds the
+positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the position in the data.
+"""
+
+import dataclasses
+import functools
+import os
+import signal
+from collections.abc import Callable, Iterable
+
+import grain
+import jax
+import numpy as np
+import psutil
+from absl import flags
+
+from pix2pix_jax.data.pairs import Pairs
+
+Example = dict[str, np.ndarray]
+
+MAX_STEP = 2**31 - 1  # steps are int32
+_AHEAD = 16  # batches that are read before they are asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleOrder:
+    """order[s]: the example indices, int32 (batch_size,), of step s. Batches run on across the ends of epochs."""
+
+    num_examples: int
+    batch_size: int
+    seed: int
+
+    def __getitem__(self, step: int) -> np.ndarray:
+        positions = self.positions(step)
+        epochs = [_permutation(self.num_examples, self.seed, int(p)) for p in positions // self.num_examples]
+        return np.array([e[p] for e, p in zip(epochs, positions % self.num_examples, strict=True)], np.int32)
+
+    def positions(self, step: int) -> np.ndarray:
+        """The places in the run, int64 (batch_size,), of the examples of a step."""
+        return np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    # RandomState, because NumPy promises that its draws never change from version to version.
+    bits = np.random.MT19937(np.random.SeedSequence([seed, epoch]))
+    return np.random.RandomState(bits).permutation(count)
+
+
+def stack(examples: Iterable[Example]) -> Example:
+    examples = list(examples)
+    return {name: np.stack([e[name] for e in examples]) for name in examples[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class StepLoader:
+    """loader(s): this process's share of the batch of step s; worker processes get a copy.
+
+    Attributes:
+      pairs: the training split.
+      order: of its examples.
+      slots: which places of the global batch are this process's.
+      read: what `pairs[i]` is read through, as a `Cache`.
+      own_size: of images that are left to the device to resize; a batch is if all of its are; None: no batch is.
+    """
+
+    pairs: Pairs
+    order: ExampleOrder
+    slots: np.ndarray
+    read: Callable[[int], Example]
+    own_size: tuple[int, int] | None = None
+
+    def __call__(self, step: int) -> Example:
+        indices, positions = self.order[step][self.slots], self.order.positions(step)[self.slots]
+        examples = {int(p): (int(i), self.read(int(i))) for i, p in zip(indices, positions, strict=True)}
+        if self.own_size is None:
+            return stack(self.pairs.window(e, seed=self.order.seed, position=p) for p, (_, e) in examples.items())
+        if all(_is_plain(e, self.own_size) for _, e in examples.values()):
+            return stack(e for _, e in examples.values())
+        return stack(self.pairs.fit(i, e) for i, e in examples.values())
+
+
+def _is_plain(example: Example, size: tuple[int, int]) -> bool:
+    return all(image.dtype == np.uint8 and image.shape[:2] == size for image in example.values())
+
+
+class Cache:
+    """Keeps what `read` gives in the host's memory, up to `limit` bytes; for threads."""
+
+    def __init__(self, read: Callable[[int], Example], limit: int):
+        self._read, self._left = read, limit
+        self._kept: dict[int, Example] = {}
+
+    def __call__(self, index: int) -> Example:
+        if index in self._kept:
+            return self._kept[index]
+        example = self._read(index)
+        size = sum(image.nbytes for image in example.values())
+        if size <= self._left:  # two threads at once may decode an example twice, which does no harm
+            self._left -= size
+            self._kept[index] = example
+        return example
+
+
+def num_bytes(pairs: Pairs) -> int:
+    """Bytes of the whole split at load size."""
+    return len(pairs) * pairs.example_bytes
+
+
+def choose_workers(pairs: Pairs, setting: int = -1) -> int:
+    """How many processes are to read for the host, 0 for threads of this one.
+
+    Under -1, threads where the split fits in the cache (`Cache`), since processes could not share it, or where there
+    are at most two cores; otherwise a process for every core but one.
+    """
+    if setting >= 0:
+        return setting
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 0 if num_bytes(pairs) <= _cache_limit() or cores <= 2 else cores - 1
+
+
+def _cache_limit() -> int:
+    return psutil.virtual_memory().available // 4
+
+
+def read_steps(
+    pairs: Pairs,
+    order: ExampleOrder,
+    slots: np.ndarray,
+    *,
+    start: int,
+    num_workers: int,
+    own_size: tuple[int, int] | None = None,
+):
+    """Iterates over this process's shares of the batches of steps start, start + 1, ..., read ahead.
+
+    Returns:
+      a grain iterator, to be closed after use.
+    """
+    read = pairs.decode if own_size else pairs.__getitem__
+    if not num_workers:
+        read = Cache(read, _cache_limit())
+    steps = grain.MapDataset.range(start, MAX_STEP).map(StepLoader(pairs, order, slots, read, own_size))
+    if not num_workers:
+        threads = min(8, os.cpu_count() + 1)
+        return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD)))
+    if not flags.FLAGS.is_parsed():  # grain reads its flags to hand them to the workers
+        flags.FLAGS.mark_as_parsed()
+    alone = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
+    options = grain.MultiprocessingOptions(
+        num_workers=num_workers, per_worker_buffer_size=max(1, _AHEAD // num_workers)
+    )
+    return iter(alone.mp_prefetch(options, worker_init_fn=_start_worker))
+
+
+def _start_worker(index: int, count: int) -> None:
+    """A worker leaves Ctrl-C to the run, which still wants batches, and accelerators alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    jax.config.update("jax_platforms", "cpu")
