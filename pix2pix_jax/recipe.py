@@ -203,6 +203,19 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
     )
 
 
+def open_training(config: ConfigDict) -> tuple[ConfigDict, Pairs]:
+    """(the config with its dtypes resolved, the training split at load size).
+
+    Raises:
+      UserError: no such data, they do not fit the config, or float32 values lack a range.
+    """
+    pairs = open_pairs(config, "train", size=tuple(config.resize_size))
+    config = resolve_dtypes(config, pairs)
+    pairs = with_dtypes(pairs, config)
+    pairs[0]  # a config of other channels than the files' is refused here, before anything is written
+    return config, pairs
+
+
 def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs | None:
     """As `open_pairs`; None if the data have no such split."""
     try:
