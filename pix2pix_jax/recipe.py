@@ -182,8 +182,8 @@ def with_dtypes(pairs: Pairs, config: ConfigDict) -> Pairs:
     return dataclasses.replace(pairs, **{f"{name}_dtype": v.dtype for name, v in stream_values(config).items()})
 
 
-def open_training_pairs(config: ConfigDict) -> Pairs:
-    """Opens the training split, whose images have the size that `config.preprocess` gives them."""
+def _open_at_load_size(config: ConfigDict) -> Pairs:
+    """The training split, whose images have the size that `config.preprocess` gives them."""
     mode = config.preprocess
     pairs = open_pairs(
         config, "train", size=tuple(config.resize_size if mode in ("resize_and_crop", *WINDOWED) else config.image_size)
@@ -236,6 +236,19 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
         **{field: config[field] for field in ("input_interpolation", "target_interpolation")},
         **{f"{name}_dtype": config[f"{name}_dtype"].replace("auto", "uint8") for name in STREAMS},
     )
+
+
+def open_training(config: ConfigDict) -> tuple[ConfigDict, Pairs]:
+    """(the config with its dtypes resolved, the training split at load size).
+
+    Raises:
+      UserError: no such data, they do not fit the config, or float32 values lack a range.
+    """
+    pairs = _open_at_load_size(config)
+    config = resolve_dtypes(config, pairs)
+    pairs = with_dtypes(pairs, config)
+    pairs[0]  # a config of other channels than the files' is refused here, before anything is written
+    return config, pairs
 
 
 def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs | None:

@@ -49,10 +49,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     """
     workdir = epath.Path(workdir).expanduser()
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
-    pairs = recipe.open_training_pairs(config)
-    config = recipe.resolve_dtypes(config, pairs)
-    pairs = recipe.with_dtypes(pairs, config)
-    pairs[0]  # its channels are those of the config, or the run ends here
+    config, pairs = recipe.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     workdir_lib.make(workdir)

@@ -49,6 +49,15 @@ def test_overrides_take_effect():
     assert config.generator.dropout == 0.0 and config.mirror is False
 
 
+def test_names_and_ranges():
+    config = config_lib.load(
+        "folder", ["--config.a_folders=rgb,depth", "--config.b_folders=1,2", "--config.input_range=-0.5,3"]
+    )
+    assert (config.a_folders, config.b_folders, config.input_range) == (("rgb", "depth"), ("1", "2"), (-0.5, 3))
+    assert config_lib.from_dict(config_lib.to_dict(config)).input_range == (-0.5, 3)
+    assert config_lib.load("folder", ["--config.a_folders=rgb"]).a_folders == ("rgb",)
+
+
 def test_the_last_override_of_a_field_wins():
     config = config_lib.load("default", ["--config.image_size=64,64", "--config.seed=1", "--config.image_size=32,128"])
     assert (config.image_size, config.seed) == ((32, 128), 1)
@@ -125,6 +134,12 @@ def test_a_field_near_to_none():
         ("ema_decay=1", ("config.ema_decay: 1.0", "below 1")),
         ("inference.weights=ema", ("config.inference.weights: ema", "ema_decay is 0")),
         ("r1_weight=-1", ("config.r1_weight: -1.0", "at least 0")),
+        ("input_dtype=int8", ("config.input_dtype: 'int8'", "auto, uint8, uint16, float32")),
+        ("target_interpolation=cubic", ("config.target_interpolation: 'cubic'", "bicubic, bilinear, nearest, lanczos")),
+        ("input_range=1", ("config.input_range", "(low, high)")),
+        ("input_range=5,1", ("config.input_range", "the lower first")),
+        ("target_range=0,x", ("config.target_range", "two numbers")),
+        ("a_folders=rgb,", ("config.a_folders", "names of folders")),
         ("direction=BtoC", ("config.direction", "AtoB, BtoA")),
         ("generator.norm=batchh", ("config.generator.norm", "batch, instance")),
         ("discriminator.num_layers=6", ("config.discriminator.num_layers: 6", "0, 1, 2, 3, 4, 5")),
@@ -171,6 +186,7 @@ def test_a_size_that_the_unet_cannot_take():
         (("gan_weight=0", "feature_weight=10"), ("config.feature_weight", "gan_weight 0")),
         (("gan_weight=0", "l1_weight=0"), ("config.gan_weight", "all losses of the generator weigh 0")),
         (("color_space=lab", "input_channels=1"), ("config.input_channels", "3 and 3")),
+        (("color_space=lab", "input_dtype=uint16"), ("config.input_dtype", "the same")),
         (("generator.name=resnet", "image_size=66,64"), ("config.image_size: 66x64", "multiples of 4")),
         (("discriminator.num_scales=4", "image_size=32,32"), ("num_scales: 4", "32x32")),
     ],

@@ -63,7 +63,8 @@ class Stack:
     def _read_header(self, file) -> None:
         if self._member is None:
             shape, self.dtype = read_header(file, self.name)
-            self._check_stored(shape, file.seek(0, 2))
+            begin = file.tell()
+            self._check_stored(shape, file.seek(0, 2) - begin)
         else:
             with zipfile.ZipFile(file) as archive, archive.open(f"{self._member}.npy") as stream:
                 shape, self.dtype = read_header(stream, self.name)
@@ -96,8 +97,12 @@ class Stack:
             if local:
                 return np.load(self._path, mmap_mode="r", allow_pickle=False)
             with self._path.open("rb") as file:
-                loaded = np.load(file, allow_pickle=False)
-                return loaded if self._member is None else loaded[self._member]
+                if self._member is None:
+                    return np.load(file, allow_pickle=False)
+                with zipfile.ZipFile(file) as archive, archive.open(f"{self._member}.npy") as stream:
+                    array = npy_format.read_array(stream, allow_pickle=False)
+                    stream.read(1)  # at its end a member's checksum is looked at
+                    return array
         except DAMAGE as error:
             raise UserError(f"{self.name}: damaged file ({error}); replace or delete it") from error
 

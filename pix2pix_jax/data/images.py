@@ -167,7 +167,7 @@ class _PillowReader:
     """An image of 8 bits; a PGM's 16 bits and a BMP's palette are Pillow's too."""
 
     def __init__(self, stream, name: str, size: tuple[int, int] | None = None):
-        """`size` (H, W) as displayed is that of a TIFF, which some versions of Pillow turn already when they open it."""
+        """`size` (H, W) as displayed is given of a TIFF, which some versions of Pillow turn when they open it."""
         self._name = name
         self.image = _open_pillow(stream, name)
         check_size(self.image.size[::-1], name)
