@@ -10,6 +10,7 @@ less than the clock. Prints a table and, as the last line, JSON.
 """
 
 import argparse
+import collections
 import itertools
 import json
 import os
@@ -87,19 +88,24 @@ def turn(batches: Iterator, seconds: float) -> tuple[float, float]:
     return result
 
 
-def waiting(pairs: Pairs, step_seconds: float, steps: int = 60) -> float:
-    """The share of a run's time that steps of a given length wait for streamed batches, of one pair, to arrive."""
-    mesh = parallel.make_mesh(batch_size=1)
-    batches = pipeline.batches(pairs, mesh, batch_size=1, seed=0, residency="host")
-    waited, begin = 0.0, None
+def waiting(pairs: Pairs, step_seconds: float, steps: int = 100) -> float:
+    """The share of its time that a device with steps of a given length is idle for want of streamed pairs.
+
+    As in the training loop, the host hands in a step as soon as its batch is there, at most two steps ahead.
+    """
+    batches = pipeline.batches(pairs, parallel.make_mesh(batch_size=1), batch_size=1, seed=0, residency="host")
+    jax.block_until_ready(next(batches))  # part of the start
+    begin = busy_until = time.perf_counter()
+    ends, idle = collections.deque([begin] * 2), 0.0
     for _ in range(steps):
-        asked = time.perf_counter()
         jax.block_until_ready(next(batches))
-        if begin is not None:  # the first batch is part of the start
-            waited += time.perf_counter() - asked
-        begin = begin or time.perf_counter()
-        time.sleep(step_seconds)  # as a device that works: the host is free
-    return waited / (time.perf_counter() - begin)
+        now = time.perf_counter()
+        idle += max(0.0, now - busy_until)
+        busy_until = max(now, busy_until) + step_seconds
+        ends.append(busy_until)
+        time.sleep(max(0.0, ends.popleft() - time.perf_counter()))
+    batches.close()
+    return idle / (busy_until - begin)
 
 
 def make_systems(folder: str, arguments: argparse.Namespace) -> dict[str, Callable[[], Iterator]]:

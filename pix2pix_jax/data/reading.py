@@ -117,8 +117,11 @@ def choose_workers(pairs: Pairs, setting: int = -1) -> int:
     """
     if setting >= 0:
         return setting
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 0 if num_bytes(pairs) <= _cache_limit() or cores <= 2 else cores - 1
+    return 0 if num_bytes(pairs) <= _cache_limit() or _num_cores() <= 2 else _num_cores() - 1
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def _cache_limit() -> int:

@@ -1,5 +1,6 @@
 """The batch of step s: the same whoever asks, from wherever it comes."""
 
+import functools
 import itertools
 
 import jax
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix2pix_jax import parallel
+from pix2pix_jax.data import pipeline, reading
+from pix2pix_jax.data.augment import Augmentation, crop_and_mirror
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.pipeline import batches, choose_residency, load_batch
-from pix2pix_jax.data.reading import ExampleOrder, num_bytes
+from pix2pix_jax.data.reading import Cache, ExampleOrder, StepLoader, num_bytes
 
 
 class Numbered:
@@ -103,3 +106,129 @@ def test_one_process_reads_the_whole_batch(devices):
     indices = np.array([5, 3, 8, 1])
     np.testing.assert_array_equal(parallel.local_slice(indices, mesh), indices)
     np.testing.assert_array_equal(jax.device_get(parallel.from_local(indices, mesh)), indices)
+
+
+class Drawn:
+    """Pairs of pictures of the given sizes."""
+
+    def __init__(self, *sizes: tuple[int, int]):
+        self.names, self._sizes = [str(i) for i in range(12)], sizes
+
+    def pair(self, index, channels):
+        size = self._sizes[index % len(self._sizes)]
+        picture = np.random.default_rng(index).integers(0, 256, (*size, 3), np.uint8)
+        return picture, 255 - picture
+
+
+ONE_SIZE = Pairs(Drawn((24, 24)), "AtoB", (30, 30))
+SIZES = Pairs(Drawn((24, 24), (30, 26), (40, 32)), "AtoB", (30, 30))
+CROPS = Pairs(Drawn((24, 24), (30, 26), (40, 32)), "AtoB", (16, 20), preprocess="crop")
+
+
+def some(pairs, mesh, *, start=0, steps=4, **options):
+    """The first batches as arrays."""
+    stream = batches(pairs, mesh, batch_size=4, seed=2, start=start, **options)
+    found = [jax.device_get(batch) for batch in itertools.islice(stream, steps)]
+    stream.close()
+    return found
+
+
+def assert_same(first, second):
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+
+
+@pytest.mark.parametrize("devices", [1, 4])
+def test_shards_give_the_same_batches_as_copies(devices):
+    mesh = parallel.make_mesh(batch_size=4, data=devices)
+    assert_same(some(ONE_SIZE, mesh, residency="sharded"), some(ONE_SIZE, mesh, residency="device"))
+
+
+def test_shards_lie_on_their_devices():
+    mesh = parallel.make_mesh(batch_size=8)
+    everything = pipeline._load_shards(Pairs(Numbered(13), "AtoB", (4, 6)), mesh)
+    assert {shard.data.shape for shard in everything["input"].addressable_shards} == {(2, 4, 6, 3)}
+    program = pipeline._take_sharded(mesh).lower(everything, np.arange(8, dtype=np.int32)).compile().as_text()
+    assert "all-gather" not in program  # nobody gets all of the split
+
+
+@pytest.mark.parametrize("pairs", [ONE_SIZE, SIZES], ids=["one size", "several"])
+def test_resized_on_the_device_or_the_host_the_pixels_are_the_same(pairs):
+    mesh = parallel.make_mesh(batch_size=4, data=2)
+    on_device = some(pairs, mesh, residency="host", resize_on_device=True)
+    assert pipeline.shared_size(pairs) == (24, 24)
+    assert_same(on_device, some(pairs, mesh, residency="host"))
+
+
+def test_only_what_pays_is_left_to_the_device():
+    assert pipeline.shared_size(CROPS) is None
+    assert pipeline.shared_size(Pairs(Drawn((30, 30)), "AtoB", (30, 30))) is None  # nothing to resize
+    assert pipeline.shared_size(Pairs(Drawn((300, 300)), "AtoB", (30, 30))) is None  # much to transfer
+    assert not pipeline.can_resize_on_device(parallel.make_mesh(batch_size=1))  # a CPU
+
+
+def test_augmented_batches_are_the_same_from_host_and_device():
+    mesh = parallel.make_mesh(batch_size=4, data=4)
+    move = jax.jit(
+        functools.partial(crop_and_mirror, size=(24, 24), mirror=True, more=Augmentation(rot90=True, noise=0.1))
+    )
+    host, device, shards = (
+        [move(batch, jax.random.key(step)) for step, batch in enumerate(some(ONE_SIZE, mesh, residency=residency))]
+        for residency in ("host", "device", "sharded")
+    )
+    assert_same(host, device)
+    assert_same(shards, device)
+
+
+def test_random_windows_start_anywhere():
+    """Step 9 asked directly is step 9 after a walk, and other steps have other windows."""
+    mesh = parallel.make_mesh(batch_size=4, data=2)
+    walked = some(CROPS, mesh, steps=10, residency="host")
+    assert_same(some(CROPS, mesh, start=9, steps=1, residency="host"), walked[9:])
+    assert walked[0]["input"].shape == (4, 16, 20, 3)
+    assert choose_residency(CROPS) == "host"
+
+
+def loader(pairs, slots):
+    return StepLoader(pairs, ExampleOrder(len(pairs), batch_size=8, seed=1), slots, pairs.__getitem__)
+
+
+@pytest.mark.parametrize("pairs", [ONE_SIZE, CROPS], ids=["resize", "crop"])
+def test_slices_of_four_processes_make_up_the_batch_of_one(pairs):
+    """Step 12,345, of which every process asks its part, wherever devices put it."""
+    mesh = parallel.make_mesh(batch_size=8)
+    whole = loader(pairs, np.arange(8))(12_345)
+    assert len(parallel.local_slice(np.arange(8), mesh)) == 8  # one process alone has all
+    parts = [loader(pairs, np.arange(2 * p, 2 * p + 2))(12_345) for p in range(4)]
+    for name in whole:
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
+
+
+def test_the_cache_keeps_what_fits():
+    calls = []
+
+    def read(index):
+        calls.append(index)
+        return {"input": np.zeros(100, np.uint8), "target": np.zeros(100, np.uint8)}
+
+    cache = Cache(read, 450)
+    for index in (0, 1, 2, 0, 1, 2):
+        assert cache(index)["input"].shape == (100,)
+    assert calls == [0, 1, 2, 2]
+
+
+def test_workers_are_chosen_from_cores_and_memory(monkeypatch):
+    assert reading.choose_workers(ONE_SIZE, 3) == 3
+    monkeypatch.setattr(reading, "_cache_limit", lambda: num_bytes(ONE_SIZE))
+    assert reading.choose_workers(ONE_SIZE) == 0
+    monkeypatch.setattr(reading, "_cache_limit", lambda: 0)
+    monkeypatch.setattr(reading, "_num_cores", lambda: 8)
+    assert reading.choose_workers(ONE_SIZE) == 7
+    monkeypatch.setattr(reading, "_num_cores", lambda: 2)
+    assert reading.choose_workers(ONE_SIZE) == 0
+
+
+def test_auto_spreads_what_is_too_large_to_copy(monkeypatch):
+    monkeypatch.setattr(parallel, "free_memory", lambda: num_bytes(ONE_SIZE))
+    assert [choose_residency(ONE_SIZE, shards=n) for n in (1, 2, 4, 8)] == ["host", "host", "sharded", "sharded"]
+    assert choose_residency(ONE_SIZE, "device", shards=2) == "sharded"
+    assert choose_residency(ONE_SIZE, "device") == "device"
