@@ -78,7 +78,7 @@ def test_sizes_that_do_not_do_are_named_in_one_line(preprocess, sizes, words):
 
 def test_the_config_chooses(tiny_config):
     def opened(*overrides):
-        return recipe.open_training_pairs(tiny_config(*(f"--config.{override}" for override in overrides)))
+        return recipe.open_training(tiny_config(*(f"--config.{override}" for override in overrides)))[1]
 
     assert opened().size == (36, 36) and opened()[0]["input"].shape == (36, 36, 3)
     assert opened("preprocess=crop").size == (32, 32) and opened("preprocess=crop")[0]["input"].shape == (36, 36, 3)
