@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -36,7 +37,7 @@ def run() -> NoReturn:
     code = main()
     if code:
         # What the libraries' threads raise while they are torn down, after a full disk say, would bury our line.
-        sys.unraisablehook = lambda _: None
+        sys.unraisablehook = threading.excepthook = lambda _: None
     sys.exit(code)
 
 

@@ -11,7 +11,7 @@ from etils import epath
 from tqdm import tqdm
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import gallery, metrics, recipe
+from pix2pix_jax import gallery, metrics, streams
 from pix2pix_jax.data import color, pipeline
 from pix2pix_jax.data.images import encode_png
 from pix2pix_jax.data.pairs import Pairs
@@ -40,7 +40,7 @@ def evaluate(model: TrainedModel, workdir: epath.PathLike, *, split: str = "val"
     Raises:
       UserError: no such split, or the folder cannot be written.
     """
-    pairs = recipe.open_pairs(model.config, split)
+    pairs = streams.open_pairs(model.config, split)
     folder = epath.Path(output) if output else epath.Path(workdir).expanduser() / "eval" / f"{split}-{model.step}"
     try:
         (folder / "images").mkdir(parents=True, exist_ok=True)

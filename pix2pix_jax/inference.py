@@ -12,7 +12,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax import checkpoints, parallel, recipe, steps
+from pix2pix_jax import checkpoints, parallel, recipe, steps, streams
 from pix2pix_jax.data import color
 from pix2pix_jax.data.images import resize
 from pix2pix_jax.data.values import Values, from_float, to_float, to_uint8
@@ -71,7 +71,8 @@ class TrainedModel:
     def translate(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
         """Translates one picture or several.
 
-        The images are resized to the model's `image_size`, and their translations back. Dropout is drawn from `seed`
+        The images are resized as `config.preprocess` says, by default to the model's `image_size`, but not cropped, and
+        their translations back. Dropout is drawn from `seed`
         and the picture's own pixels, so a picture's translation does not depend on what else is translated with it.
 
         Args:
@@ -92,7 +93,7 @@ class TrainedModel:
         if batch.ndim != 4 or batch.shape[-1] != channels:
             raise ValueError(f"images of shape {images.shape}: must be (N, H, W, {channels}) or (H, W, {channels})")
         normalised = self._is_normalised(batch)
-        size, method = tuple(self.config.image_size), self.config.input_interpolation
+        size, method = streams.inference_size(self.config, batch.shape[1:3]), self.config.input_interpolation
         limits = (-1, 1) if normalised else None
         inputs = np.stack([resize_within(image, size, method, limits) for image in batch]) if len(batch) else batch
         outputs = self.translate_resized(inputs, seed=seed)
@@ -106,11 +107,11 @@ class TrainedModel:
     @property
     def input_values(self) -> Values:
         """What the stored values of the model's inputs mean."""
-        return recipe.stream_values(self.config)["input"]
+        return streams.stream_values(self.config)["input"]
 
     @property
     def target_values(self) -> Values:
-        return recipe.stream_values(self.config)["target"]
+        return streams.stream_values(self.config)["target"]
 
     def _is_normalised(self, images: np.ndarray) -> bool:
         """Whether they are in [-1, 1], not as the model's inputs are stored. Raises ValueError if they are neither."""
@@ -123,7 +124,7 @@ class TrainedModel:
         return True
 
     def translate_resized(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
-        """Translates images (N, *image_size, C), as `translate` takes them, to float32 in [-1, 1]."""
+        """As `translate`, images (N, H, W, C) of a size that the generator takes, to float32 in [-1, 1]."""
         if self._is_normalised(images):
             inputs = jnp.asarray(images, jnp.float32)
         else:

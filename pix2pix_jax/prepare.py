@@ -12,14 +12,14 @@ from etils import epath
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from pix2pix_jax import preview, recipe
+from pix2pix_jax import preview, streams
 from pix2pix_jax.data.deep import Header
 from pix2pix_jax.data.folders import SPLITS
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.values import widest
 from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.logs import say
-from pix2pix_jax.recipe import STREAMS
+from pix2pix_jax.streams import STREAMS
 
 PREVIEW = "prepare-preview.png"
 _THREADS = 8
@@ -62,7 +62,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
         raise _unusable(errors)
     resolved, unset = _resolve(config, found["train"])
     path = epath.Path(output).expanduser() / PREVIEW
-    preview.write(path, recipe.with_dtypes(splits["train"], resolved), recipe.stream_values(resolved))
+    preview.write(path, streams.with_dtypes(splits["train"], resolved), streams.stream_values(resolved))
     say(f"preview: {path}; look whether input and target are the right way round")
     if unset:
         raise unset[0]
@@ -72,8 +72,8 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
 def _open(config: ConfigDict, split: str) -> Pairs | None:
     size = tuple(config.resize_size)
     if split == "train":
-        return recipe.open_pairs(config, split, size=size)
-    pairs = recipe.open_pairs_if_any(config, split, size=size)
+        return streams.open_pairs(config, split, size=size)
+    pairs = streams.open_pairs_if_any(config, split, size=size)
     if pairs is None:
         say(f"{split}: none")
     return pairs
@@ -185,6 +185,6 @@ def _resolve(config: ConfigDict, found: Sequence[Found]) -> tuple[ConfigDict, li
             config[f"{name}_dtype"] = widest(x.headers[i].dtype for x in found)
         if config[f"{name}_dtype"] == "float32" and config[f"{name}_range"] is None:
             low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
-            unset.append(recipe.range_unset(name, low, high, "all training files"))
+            unset.append(streams.range_unset(name, low, high, "all training files"))
             config[f"{name}_range"] = (low, high if high > low else low + 1)
     return config, unset

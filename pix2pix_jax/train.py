@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import inference, parallel, recipe, steps
+from pix2pix_jax import inference, parallel, recipe, steps, streams
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import color, pipeline
@@ -49,7 +49,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     """
     workdir = epath.Path(workdir).expanduser()
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
-    config, pairs = recipe.open_training(config)
+    config, pairs = streams.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     workdir_lib.make(workdir)
@@ -64,7 +64,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         if start >= total:
             say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
             return state
-        batches = recipe.build_batches(config, pairs, mesh, start=start, residency=residency)
+        batches = streams.build_batches(config, pairs, mesh, start=start, residency=residency)
         run_log = functools.partial(RunLog, workdir, num_examples=len(pairs), batch_size=config.batch_size)
         return _run(
             config,
@@ -209,7 +209,7 @@ class Sampler:
     def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
         pairs = _held_out(config)
         batch = pipeline.load_batch(pairs, np.arange(min(config.num_samples, len(pairs))))
-        values = recipe.stream_values(config)
+        values = streams.stream_values(config)
         images = {name: np.asarray(to_float(x, values[name])) for name, x in batch.items()}
         self._ids = parallel.replicate(inference.picture_ids(images["input"]), mesh)
         self._images = parallel.replicate(images, mesh)
@@ -231,9 +231,9 @@ class Sampler:
 def _held_out(config: ConfigDict) -> Pairs:
     """`val`, or `test` where there is none, or else the training split."""
     for split in ("val", "test"):
-        if (pairs := recipe.open_pairs_if_any(config, split)) is not None:
+        if (pairs := streams.open_pairs_if_any(config, split)) is not None:
             return pairs
-    return recipe.open_pairs(config, "train")
+    return streams.open_pairs(config, "train")
 
 
 class StopRequest:

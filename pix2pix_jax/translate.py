@@ -12,6 +12,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
+from pix2pix_jax import streams
 from pix2pix_jax.data import folders, images
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.values import convert, from_float
@@ -76,9 +77,17 @@ def translate_files(
 
 def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
     """Stored values of images of any sizes -> the stored values of their translations, at their sizes."""
-    size, values = tuple(model.config.image_size), model.target_values
-    inputs = np.stack([images.resize(image, size, model.config.input_interpolation) for image in batch])
-    results = np.asarray(from_float(model.translate_resized(inputs, seed=seed), values))
+    values = model.target_values
+    sizes = [streams.inference_size(model.config, image.shape[:2]) for image in batch]
+    inputs = [
+        images.resize(image, size, model.config.input_interpolation) for image, size in zip(batch, sizes, strict=True)
+    ]
+    together = [np.stack(inputs)] if len(set(sizes)) == 1 else [image[None] for image in inputs]
+    results = [
+        result
+        for part in together
+        for result in np.asarray(from_float(model.translate_resized(part, seed=seed), values))
+    ]
     method = model.config.target_interpolation
     return [
         resize_within(result, image.shape[:2], method, values.limits)

@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import evaluate, inference, parallel, recipe, train, translate
+from pix2pix_jax import evaluate, inference, parallel, streams, train, translate
 from pix2pix_jax.data import images
 from pix2pix_jax.errors import UserError
 
@@ -101,7 +101,7 @@ def test_evaluation(model, workdir):
 
 def test_the_metrics_are_those_of_the_values(model, workdir, data):
     result = evaluate.evaluate(model, workdir, output=str(workdir / "again"))
-    pairs = recipe.open_pairs(model.config, "val")
+    pairs = streams.open_pairs(model.config, "val")
     example = pairs[0]
     assert example["input"].dtype == np.uint16 and example["target"].dtype == np.float32
     difference = np.abs(model.translate(example["input"]) - example["target"].clip(-2, 5)).mean() / 3.5
@@ -171,6 +171,6 @@ def test_a_checkpoint_without_resolved_dtypes_is_of_8_bits(trained):
     """As an imported one, which has seen no data; and it may be trained on with data of any dtype."""
     config = inference.load(trained).config
     old = config_lib.from_dict(config_lib.to_dict(config) | {"input_dtype": "auto"})
-    assert recipe.stream_values(old)["input"].dtype == "uint8"
+    assert streams.stream_values(old)["input"].dtype == "uint8"
     assert config_lib.differences(old, config) == []
     assert config_lib.differences(config, old) == ["config.input_dtype: uint8 -> auto"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import recipe, train
+from pix2pix_jax import recipe, streams, train
 from pix2pix_jax.checkpoints import Checkpoints
 from pix2pix_jax.data import reading
 from pix2pix_jax.errors import UserError
@@ -164,7 +164,7 @@ def test_a_file_that_breaks_during_a_run_stops_it_with_its_state_saved(tiny_conf
         "--config.checkpoint_every_steps=0",
     )
     order = reading.ExampleOrder(72, config.batch_size, config.seed)
-    last = recipe.open_pairs(config, "train").source.names[order[20][0]]  # first seen at step 21
+    last = streams.open_pairs(config, "train").source.names[order[20][0]]  # first seen at step 21
     broken = folder / f"{last}.jpg"
     broken.write_bytes(broken.read_bytes()[:-200])  # the header is whole, so only decoding tells
     with pytest.raises(UserError, match=f"{last}.jpg: damaged image"):

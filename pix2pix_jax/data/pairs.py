@@ -31,6 +31,7 @@ class Pairs:
     preprocess: str = "resize_and_crop"  # one of PREPROCESS; "resize_and_crop" resizes to `size`
     width: int = 0  # scale_width, scale_width_and_crop: of the resized image, whose height is in proportion
     multiple: int = 1  # scale_width, none: both sides are rounded to the nearest multiple
+    centred: bool = False  # take the middle of WINDOWED images, as evaluation does
     input_dtype: str = "uint8"  # uint8 | uint16 | float32, to which files of other dtypes are converted
     target_dtype: str = "uint8"
     input_interpolation: str = "bicubic"  # of `images.resize`
@@ -54,7 +55,10 @@ class Pairs:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Raises UserError, which names the file, if its size does not do."""
-        return self.fit(index, self.decode(index))
+        example = self.fit(index, self.decode(index))
+        if not self.centred:
+            return example
+        return self._cut(example, np.subtract(example["target"].shape[:2], self.size) // 2)
 
     def decode(self, index: int) -> dict[str, np.ndarray]:
         """The images at their own size."""
@@ -85,24 +89,20 @@ class Pairs:
             return example
         bits = np.random.MT19937(np.random.SeedSequence([seed, position, 1]))  # the 1 sets it off from example orders
         slack = np.subtract(example["target"].shape[:2], self.size)
-        top, left = np.random.RandomState(bits).randint(slack + 1)
-        height, width = self.size
+        return self._cut(example, np.random.RandomState(bits).randint(slack + 1))
+
+    def _cut(self, example: dict[str, np.ndarray], corner: np.ndarray) -> dict[str, np.ndarray]:
+        (top, left), (height, width) = corner, self.size
         return {name: image[top : top + height, left : left + width] for name, image in example.items()}
 
     def _load_size(self, own: tuple[int, int]) -> tuple[int, int]:
         """What an image of size `own` is resized to."""
-        scaled = (max(1, round(own[0] * self.width / own[1])), self.width)
-        if self.preprocess == "resize_and_crop":
-            return self.size
         if self.preprocess == "crop":
             return own
         if self.preprocess == "scale_width_and_crop":
+            scaled = _scaled(own, self.width)
             return max(scaled[0], self.size[0]), scaled[1]  # as published, at least as high as the crop
-        return self._rounded(scaled if self.preprocess == "scale_width" else own)
-
-    def _rounded(self, size: tuple[int, int]) -> tuple[int, int]:
-        height, width = (max(1, round(side / self.multiple)) * self.multiple for side in size)
-        return height, width
+        return whole_size(own, self.preprocess, size=self.size, width=self.width, multiple=self.multiple)
 
     def _check(self, size: tuple[int, int], index: int) -> None:
         height, width = size
@@ -124,3 +124,26 @@ class Pairs:
                     "--config.preprocess=resize_and_crop, crop or scale_width_and_crop"
                 )
         return f"{expected}; use --config.image_size={size[0]},{size[1]}"
+
+
+def whole_size(
+    own: tuple[int, int], preprocess: str, *, size: tuple[int, int], width: int, multiple: int
+) -> tuple[int, int]:
+    """The (H, W) at which a whole image of size `own` goes through the generator: scaled as in training, not cropped.
+
+    Args:
+      own: (H, W).
+      preprocess: one of PREPROCESS.
+      size: under "resize_and_crop", the result.
+      width: under "scale_width" and "scale_width_and_crop", that of the scaled image, whose height is in proportion.
+      multiple: of what the generator takes, to the nearest of which both sides are rounded.
+    """
+    if preprocess == "resize_and_crop":
+        return size
+    scaled = _scaled(own, width) if preprocess.startswith("scale_width") else own
+    rounded = (max(1, round(side / multiple)) * multiple for side in scaled)
+    return tuple(rounded)
+
+
+def _scaled(own: tuple[int, int], width: int) -> tuple[int, int]:
+    return max(1, round(own[0] * width / own[1])), width

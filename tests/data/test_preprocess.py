@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe
+from pix2pix_jax import streams
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.errors import UserError
 
@@ -78,7 +79,7 @@ def test_sizes_that_do_not_do_are_named_in_one_line(preprocess, sizes, words):
 
 def test_the_config_chooses(tiny_config):
     def opened(*overrides):
-        return recipe.open_training(tiny_config(*(f"--config.{override}" for override in overrides)))[1]
+        return streams.open_training(tiny_config(*(f"--config.{override}" for override in overrides)))[1]
 
     assert opened().size == (36, 36) and opened()[0]["input"].shape == (36, 36, 3)
     assert opened("preprocess=crop").size == (32, 32) and opened("preprocess=crop")[0]["input"].shape == (36, 36, 3)
@@ -112,3 +113,29 @@ def test_refusals(overrides, words):
 def test_small_resize_size_does_not_matter_where_it_is_not_used():
     for preprocess in ("crop", "none", "scale_width"):
         config_lib.load("default", [f"--config.preprocess={preprocess}", "--config.resize_size=64,64"])
+
+
+def test_evaluation_cuts_the_middle_at_the_scale_of_training(tiny_config, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (48, 120, 3), np.uint8)
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        Image.fromarray(pixels).save(tmp_path / split / "0.png")
+    folder = ("--config.dataset=folder", f"--config.data_dir={tmp_path}", "--config.direction=AtoB")
+    held_out = streams.open_pairs(tiny_config(*folder, "--config.preprocess=crop"), "val")
+    np.testing.assert_array_equal(held_out[0]["input"], pixels[8:40, 14:46])
+    np.testing.assert_array_equal(held_out[0]["target"], pixels[8:40, 74:106])
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "own", "size"),
+    [
+        ("resize_and_crop", (100, 70), (32, 32)),
+        ("crop", (100, 70), (96, 72)),  # the nearest multiples of 8
+        ("none", (100, 70), (96, 72)),
+        ("scale_width", (100, 72), (48, 32)),  # 50x36, the width of resize_size, rounded
+        ("scale_width_and_crop", (10, 900), (8, 32)),
+    ],
+)
+def test_whole_images_go_through_at_the_scale_of_training(tiny_config, preprocess, own, size):
+    config = tiny_config(f"--config.preprocess={preprocess}")
+    assert streams.inference_size(config, own) == size

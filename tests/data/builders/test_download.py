@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe
+from pix2pix_jax import streams
 from pix2pix_jax.data.builders import download
 from pix2pix_jax.data.builders.prepare import prepare
 from pix2pix_jax.errors import UserError
@@ -263,7 +263,7 @@ def test_the_published_facades_come_over_a_bad_connection(tmp_path, monkeypatch,
 def test_another_address(archive, tmp_path, serve, images, scheme):
     url = serve(archive.read_bytes()).url if scheme == "http" else archive.as_uri()
     config = config_lib.load("facades", [f"--config.data_dir={tmp_path / 'tfds'}", f"--config.data_url={url}"])
-    assert len(recipe.open_pairs(config, "train")) == 4
+    assert len(streams.open_pairs(config, "train")) == 4
     assert archive.exists()
 
 
