@@ -4,7 +4,7 @@ Command: pix2pix train --config=tf_tutorial --workdir=runs/tf_tutorial
          (on other data: --config=NAME --config.preset=tf_tutorial)
 Recipe:  the tutorial and Keras' defaults: batch 1, 40,000 steps, both gradients from the old weights, slope 0.3, norm
          at the bottleneck, the decoder's ReLU before the concatenation, constant learning rate.
-         It resizes to 286 px without interpolation; here, as in the other recipes, bicubic.
+         Images are resized to 286 px without interpolation.
 Measured: not yet; no GPU has been at hand.
 """
 

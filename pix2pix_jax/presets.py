@@ -8,6 +8,8 @@ from ml_collections import ConfigDict
 
 # The default: the popular PyTorch implementation.
 _PYTORCH = {
+    "input_interpolation": "bicubic",
+    "target_interpolation": "bicubic",
     "norm_epsilon": 1e-5,
     "norm_momentum": 0.9,
     "norm_scale_std": 0.02,
@@ -37,6 +39,8 @@ _TORCH2017 = _PYTORCH | {
 
 # TensorFlow's tutorial, whose unstated values are the defaults of Keras.
 _TF_TUTORIAL = _PYTORCH | {
+    "input_interpolation": "nearest",
+    "target_interpolation": "nearest",
     "norm_epsilon": 1e-3,
     "norm_momentum": 0.99,
     "norm_scale_std": 0.0,
