@@ -53,7 +53,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
     found, errors = {}, []
     for split, pairs in splits.items():
-        examined = _examine_all(pairs, split)
+        examined = _examine_all(streams.at_load_size(config, pairs) if split == "train" else pairs, split)
         found[split] = [x for x in examined if isinstance(x, Found)]
         errors += (bad := [x for x in examined if isinstance(x, str)])
         _report(split, pairs, found[split], len(bad))
@@ -90,6 +90,7 @@ def _examine(pairs: Pairs, index: int) -> Found | str:
     try:
         headers = pairs.sides(pairs.source.header(index))
         images = pairs.sides(pairs.source.pair(index, pairs.sides((pairs.input_channels, pairs.target_channels))))
+        pairs.load_size(index, images[1].shape[:2])
     except UserError as error:
         return str(error)
     limits = tuple((float(image.min()), float(image.max())) for image in images)

@@ -58,13 +58,14 @@ def with_dtypes(pairs: Pairs, config: ConfigDict) -> Pairs:
 
 
 def _open_at_load_size(config: ConfigDict) -> Pairs:
-    """The training split, whose images have the size that `config.preprocess` gives them."""
-    mode = config.preprocess
-    pairs = open_pairs(
-        config, "train", size=tuple(config.resize_size if mode in ("resize_and_crop", *WINDOWED) else config.image_size)
-    )
-    size = tuple(config.resize_size if mode == "resize_and_crop" else config.image_size)
-    return dataclasses.replace(pairs, preprocess=mode, size=size)
+    drawn = config.resize_size if config.preprocess in ("resize_and_crop", *WINDOWED) else config.image_size
+    return at_load_size(config, open_pairs(config, "train", size=tuple(drawn)))
+
+
+def at_load_size(config: ConfigDict, pairs: Pairs) -> Pairs:
+    """The pairs of the training split at the size that `config.preprocess` gives them."""
+    size = tuple(config.resize_size if config.preprocess == "resize_and_crop" else config.image_size)
+    return dataclasses.replace(pairs, preprocess=config.preprocess, size=size)
 
 
 def build_batches(

@@ -140,3 +140,11 @@ def test_a_preview_that_cannot_be_written(tmp_path):
     config = config_lib.load("folder", [*SMALL, f"--config.data_dir={tmp_path / 'data'}"])
     with pytest.raises(UserError, match=r"out.*cannot be written.*another --output"):
         prepare.prepare(config, output=tmp_path / "out")
+
+
+def test_sizes_that_training_cannot_take_are_found(run, tmp_path, capsys):
+    data = fill(tmp_path / "data", 20, size=(40, 80))
+    Image.fromarray(noise(24, 48, 3)).save(data / "0.png")
+    run(data)  # which resizes all of them
+    with pytest.raises(UserError, match="24x24 pixels under config.preprocess=crop, but config.image_size is 32x32"):
+        run(data, "--config.preprocess=crop")

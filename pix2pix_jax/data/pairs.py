@@ -69,12 +69,17 @@ class Pairs:
 
     def fit(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """`decode(index)` at the size that `preprocess` gives it."""
-        size = self._load_size(example["target"].shape[:2])
-        self._check(size, index)
+        size = self.load_size(index, example["target"].shape[:2])
         target = images.resize(example["target"], size, self.target_interpolation)
         if self.colorize:
             return {"input": target, "target": target}
         return {"input": images.resize(example["input"], size, self.input_interpolation), "target": target}
+
+    def load_size(self, index: int, own: tuple[int, int]) -> tuple[int, int]:
+        """What example `index`, of size `own`, is resized to. Raises UserError if training cannot take that."""
+        size = self._load_size(own)
+        self._check(size, index)
+        return size
 
     def window(self, example: dict[str, np.ndarray], *, seed: int, position: int) -> dict[str, np.ndarray]:
         """Cuts what the train step takes out of an example: a random `size` of WINDOWED images, or else all.
