@@ -65,7 +65,7 @@ class _OwnSource(abc.ABC):
         sizes = sorted({a.size for a, _ in self._headers}, key=math.prod)
         text = f"{len(self.names)} {self._unit} of {sizes[0][0]}x{sizes[0][1]} from {shown(self._folder)}"
         if len(sizes) > 1:
-            text += f" (sizes differ, the largest {sizes[-1][0]}x{sizes[-1][1]}; all are resized to one)"
+            text += f" (sizes differ, the largest {sizes[-1][0]}x{sizes[-1][1]})"
         return text
 
 

@@ -7,6 +7,8 @@ padding, dropout, no norm) have indices too; the U-Net's level i lies inside lev
 import dataclasses
 from collections.abc import Iterator
 
+from pix2pix_jax.models.network import has_bias
+
 COUNTER = "num_batches_tracked"  # of BatchNorm since PyTorch 0.4.1; only PyTorch's momentum=None makes use of it
 
 
@@ -87,13 +89,8 @@ class _Conv:
     def entries(self, architecture: Architecture) -> Iterator[Entry]:
         channels = (self.inputs, self.outputs) if self.kind == "up" else (self.outputs, self.inputs)
         yield Entry(f"{self.prefix}.weight", (*channels, self.size, self.size), f"params/{self.path}/kernel", self.kind)
-        if self._has_bias(architecture):
+        if has_bias(architecture.bias, architecture.norm, first=self.is_first, last=self.is_last):
             yield Entry(f"{self.prefix}.bias", (self.outputs,), f"params/{self.path}/bias")
-
-    def _has_bias(self, architecture: Architecture) -> bool:
-        if architecture.bias == "auto":
-            return self.is_first or self.is_last or architecture.norm == "instance"
-        return architecture.bias == "always" or (architecture.bias == "last" and self.is_last)
 
 
 @dataclasses.dataclass(frozen=True)

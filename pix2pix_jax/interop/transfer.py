@@ -14,8 +14,6 @@ from pix2pix_jax.interop import layout, pth
 from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
 from pix2pix_jax.state import NetworkState
 
-NETWORKS = ("generator", "discriminator")
-
 # What weights do not show, and the popular implementation has no choice of.
 _FIXED = {
     "generator": {"slope": 0.2, "decoder_activation": "after_concat"},
@@ -135,7 +133,7 @@ def export_torch(
     Args:
       folder: the workdir.
       output: the file.
-      network: one of NETWORKS; of the generator those weights that inference uses.
+      network: "generator" or "discriminator"; of the generator those weights that inference uses.
       step: of the checkpoint, or "latest".
 
     Raises:

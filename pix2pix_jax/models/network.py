@@ -11,6 +11,13 @@ from pix2pix_jax.models.norms import BatchNorm, InstanceNorm, group_norm
 BIASES = ("auto", "always", "last", "never")
 
 
+def has_bias(bias: str, norm: str, *, first: bool = False, last: bool = False) -> bool:
+    """Whether a convolution of a network with these `bias` and `norm` has one; see `Network`."""
+    if bias == "auto":
+        return first or last or norm == "instance"
+    return bias == "always" or (bias == "last" and last)
+
+
 class Network(nn.Module):
     """Base of the networks.
 
@@ -45,9 +52,7 @@ class Network(nn.Module):
 
     def has_bias(self, *, first: bool = False, last: bool = False) -> bool:
         """Whether a convolution has a bias; `first` and `last` are the ones to which "auto" gives it always."""
-        if self.bias == "auto":
-            return first or last or self.norm == "instance"
-        return self.bias == "always" or (self.bias == "last" and last)
+        return has_bias(self.bias, self.norm, first=first, last=last)
 
     def normalize(self, x: jax.Array, name: str, *, use_running_average: bool) -> jax.Array:
         """Applies the norm, with its parameters under `name`; to be called in a compact method."""
