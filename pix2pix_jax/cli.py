@@ -150,11 +150,11 @@ def _set_up_libraries() -> None:
 
 def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
-    from pix2pix_jax import train
+    from pix2pix_jax import interruption, train
 
     try:
         train.train(config, arguments.workdir)
-    except train.Interrupted as stopped:
+    except interruption.Interrupted as stopped:
         print(stopped, file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0

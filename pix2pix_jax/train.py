@@ -1,35 +1,25 @@
 """Trains: builds the parts of a run from its config, restores or initialises the state, and runs the loop."""
 
-import collections
 import functools
 import itertools
-import signal
 import time
 from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
 from clu import parameter_overview
 from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import inference, parallel, recipe, steps, streams
+from pix2pix_jax import interruption, monitor, parallel, recipe, samples, steps, streams
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
-from pix2pix_jax.data import color, pipeline
+from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.pairs import Pairs
-from pix2pix_jax.data.values import to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import RunLog, say
 from pix2pix_jax.state import TrainState
-
-_LAG = 2  # steps between an update's dispatch and the reading of its losses, so that the device never waits for it
-
-
-class Interrupted(Exception):
-    """The user stopped the run, and its state is saved."""
 
 
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
@@ -45,7 +35,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     Raises:
       UserError: the data, the workdir or the config cannot be used, or the losses are no longer finite; the latest
         checkpoint stays as it was.
-      Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
+      interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     workdir = epath.Path(workdir).expanduser()
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
@@ -95,13 +85,13 @@ def _run(
     start, total = step_range.start - 1, step_range.stop - 1
     first = next(batches)
     train_step = _compile(config, parts, mesh, state, first)
-    sampler = Sampler(config, mesh, state)
-    with run_log(start=start, total=total) as log, StopRequest() as stop:
-        losses = LossReader(log, config.log_every_steps, since=checkpoints.losses(start) if start else [])
+    sampler = samples.Sampler(config, mesh, state)
+    with run_log(start=start, total=total) as log, interruption.StopRequest() as stop:
+        losses = monitor.LossReader(log, config.log_every_steps, since=checkpoints.losses(start) if start else [])
 
         def save() -> None:
             losses.drain()
-            _check_finite(state, step)
+            monitor.check_finite(state, step)
             checkpoints.save(step, state, config, losses.window)
 
         for step, batch in zip(step_range, stop.until(itertools.chain([first], batches)), strict=False):
@@ -109,9 +99,9 @@ def _run(
             losses.push(step, metrics)
             if step == total:
                 break
-            if _due(step, config.sample_every_steps):
+            if monitor.due(step, config.sample_every_steps):
                 log.samples(step, sampler(state))
-            if _due(step, config.checkpoint_every_steps):
+            if monitor.due(step, config.checkpoint_every_steps):
                 save()
         save()
         log.samples(step, sampler(state))
@@ -120,12 +110,10 @@ def _run(
     if stop.error:
         raise stop.error
     if step < total:
-        raise Interrupted(f"stopped after step {step} of {total}, which is saved; the same command goes on from there")
+        raise interruption.Interrupted(
+            f"stopped after step {step} of {total}, which is saved; the same command goes on from there"
+        )
     return state
-
-
-def _due(step: int, period: int) -> bool:
-    return period > 0 and step % period == 0
 
 
 def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainState, batch: pipeline.Batch):
@@ -153,126 +141,6 @@ def _restore_or_create(config: ConfigDict, parts: steps.Parts, checkpoints: Chec
         options = {"xla_backend_optimization_level": 1} if on_cpu else None
         return jax.jit(create, out_shardings=parallel.replicated(mesh), compiler_options=options)()
     return checkpoints.restore(step, abstract(jax.eval_shape(create), parallel.replicated(mesh)))
-
-
-def _check_finite(state: TrainState, step: int) -> None:
-    if not jax.jit(steps.all_finite)(state):
-        raise _diverged(step)
-
-
-def _diverged(step: int) -> UserError:
-    return UserError(
-        f"step {step}: the losses are no longer finite numbers; try a lower --config.learning_rate or another "
-        "--config.seed (in another --workdir), or float32 if --config.compute_dtype is bfloat16; the checkpoints "
-        "before this step are kept"
-    )
-
-
-class LossReader:
-    """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
-
-    What is logged is the mean over the steps since the last log line, `window`. It is part of the checkpoint, so that a
-    stopped run logs what it would have logged.
-    """
-
-    def __init__(self, log: RunLog, every: int, since: list[dict[str, float]]):
-        self._log, self._every, self.window = log, every, list(since)
-        self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
-
-    def push(self, step: int, metrics: steps.Metrics) -> None:
-        for value in metrics.values():
-            value.copy_to_host_async()
-        self._pending.append((step, metrics))
-        if len(self._pending) > _LAG:
-            self._read()
-
-    def drain(self) -> None:
-        while self._pending:
-            self._read()
-
-    def _read(self) -> None:
-        step, metrics = self._pending.popleft()
-        losses = {name: float(value) for name, value in metrics.items()}
-        if not np.isfinite(list(losses.values())).all():
-            raise _diverged(step)
-        self._log.progress(step, losses)
-        if self._every:
-            self.window.append(losses)
-        if _due(step, self._every):
-            self._log.scalars(step, {name: float(np.mean([past[name] for past in self.window])) for name in losses})
-            self.window.clear()
-
-
-class Sampler:
-    """Translates the same few held-out examples whenever it is called."""
-
-    def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
-        pairs = _held_out(config)
-        batch = pipeline.load_batch(pairs, np.arange(min(config.num_samples, len(pairs))))
-        values = streams.stream_values(config)
-        images = {name: np.asarray(to_float(x, values[name])) for name, x in batch.items()}
-        self._ids = parallel.replicate(inference.picture_ids(images["input"]), mesh)
-        self._images = parallel.replicate(images, mesh)
-        self._shown = color.grey(self._images["input"]) if config.color_space == "lab" else self._images["input"]
-        self._seed = parallel.replicate(np.int32(config.seed), mesh)
-        translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(mesh))
-        self._config = config
-        self._translate = translate.lower(*self._arguments(state)).compile()
-
-    def _arguments(self, state: TrainState):
-        return recipe.inference_variables(self._config, state), self._images["input"], self._ids, self._seed
-
-    def __call__(self, state: TrainState) -> dict[str, jax.Array]:
-        """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
-        output = self._translate(*self._arguments(state))
-        return {"input": self._shown, "output": output, "target": self._images["target"]}
-
-
-def _held_out(config: ConfigDict) -> Pairs:
-    """`val`, or `test` where there is none, or else the training split."""
-    for split in ("val", "test"):
-        if (pairs := streams.open_pairs_if_any(config, split)) is not None:
-            return pairs
-    return streams.open_pairs(config, "train")
-
-
-class StopRequest:
-    """What may end a run early with its state saved: the first SIGINT or SIGTERM (a second one stops at once), or data
-    that cannot be read; `error` is the latter's."""
-
-    def __init__(self):
-        self.error: UserError | None = None
-        self._requested = False
-        self._previous = {}
-
-    def until(self, batches: Iterator[pipeline.Batch]) -> Iterator[pipeline.Batch]:
-        """Yields batches until the run is to stop."""
-        try:
-            for batch in batches:
-                yield batch
-                if self._requested:
-                    return
-        except UserError as error:
-            self.error = error
-
-    def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._previous[number] = signal.signal(number, self._request)
-            except ValueError:  # not in the main thread, as when a notebook or a server trains
-                continue
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._restore()
-
-    def _request(self, number, frame) -> None:
-        self._requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
 
 
 def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, state: TrainState, mesh: Mesh) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import recipe, streams, train
+from pix2pix_jax import interruption, recipe, streams, train
 from pix2pix_jax.checkpoints import Checkpoints
 from pix2pix_jax.data import reading
 from pix2pix_jax.errors import UserError
@@ -72,7 +72,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tiny_config, tmp_path):
     whole = jax.device_get(train.train(config, tmp_path / "whole"))
     workdir = tmp_path / "stopped"
     threading.Thread(target=interrupt_after_line, args=(workdir / "metrics.jsonl", 5)).start()
-    with pytest.raises(train.Interrupted, match="the same command goes on"):
+    with pytest.raises(interruption.Interrupted, match="the same command goes on"):
         train.train(config, workdir)
     assert 5 <= len(losses_of(workdir)) < 80
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(train.train(config, workdir)), whole)
