@@ -1,23 +1,36 @@
 """Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
+from pix2pix_jax.checksums import checksums
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.logs import say
 from pix2pix_jax.state import TrainState
+
+
+class Damaged(UserError):
+    """A checkpoint is not what was saved."""
 
 
 class Checkpoints:
     """The checkpoints in `WORKDIR/checkpoints/STEP/`; each holds all that is needed to load it.
 
     Saving is asynchronous: `save` returns once the state is copied to the host. A checkpoint gets its name only when it
-    is complete, so a killed run leaves the previous ones.
+    is complete, so a killed run leaves the previous ones. Each holds checksums of all its parts, so that one that a
+    disk, a copy or a stranger has changed is never taken for what was saved.
+
+    All processes of a run call the same methods at the same time.
     """
 
     def __init__(self, workdir: epath.PathLike, *, keep: int = 3, read_only: bool = False):
@@ -31,30 +44,35 @@ class Checkpoints:
         self._folder = epath.Path(workdir).expanduser().resolve() / "checkpoints"
         self._read_only = read_only
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep, create=not read_only, read_only=read_only
+            max_to_keep=None if read_only else keep,
+            create=not read_only,
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,  # what a kill during a save left
         )
         if read_only and not self._folder.is_dir():
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def save(self, step: int, state: TrainState, config: ConfigDict, losses: Sequence[dict[str, float]] = ()) -> None:
+    def save(self, step: int, state: TrainState, config: ConfigDict, progress: dict[str, Any] | None = None) -> None:
         """Begins to save; called by every process.
 
         Args:
           step: of the state.
           state: all that training needs.
           config: of the run.
-          losses: of the steps since the last log line, which the next one averages.
+          progress: what a resumed run needs beside its state, for JSON.
 
         Raises:
           UserError: the folder cannot be written.
         """
         if step in self._manager.all_steps():
             return
+        texts = {"config": config_lib.to_dict(config), "progress": progress or {}}
+        sums = checksums(state) | {name: _digest(value) for name, value in texts.items()}
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
-            config=ocp.args.JsonSave(config_lib.to_dict(config)),
-            losses=ocp.args.JsonSave(list(losses)),
+            checksums=ocp.args.JsonSave(sums),
+            **{name: ocp.args.JsonSave(value) for name, value in texts.items()},
         )
         try:
             self._manager.save(step, args=arguments)
@@ -74,25 +92,71 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
-    def resolve(self, step: str | int) -> int:
-        """The step that "latest" or a number names. Raises UserError if there is no such checkpoint."""
-        steps = self._manager.all_steps()
+    def load(self, step: str | int, read: Callable[[int], Any]) -> Any:
+        """What `read(step)` answers for the checkpoint of that number, or for the newest whole one if it is "latest".
+
+        Raises:
+          UserError: there is no such checkpoint, or it is damaged.
+        """
+        steps = sorted(self._manager.all_steps())
         if not steps:
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         if step == "latest":
-            return max(steps)
+            return self.newest(read)
         if not str(step).isdigit() or int(step) not in steps:
-            there = ", ".join(map(str, sorted(steps)))
+            there = ", ".join(map(str, steps))
             raise UserError(f"--step={step}: no such checkpoint in {self._folder}; there are {there} and 'latest'")
-        return int(step)
+        try:
+            return read(int(step))
+        except Damaged as error:
+            raise UserError(f"{error}; use another --step") from error
+
+    def newest(self, read: Callable[[int], Any]) -> Any:
+        """What `read(step)` answers for the newest checkpoint that is whole, or None if there is none at all.
+
+        Damaged ones that are newer are named, and set aside as `checkpoints/damaged-STEP` unless the folder is
+        read-only.
+
+        Raises:
+          UserError: all checkpoints are damaged, or what else `read` raises; everything stays where it is then.
+        """
+        damaged: dict[int, Damaged] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                answer = read(step)
+            except Damaged as error:
+                damaged[step] = error
+                continue
+            for worse, error in damaged.items():
+                say(f"warning: {error}; going back to step {step}")
+                self._set_aside(worse)
+            return answer
+        if damaged:
+            raise UserError(
+                f"{damaged[max(damaged)]}, and no other checkpoint is whole; use a copy of that folder, or move "
+                f"{self._folder} away to begin anew"
+            )
+        return None
+
+    def _set_aside(self, step: int) -> None:
+        if self._read_only:
+            return
+        if jax.process_index() == 0:
+            target = self._folder / f"damaged-{step}"
+            if target.exists():
+                target.rmtree()
+            (self._folder / str(step)).rename(target)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
+        self._manager.reload()
 
     def config(self, step: int) -> ConfigDict:
-        """The config that the checkpoint was trained with."""
-        return config_lib.from_dict(self._restore(step, config=ocp.args.JsonRestore())["config"])
+        """The config that the checkpoint was trained with. Raises Damaged."""
+        return config_lib.from_dict(self._read_json(step, "config"))
 
-    def losses(self, step: int) -> list[dict[str, float]]:
-        """The losses that `save` was given."""
-        return self._restore(step, losses=ocp.args.JsonRestore())["losses"]
+    def progress(self, step: int) -> dict[str, Any]:
+        """What `save` was given. Raises Damaged."""
+        return self._read_json(step, "progress")
 
     def restore(self, step: int, like: Any) -> Any:
         """Restores a state, or some of it, in the shapes, dtypes and shardings of `like`.
@@ -100,24 +164,41 @@ class Checkpoints:
         Args:
           step: of the checkpoint.
           like: a TrainState, or nested dicts with some of its parts, of ShapeDtypeStructs; the rest is not read.
+
+        Raises:
+          Damaged: it cannot be read, or is not what was saved.
         """
         arguments = ocp.args.PyTreeRestore(
             item=like,
             restore_args=ocp.checkpoint_utils.construct_restore_args(like),
             partial_restore=True,
         )
-        return self._restore(step, state=arguments)["state"]
+        saved = self._read(step, checksums=ocp.args.JsonRestore())["checksums"]
+        restored = self._read(step, state=arguments)["state"]
+        found = checksums(restored)
+        wrong = [name for name in found if saved.get(name) != found[name]]
+        if not _everywhere(not wrong):
+            raise self._damaged(step, f"{wrong[0] if wrong else 'an array'} is not what was saved")
+        return restored
 
-    def _restore(self, step: int, **items: Any) -> Any:
+    def _read_json(self, step: int, name: str) -> Any:
+        read = self._read(step, **{name: ocp.args.JsonRestore(), "checksums": ocp.args.JsonRestore()})
+        if read["checksums"].get(name) != _digest(read[name]):
+            raise self._damaged(step, f"{name} is not what was saved")
+        return read[name]
+
+    def _read(self, step: int, **items: Any) -> Any:
+        read, failure = None, None
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
-        except UserError:
-            raise
+            read = self._manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # orbax and tensorstore raise many types for damaged files
-            raise UserError(
-                f"{self._folder / str(step)}: cannot be restored ({_reason(error)}); "
-                "use another --step, or delete that folder"
-            ) from error
+            failure = error
+        if not _everywhere(failure is None):
+            raise self._damaged(step, _reason(failure)) from failure
+        return read
+
+    def _damaged(self, step: int, reason: str) -> Damaged:
+        return Damaged(f"{self._folder / str(step)}: damaged, cannot be restored ({reason})")
 
     def _not_written(self, error: Exception) -> UserError:
         kept = self.latest_step()
@@ -128,8 +209,19 @@ class Checkpoints:
         )
 
 
-def _reason(error: Exception) -> str:
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _everywhere(fine: bool) -> bool:
+    """Whether it is so in all processes, which have to go on alike."""
+    return fine if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.int32(fine)).all())
+
+
+def _reason(error: Exception | None) -> str:
     """The gist of an error of orbax or tensorstore, whose messages run over pages."""
+    if error is None:
+        return "another process could not read it"
     text = " ".join(str(error).split())
     if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
         return "no space left on the device"

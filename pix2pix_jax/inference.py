@@ -29,13 +29,15 @@ def load(workdir: epath.PathLike, *, step: str | int = "latest") -> "TrainedMode
       UserError: no checkpoint there, or it cannot be read.
     """
     reader = checkpoints.Checkpoints(workdir, read_only=True)
-    try:
-        step = reader.resolve(step)
+
+    def read(step: int) -> "TrainedModel":
         config = reader.config(step)
-        variables = restore_variables(reader, step, config)
+        return TrainedModel(config=config, variables=restore_variables(reader, step, config), step=step)
+
+    try:
+        return reader.load(step, read)
     finally:
         reader.close()
-    return TrainedModel(config=config, variables=variables, step=step)
 
 
 def restore_variables(

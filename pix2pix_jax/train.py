@@ -4,6 +4,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 from clu import parameter_overview
@@ -45,9 +46,9 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     workdir_lib.make(workdir)
     checkpoints = Checkpoints(workdir, keep=config.keep_checkpoints)
     try:
-        _check_same_run(config, workdir, checkpoints)
+        resumed = _resume(config, parts, checkpoints, workdir, mesh)
         workdir_lib.write_config(config, workdir)
-        state = _restore_or_create(config, parts, checkpoints, mesh)
+        state, progress = resumed or (_create(config, parts, mesh), {})
         residency = pipeline.choose_residency(pairs, config.data_residency, shards=mesh.shape["data"])
         _say_summary(config, pairs, found, residency, state, mesh)
         start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
@@ -65,6 +66,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
             checkpoints=checkpoints,
             run_log=run_log,
             state=state,
+            progress=progress,
         )
     finally:
         checkpoints.close()
@@ -80,6 +82,7 @@ def _run(
     checkpoints: Checkpoints,
     run_log: Callable[..., RunLog],
     state: TrainState,
+    progress: dict[str, Any],
 ) -> TrainState:
     """The loop: updates of the steps in `step_range`, with logs, samples and checkpoints."""
     start, total = step_range.start - 1, step_range.stop - 1
@@ -87,12 +90,12 @@ def _run(
     train_step = _compile(config, parts, mesh, state, first)
     sampler = samples.Sampler(config, mesh, state)
     with run_log(start=start, total=total) as log, interruption.StopRequest() as stop:
-        losses = monitor.LossReader(log, config.log_every_steps, since=checkpoints.losses(start) if start else [])
+        losses = monitor.LossReader(log, config.log_every_steps, since=progress.get("losses", []))
 
         def save() -> None:
             losses.drain()
             monitor.check_finite(state, step)
-            checkpoints.save(step, state, config, losses.window)
+            checkpoints.save(step, state, config, {"losses": losses.window})
 
         for step, batch in zip(step_range, stop.until(itertools.chain([first], batches)), strict=False):
             state, metrics = train_step(state, batch)
@@ -125,22 +128,27 @@ def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainSta
     return compiled
 
 
-def _check_same_run(config: ConfigDict, workdir: epath.Path, checkpoints: Checkpoints) -> None:
-    step = checkpoints.latest_step()
-    changed = [] if step is None else config_lib.differences(checkpoints.config(step), config)
-    if changed:
-        raise UserError(f"{workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
+def _resume(
+    config: ConfigDict, parts: steps.Parts, checkpoints: Checkpoints, workdir: epath.Path, mesh: Mesh
+) -> tuple[TrainState, dict[str, Any]] | None:
+    """(state, progress) of the newest checkpoint that is whole; None if there is none."""
+    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+
+    def read(step: int) -> tuple[TrainState, dict[str, Any]]:
+        changed = config_lib.differences(checkpoints.config(step), config)
+        if changed:
+            raise UserError(f"{workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
+        return checkpoints.restore(step, abstract(state, parallel.replicated(mesh))), checkpoints.progress(step)
+
+    return checkpoints.newest(read)
 
 
-def _restore_or_create(config: ConfigDict, parts: steps.Parts, checkpoints: Checkpoints, mesh: Mesh) -> TrainState:
+def _create(config: ConfigDict, parts: steps.Parts, mesh: Mesh) -> TrainState:
+    # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    options = {"xla_backend_optimization_level": 1} if on_cpu else None
     create = functools.partial(recipe.create_state, config, parts)
-    step = checkpoints.latest_step()
-    if step is None:
-        # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
-        on_cpu = mesh.devices.flat[0].platform == "cpu"
-        options = {"xla_backend_optimization_level": 1} if on_cpu else None
-        return jax.jit(create, out_shardings=parallel.replicated(mesh), compiler_options=options)()
-    return checkpoints.restore(step, abstract(jax.eval_shape(create), parallel.replicated(mesh)))
+    return jax.jit(create, out_shardings=parallel.replicated(mesh), compiler_options=options)()
 
 
 def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, state: TrainState, mesh: Mesh) -> None:

@@ -1,5 +1,7 @@
 """Checkpoints: self-describing, partly readable, and clear about damage."""
 
+import functools
+import re
 import shutil
 
 import jax
@@ -7,8 +9,8 @@ import numpy as np
 import pytest
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe
-from pix2pix_jax.checkpoints import Checkpoints, abstract
+from pix2pix_jax import inference, recipe, train
+from pix2pix_jax.checkpoints import Checkpoints, Damaged, abstract
 from pix2pix_jax.errors import UserError
 
 
@@ -24,12 +26,12 @@ def test_a_checkpoint_holds_its_config(reader, tiny_config):
     assert config_lib.to_dict(reader.config(6)) == config_lib.to_dict(tiny_config(*resolved))
 
 
-def test_steps_resolve(reader):
-    assert reader.resolve("latest") == 6
-    assert reader.resolve("3") == 3
+def test_steps_are_found_by_name(reader):
+    assert reader.load("latest", lambda step: step) == 6
+    assert reader.load("3", lambda step: step) == 3
     for wrong in ("4", "best", "-1"):
         with pytest.raises(UserError, match="there are 3, 6"):
-            reader.resolve(wrong)
+            reader.load(wrong, lambda step: step)
 
 
 def test_a_part_equals_that_of_the_whole(reader, tiny_config):
@@ -42,15 +44,76 @@ def test_a_part_equals_that_of_the_whole(reader, tiny_config):
     jax.tree.map(np.testing.assert_array_equal, part["generator"], whole.generator.variables)
 
 
-def test_a_damaged_checkpoint_is_named(trained, tmp_path):
+def inference_state(checkpoints, step):
+    return inference.restore_variables(checkpoints, step, checkpoints.config(step))
+
+
+def damage(path, rng) -> str:
+    """Does to a file what disks, copies and kills do; says what."""
+    data = bytearray(path.read_bytes())
+    kind = rng.choice(["flip", "truncate", "zero", "delete"]) if data else "delete"
+    at = int(rng.integers(len(data))) if data else 0
+    if kind == "flip":
+        data[at] ^= 1 << int(rng.integers(8))
+    elif kind == "truncate":
+        del data[at:]
+    elif kind == "zero":
+        data[at : at + 4096] = bytes(len(data[at : at + 4096]))
+    path.unlink() if kind == "delete" else path.write_bytes(data)
+    return f"{kind} at {at} of {path}"
+
+
+def test_a_changed_byte_anywhere_is_seen_or_does_not_matter(trained, tmp_path, tiny_config):
+    """The whole train state restores bit for bit, or is refused; never anything else."""
+    config = tiny_config()
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    like = abstract(
+        jax.eval_shape(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=1))), here
+    )
+    rng = np.random.default_rng(0)
+    seen = 0
+    whole = None
+    for trial in range(30):
+        run = tmp_path / str(trial)
+        shutil.copytree(trained, run)
+        files = sorted(p for p in (run / "checkpoints" / "6").rglob("*") if p.is_file())
+        # Most bytes are in one or two files; each file has its turn.
+        what = damage(files[trial % len(files)], rng) if trial else "nothing"
+        checkpoints = Checkpoints(run, read_only=True)
+        try:
+            if checkpoints.latest_step() == 6:
+                found = jax.device_get((checkpoints.restore(6, like), checkpoints.progress(6)))
+                whole = whole or found
+                jax.tree.map(functools.partial(np.testing.assert_array_equal, err_msg=what), found, whole)
+        except Damaged as error:
+            assert "checkpoints/6: damaged" in str(error)
+            seen += 1
+        finally:
+            checkpoints.close()
+        shutil.rmtree(run)
+    assert seen > 8
+
+
+def test_the_newest_whole_checkpoint_is_taken(trained, tmp_path, capsys):
     shutil.copytree(trained, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints" / "6" / "state").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    checkpoints = Checkpoints(tmp_path / "run", read_only=True)
-    with pytest.raises(UserError, match="checkpoints/6: cannot be restored"):
-        checkpoints.restore(6, {"generator": {}})
-    checkpoints.close()
+    assert inference.load(tmp_path / "run").step == 3
+    assert re.search("checkpoints/6: damaged.*; going back to step 3", capsys.readouterr().out)
+    with pytest.raises(UserError, match="checkpoints/6: damaged.*use another --step"):
+        inference.load(tmp_path / "run", step=6)
+    assert (tmp_path / "run" / "checkpoints" / "6").exists()  # who only reads changes nothing
+
+
+def test_without_any_whole_checkpoint_nothing_begins_anew(trained, tmp_path, tiny_config):
+    shutil.copytree(trained, tmp_path / "run")
+    for path in (tmp_path / "run" / "checkpoints").glob("*/state/_METADATA"):
+        path.write_text("{")
+    before = sorted(p for p in tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="no other checkpoint is whole"):
+        train.train(tiny_config(), tmp_path / "run")
+    assert sorted(p for p in tmp_path.rglob("*")) == before
 
 
 def test_no_checkpoint(tmp_path):

@@ -141,11 +141,14 @@ def export_torch(
         written.
     """
     reader = checkpoints.Checkpoints(folder, read_only=True)
-    try:
-        step = reader.resolve(step)
+
+    def read(step: int) -> tuple[ConfigDict, dict[str, Any]]:
         config = reader.config(step)
         _check_fixed(config, network)
-        variables = inference.restore_variables(reader, step, config, network)
+        return config, inference.restore_variables(reader, step, config, network)
+
+    try:
+        config, variables = reader.load(step, read)
     finally:
         reader.close()
     architecture = _generator_of(config) if network == "generator" else _discriminator_of(config)
