@@ -87,7 +87,16 @@ class Checkpoints:
             raise self._not_written(error) from error
 
     def close(self) -> None:
+        """Returns once all that was begun is done."""
         self._manager.close()
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        # Where the devices failed, processes that have died would be waited for.
+        if not isinstance(exception, jax.errors.JaxRuntimeError):
+            self.close()
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
@@ -200,7 +209,9 @@ class Checkpoints:
     def _damaged(self, step: int, reason: str) -> Damaged:
         return Damaged(f"{self._folder / str(step)}: damaged, cannot be restored ({reason})")
 
-    def _not_written(self, error: Exception) -> UserError:
+    def _not_written(self, error: Exception) -> Exception:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            return error
         kept = self.latest_step()
         last = f"the last good checkpoint is step {kept}" if kept is not None else "there is no earlier checkpoint"
         return UserError(

@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -14,6 +15,7 @@ from pix2pix_jax.errors import UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # as shells report SIGINT; the run is saved and goes on with the same command
+EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: preempted (and saved), or another process was lost; start it again
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,11 +116,10 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def _load_config(arguments: argparse.Namespace, overrides: Sequence[str]):
-    from pix2pix_jax import config, parallel
+    from pix2pix_jax import config
 
     loaded = config.load(arguments.config, overrides)
     _set_up_libraries()
-    parallel.initialize()
     return loaded
 
 
@@ -150,13 +151,22 @@ def _set_up_libraries() -> None:
 
 def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
-    from pix2pix_jax import interruption, train
+    from pix2pix_jax import interruption, parallel, train
 
     try:
+        parallel.initialize()
         train.train(config, arguments.workdir)
     except interruption.Interrupted as stopped:
-        print(stopped, file=sys.stderr)
-        return EXIT_INTERRUPTED
+        if parallel.is_main_process():
+            print(stopped, file=sys.stderr)
+        parallel.shutdown()
+        return EXIT_INTERRUPTED if stopped.by == signal.SIGINT else EXIT_TRY_AGAIN
+    except parallel.PeerLost as lost:
+        print(f"pix2pix train: error: {lost}", file=sys.stderr)
+        return EXIT_TRY_AGAIN
+    except UserError:
+        parallel.leave_last()
+        raise
     return 0
 
 

@@ -3,35 +3,60 @@
 import signal
 from collections.abc import Iterator
 
+import jax
+from jax.experimental import multihost_utils
+
 from pix2pix_jax.data.pipeline import Batch
 from pix2pix_jax.errors import UserError
 
 
 class Interrupted(Exception):
-    """The user stopped the run, and its state is saved."""
+    """The run was asked to stop, and its state is saved.
+
+    Attributes:
+      by: the signal that asked, SIGINT (a person) or SIGTERM (who takes the machine away).
+    """
+
+    def __init__(self, message: str, by: signal.Signals):
+        super().__init__(message)
+        self.by = by
 
 
 class StopRequest:
     """What may end a run early with its state saved: the first SIGINT or SIGTERM (a second one stops at once), or data
-    that cannot be read; `error` is the latter's."""
+    that cannot be read; `error` is the latter's.
+
+    With several processes, a signal to any of them stops all after the same step, which JAX's preemption service
+    finds. It listens to SIGTERM itself, so SIGINT is passed on as that. A process whose data cannot be read leaves
+    without saving, as the others cannot know of it before they wait for it.
+    """
 
     def __init__(self):
         self.error: UserError | None = None
-        self._requested = False
+        self.by: signal.Signals | None = None
         self._previous = {}
+        self._alone = jax.process_count() == 1
 
-    def until(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yields batches until the run is to stop."""
+    def until(self, batches: Iterator[Batch], *, start: int) -> Iterator[Batch]:
+        """Yields the batches of steps start + 1, start + 2, ... until the run is to stop; in all processes alike."""
         try:
-            for batch in batches:
+            for step, batch in enumerate(batches, start + 1):
                 yield batch
-                if self._requested:
+                if self._is_time(step):
                     return
         except UserError as error:
+            if not self._alone:
+                raise
             self.error = error
 
+    def _is_time(self, step: int) -> bool:
+        if not self._alone and multihost_utils.reached_preemption_sync_point(step):
+            self.by = self.by or signal.SIGTERM
+            return True
+        return self._alone and self.by is not None
+
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
             try:
                 self._previous[number] = signal.signal(number, self._request)
             except ValueError:  # not in the main thread, as when a notebook or a server trains
@@ -42,8 +67,10 @@ class StopRequest:
         self._restore()
 
     def _request(self, number, frame) -> None:
-        self._requested = True
+        self.by = signal.Signals(number)
         self._restore()
+        if not self._alone:
+            signal.raise_signal(signal.SIGTERM)
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

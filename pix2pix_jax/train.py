@@ -37,6 +37,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       UserError: the data, the workdir or the config cannot be used, or the losses are no longer finite; the latest
         checkpoint stays as it was.
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
+      parallel.PeerLost: another process of the run died.
     """
     workdir = epath.Path(workdir).expanduser()
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
@@ -44,32 +45,48 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     workdir_lib.make(workdir)
-    checkpoints = Checkpoints(workdir, keep=config.keep_checkpoints)
     try:
-        resumed = _resume(config, parts, checkpoints, workdir, mesh)
-        workdir_lib.write_config(config, workdir)
-        state, progress = resumed or (_create(config, parts, mesh), {})
-        residency = pipeline.choose_residency(pairs, config.data_residency, shards=mesh.shape["data"])
-        _say_summary(config, pairs, found, residency, state, mesh)
-        start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
-        if start >= total:
-            say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
-            return state
-        batches = streams.build_batches(config, pairs, mesh, start=start, residency=residency)
-        run_log = functools.partial(RunLog, workdir, num_examples=len(pairs), batch_size=config.batch_size)
-        return _run(
-            config,
-            range(start + 1, total + 1),
-            mesh=mesh,
-            parts=parts,
-            batches=batches,
-            checkpoints=checkpoints,
-            run_log=run_log,
-            state=state,
-            progress=progress,
-        )
-    finally:
-        checkpoints.close()
+        with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
+            return _train_in(workdir, config, parts=parts, pairs=pairs, found=found, mesh=mesh, checkpoints=checkpoints)
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        raise parallel.peer_lost(error) from error
+
+
+def _train_in(
+    workdir: epath.Path,
+    config: ConfigDict,
+    *,
+    parts: steps.Parts,
+    pairs: Pairs,
+    found: str,
+    mesh: Mesh,
+    checkpoints: Checkpoints,
+) -> TrainState:
+    """Resumes or begins the run of a workdir."""
+    resumed = _resume(config, parts, checkpoints, workdir, mesh)
+    workdir_lib.write_config(config, workdir)
+    state, progress = resumed or (_create(config, parts, mesh), {})
+    residency = pipeline.choose_residency(pairs, config.data_residency, shards=mesh.shape["data"])
+    _say_summary(config, pairs, found, residency, state, mesh)
+    start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
+    if start >= total:
+        say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
+        return state
+    batches = streams.build_batches(config, pairs, mesh, start=start, residency=residency)
+    run_log = functools.partial(RunLog, workdir, num_examples=len(pairs), batch_size=config.batch_size)
+    return _run(
+        config,
+        range(start + 1, total + 1),
+        mesh=mesh,
+        parts=parts,
+        batches=batches,
+        checkpoints=checkpoints,
+        run_log=run_log,
+        state=state,
+        progress=progress,
+    )
 
 
 def _run(
@@ -97,7 +114,7 @@ def _run(
             monitor.check_finite(state, step)
             checkpoints.save(step, state, config, {"losses": losses.window})
 
-        for step, batch in zip(step_range, stop.until(itertools.chain([first], batches)), strict=False):
+        for step, batch in zip(step_range, stop.until(itertools.chain([first], batches), start=start), strict=False):
             state, metrics = train_step(state, batch)
             losses.push(step, metrics)
             if step == total:
@@ -114,7 +131,7 @@ def _run(
         raise stop.error
     if step < total:
         raise interruption.Interrupted(
-            f"stopped after step {step} of {total}, which is saved; the same command goes on from there"
+            f"stopped after step {step} of {total}, which is saved; the same command goes on from there", by=stop.by
         )
     return state
 
