@@ -12,6 +12,7 @@ from pix2pix_jax import config as config_lib
 from pix2pix_jax import inference, recipe, train
 from pix2pix_jax.checkpoints import Checkpoints, Damaged, abstract
 from pix2pix_jax.errors import UserError
+from tests.damage import damage
 
 
 @pytest.fixture
@@ -46,21 +47,6 @@ def test_a_part_equals_that_of_the_whole(reader, tiny_config):
 
 def inference_state(checkpoints, step):
     return inference.restore_variables(checkpoints, step, checkpoints.config(step))
-
-
-def damage(path, rng) -> str:
-    """Does to a file what disks, copies and kills do; says what."""
-    data = bytearray(path.read_bytes())
-    kind = rng.choice(["flip", "truncate", "zero", "delete"]) if data else "delete"
-    at = int(rng.integers(len(data))) if data else 0
-    if kind == "flip":
-        data[at] ^= 1 << int(rng.integers(8))
-    elif kind == "truncate":
-        del data[at:]
-    elif kind == "zero":
-        data[at : at + 4096] = bytes(len(data[at : at + 4096]))
-    path.unlink() if kind == "delete" else path.write_bytes(data)
-    return f"{kind} at {at} of {path}"
 
 
 def test_a_changed_byte_anywhere_is_seen_or_does_not_matter(trained, tmp_path, tiny_config):
