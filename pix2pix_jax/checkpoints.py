@@ -1,6 +1,7 @@
 """Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
 
-from collections.abc import Sequence
+import types
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,6 +12,10 @@ from ml_collections import ConfigDict
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.state import TrainState
+
+# What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, and how
+# often the run was rolled back (`rollback.py`).
+NO_PROGRESS = types.MappingProxyType({"losses": (), "rollbacks": 0})
 
 
 class Checkpoints:
@@ -37,14 +42,14 @@ class Checkpoints:
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def save(self, step: int, state: TrainState, config: ConfigDict, losses: Sequence[dict[str, float]] = ()) -> None:
+    def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
         """Begins to save; called by every process.
 
         Args:
           step: of the state.
           state: all that training needs.
           config: of the run.
-          losses: of the steps since the last log line, which the next one averages.
+          progress: what NO_PROGRESS has.
 
         Raises:
           UserError: the folder cannot be written.
@@ -54,7 +59,7 @@ class Checkpoints:
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
             config=ocp.args.JsonSave(config_lib.to_dict(config)),
-            losses=ocp.args.JsonSave(list(losses)),
+            progress=ocp.args.JsonSave(dict(progress)),
         )
         try:
             self._manager.save(step, args=arguments)
@@ -74,6 +79,15 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Of all checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints beyond `step`; called by every process, with none being written."""
+        for later in [other for other in self.steps() if other > step]:
+            self._manager.delete(later)
+
     def resolve(self, step: str | int) -> int:
         """The step that "latest" or a number names. Raises UserError if there is no such checkpoint."""
         steps = self._manager.all_steps()
@@ -90,9 +104,9 @@ class Checkpoints:
         """The config that the checkpoint was trained with."""
         return config_lib.from_dict(self._restore(step, config=ocp.args.JsonRestore())["config"])
 
-    def losses(self, step: int) -> list[dict[str, float]]:
-        """The losses that `save` was given."""
-        return self._restore(step, losses=ocp.args.JsonRestore())["losses"]
+    def progress(self, step: int) -> dict[str, Any]:
+        """What `save` was given beside the state."""
+        return self._restore(step, progress=ocp.args.JsonRestore())["progress"]
 
     def restore(self, step: int, like: Any) -> Any:
         """Restores a state, or some of it, in the shapes, dtypes and shardings of `like`.

@@ -13,11 +13,11 @@ class Interrupted(Exception):
 
 class StopRequest:
     """What may end a run early with its state saved: the first SIGINT or SIGTERM (a second one stops at once), or data
-    that cannot be read; `error` is the latter's."""
+    that cannot be read; `requested` tells of the former, `error` is the latter's."""
 
     def __init__(self):
         self.error: UserError | None = None
-        self._requested = False
+        self.requested = False
         self._previous = {}
 
     def until(self, batches: Iterator[Batch]) -> Iterator[Batch]:
@@ -25,7 +25,7 @@ class StopRequest:
         try:
             for batch in batches:
                 yield batch
-                if self._requested:
+                if self.requested:
                     return
         except UserError as error:
             self.error = error
@@ -42,7 +42,7 @@ class StopRequest:
         self._restore()
 
     def _request(self, number, frame) -> None:
-        self._requested = True
+        self.requested = True
         self._restore()
 
     def _restore(self) -> None:

@@ -1,5 +1,6 @@
 """Trains: builds the parts of a run from its config, restores or initialises the state, and runs the loop."""
 
+import contextlib
 import functools
 import itertools
 import time
@@ -12,7 +13,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, monitor, parallel, recipe, samples, steps, streams
+from pix2pix_jax import interruption, monitor, parallel, recipe, rollback, samples, steps, streams, symptoms
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import pipeline
@@ -33,8 +34,9 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       The final state.
 
     Raises:
-      UserError: the data, the workdir or the config cannot be used, or the losses are no longer finite; the latest
-        checkpoint stays as it was.
+      UserError: the data, the workdir or the config cannot be used.
+      monitor.Diverged: a UserError too; the losses are no longer finite, and rollbacks are not asked for or did not
+        help. The checkpoint before stays as it was.
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     workdir = epath.Path(workdir).expanduser()
@@ -47,25 +49,39 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     try:
         _check_same_run(config, workdir, checkpoints)
         workdir_lib.write_config(config, workdir)
-        state = _restore_or_create(config, parts, checkpoints, mesh)
+        rollbacks = rollback.saved_rollbacks(checkpoints, checkpoints.latest_step())
+        state = _restore_or_create(rollback.redrawn(config, rollbacks), parts, checkpoints, mesh)
         residency = pipeline.choose_residency(pairs, config.data_residency, shards=mesh.shape["data"])
         _say_summary(config, pairs, found, residency, state, mesh)
-        start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
-        if start >= total:
-            say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
+        total = recipe.total_steps(config, num_examples=len(pairs))
+        if int(state.step) >= total:
+            say(f"{workdir}: already at step {int(state.step)} of {total}; raise --config.num_epochs to train on")
             return state
-        batches = streams.build_batches(config, pairs, mesh, start=start, residency=residency)
         run_log = functools.partial(RunLog, workdir, num_examples=len(pairs), batch_size=config.batch_size)
-        return _run(
-            config,
-            range(start + 1, total + 1),
-            mesh=mesh,
-            parts=parts,
-            batches=batches,
-            checkpoints=checkpoints,
-            run_log=run_log,
-            state=state,
-        )
+        while True:
+            start, drawn, stop = int(state.step), rollback.redrawn(config, rollbacks), interruption.StopRequest()
+            batches = streams.build_batches(drawn, pairs, mesh, start=start, residency=residency)
+            try:
+                with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
+                    return _run(
+                        config,
+                        range(start + 1, total + 1),
+                        mesh=mesh,
+                        parts=parts,
+                        batches=batches,
+                        checkpoints=checkpoints,
+                        run_log=run_log,
+                        watch=symptoms.Watch(config, num_examples=len(pairs)),
+                        state=state,
+                        rollbacks=rollbacks,
+                        stop=stop,
+                    )
+            except monitor.Diverged as diverged:
+                rollbacks = rollback.roll_back(
+                    config, checkpoints, rollbacks=rollbacks, diverged=diverged, stopping=stop.requested
+                )
+            # Outside the handler, which holds on to the memory of what has failed.
+            state = _restore_or_create(rollback.redrawn(config, rollbacks), parts, checkpoints, mesh)
     finally:
         checkpoints.close()
 
@@ -79,20 +95,24 @@ def _run(
     batches: Iterator[pipeline.Batch],
     checkpoints: Checkpoints,
     run_log: Callable[..., RunLog],
+    watch: symptoms.Watch,
     state: TrainState,
+    rollbacks: int,
+    stop: interruption.StopRequest,
 ) -> TrainState:
     """The loop: updates of the steps in `step_range`, with logs, samples and checkpoints."""
     start, total = step_range.start - 1, step_range.stop - 1
     first = next(batches)
-    train_step = _compile(config, parts, mesh, state, first)
+    train_step = _compile(rollback.redrawn(config, rollbacks), parts, mesh, state, first)
     sampler = samples.Sampler(config, mesh, state)
-    with run_log(start=start, total=total) as log, interruption.StopRequest() as stop:
-        losses = monitor.LossReader(log, config.log_every_steps, since=checkpoints.losses(start) if start else [])
+    with run_log(start=start, total=total) as log, stop:
+        since = checkpoints.progress(start)["losses"] if start else []
+        losses = monitor.LossReader(log, config.log_every_steps, since=since, watch=watch)
 
         def save() -> None:
             losses.drain()
             monitor.check_finite(state, step)
-            checkpoints.save(step, state, config, losses.window)
+            checkpoints.save(step, state, config, {"losses": losses.window, "rollbacks": rollbacks})
 
         for step, batch in zip(step_range, stop.until(itertools.chain([first], batches)), strict=False):
             state, metrics = train_step(state, batch)

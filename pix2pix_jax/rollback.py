@@ -1,0 +1,81 @@
+"""What follows a divergence under `on_divergence=rollback`: back to a checkpoint, and on with other random draws.
+
+The draws of a run are a function of (seed, rollbacks so far), so its state is one of (config, step, rollbacks). That
+number is written with every checkpoint and nowhere else: a run that is killed after a rollback starts from the old
+checkpoint with the old number, meets the same divergence, and takes the same way again.
+"""
+
+import copy
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints
+from pix2pix_jax.interruption import Interrupted
+from pix2pix_jax.logs import say
+from pix2pix_jax.monitor import Diverged, due
+
+MAX_ROLLBACKS = 3  # from one checkpoint
+
+
+def redrawn(config: ConfigDict, rollbacks: int) -> ConfigDict:
+    """The config with the seed of the random draws after so many rollbacks; after none, the config as it is."""
+    if not rollbacks:
+        return config
+    config = copy.deepcopy(config)
+    config.seed = int(np.random.SeedSequence([config.seed, rollbacks]).generate_state(1)[0] >> 1)  # 31 bits, as seeds
+    return config
+
+
+def saved_rollbacks(checkpoints: Checkpoints, step: int | None) -> int:
+    """How often the run had been rolled back when checkpoint `step` was written; None: there is no checkpoint."""
+    return (NO_PROGRESS if step is None else checkpoints.progress(step))["rollbacks"]
+
+
+def roll_back(
+    config: ConfigDict, checkpoints: Checkpoints, *, rollbacks: int, diverged: Diverged, stopping: bool
+) -> int:
+    """Leaves as the latest checkpoint the one to go on from, and says so; called by every process.
+
+    Args:
+      config: of the run.
+      checkpoints: of the run.
+      rollbacks: so far.
+      diverged: what happened.
+      stopping: whether the user has asked the run to stop.
+
+    Returns:
+      the number of rollbacks, with this one.
+
+    Raises:
+      Diverged: rollbacks are not asked for, or the run has been rolled back to that checkpoint MAX_ROLLBACKS times.
+      Interrupted: the run is to stop; the same command meets the divergence again, and rolls back then.
+    """
+    if config.on_divergence == "stop":
+        raise diverged
+    if stopping:
+        raise Interrupted(
+            f"stopped; at step {diverged.step} {diverged.found}, so the same command goes on from the last checkpoint"
+        )
+    checkpoints.wait()
+    target = _target(checkpoints.steps(), config.checkpoint_every_steps)
+    begin = target or 0
+    again = rollbacks - saved_rollbacks(checkpoints, target) + 1
+    if again > MAX_ROLLBACKS:
+        raise Diverged(diverged.step, diverged.found, f", as before each of {MAX_ROLLBACKS} rollbacks to step {begin}")
+    if target is not None:
+        checkpoints.drop_after(target)
+    say(
+        f"step {diverged.step}: {diverged.found}; back to step {begin}, on with other random draws "
+        f"(rollback {again} of at most {MAX_ROLLBACKS} from there)"
+    )
+    return rollbacks + 1
+
+
+def _target(steps: list[int], period: int) -> int | None:
+    """The checkpoint to go back to; None: there is none, so to the beginning.
+
+    It is the last of those that the run writes of itself: one that was stopped in between goes back to where it would
+    have gone without the stop. Where retention has left none of these, it is the last one.
+    """
+    return max([step for step in steps if due(step, period)] or steps, default=None)
