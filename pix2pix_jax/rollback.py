@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints
 from pix2pix_jax.interruption import Interrupted
 from pix2pix_jax.logs import say
-from pix2pix_jax.monitor import Diverged, due
+from pix2pix_jax.monitor import Diverged
 
 MAX_ROLLBACKS = 3  # from one checkpoint
 
@@ -58,13 +58,12 @@ def roll_back(
             f"stopped; at step {diverged.step} {diverged.found}, so the same command goes on from the last checkpoint"
         )
     checkpoints.wait()
-    target = _target(checkpoints.steps(), config.checkpoint_every_steps)
+    target = _target(checkpoints.steps(), config)
     begin = target or 0
     again = rollbacks - saved_rollbacks(checkpoints, target) + 1
     if again > MAX_ROLLBACKS:
         raise Diverged(diverged.step, diverged.found, f", as before each of {MAX_ROLLBACKS} rollbacks to step {begin}")
-    if target is not None:
-        checkpoints.drop_after(target)
+    checkpoints.drop_after(-1 if target is None else target)
     say(
         f"step {diverged.step}: {diverged.found}; back to step {begin}, on with other random draws "
         f"(rollback {again} of at most {MAX_ROLLBACKS} from there)"
@@ -72,10 +71,16 @@ def roll_back(
     return rollbacks + 1
 
 
-def _target(steps: list[int], period: int) -> int | None:
-    """The checkpoint to go back to; None: there is none, so to the beginning.
+def _target(steps: list[int], config: ConfigDict) -> int | None:
+    """The one of the checkpoints at `steps` to go back to; None: none of them, but to the beginning.
 
-    It is the last of those that the run writes of itself: one that was stopped in between goes back to where it would
-    have gone without the stop. Where retention has left none of these, it is the last one.
+    It is the last one that `checkpoint_every_steps` called for: a run that was stopped in between goes back to where it
+    would have gone without the stop. Where nothing is called for, or retention has not left it, it is the last one.
     """
-    return max([step for step in steps if due(step, period)] or steps, default=None)
+    if not steps:
+        return None
+    last, period = max(steps), config.checkpoint_every_steps
+    called_for = last // period * period if period else last
+    if called_for in steps:
+        return called_for
+    return None if called_for == 0 and len(steps) < config.keep_checkpoints else last

@@ -13,14 +13,14 @@ from ml_collections import ConfigDict
 from pix2pix_jax import recipe
 
 _SATURATION_STEPS = 1000
-_NEAR_ZERO = 0.02  # of the loss of a discriminator that guesses; healthy runs are at 0.2 to 1
+_NEAR_ZERO = 0.02  # of the loss of a discriminator that guesses; lines of healthy runs are at 0.1 to 0.6
 # The loss on real or fake pictures of a discriminator that cannot tell them apart; a critic's (wgan-gp) has no zero.
 _GUESSING = {"vanilla": math.log(2), "lsgan": 0.25, "hinge": 1.0}
 
 _PLATEAU_EPOCHS = 10  # whole epochs, so that the same examples are compared
 _PLATEAU_STEPS = (5_000, 50_000)  # but at least and at most so many steps
 _PLATEAU_LINES = 5  # and at least so many lines
-_PLATEAU_CHANGE = 0.005  # of the L1; in healthy runs it falls by several times as much in that time
+_PLATEAU_CHANGE = 0.005  # of the L1, which healthy runs lower by a tenth in that time
 _SLOW = 0.2  # of the first learning rate; below it nothing is expected to move
 
 
@@ -42,17 +42,17 @@ def _entropy(p: float) -> float:
     return -p * math.log(p) - (1 - p) * math.log(1 - p) if p else 0.0
 
 
-def is_saturated(levels: Sequence[float], lines: int) -> bool:
-    """Whether the discriminator's level was near 0 in the mean of the last `lines` lines."""
-    return len(levels) >= lines and float(np.mean(levels[-lines:])) < _NEAR_ZERO
+def mean_level(levels: Sequence[float], lines: int) -> float:
+    """The mean of the last `lines` levels; infinity where there are not as many yet."""
+    return float(np.mean(levels[-lines:])) if len(levels) >= lines else math.inf
 
 
-def has_stopped(l1: Sequence[float], lines: int) -> bool:
-    """Whether the median of the last `lines` lines is that of as many lines before."""
+def movement(l1: Sequence[float], lines: int) -> float:
+    """By what part of itself the median of `lines` lines has changed since as many before; infinity likewise."""
     if len(l1) < 2 * lines:
-        return False
+        return math.inf
     before, now = np.median(l1[-2 * lines : -lines]), np.median(l1[-lines:])
-    return bool(abs(now - before) <= _PLATEAU_CHANGE * before)
+    return float(abs(now - before) / before) if before > 0 else math.inf
 
 
 class Watch:
@@ -69,7 +69,7 @@ class Watch:
         self._plateau_lines = max(_PLATEAU_LINES, math.ceil(np.clip(epochs, *_PLATEAU_STEPS) / every))
         self._levels = collections.deque(maxlen=self._saturation_lines)
         self._l1 = collections.deque(maxlen=2 * self._plateau_lines)
-        self._quiet = {}  # lines since a condition was last met
+        self._told: set[str] = set()
 
     def __call__(self, step: int, means: dict[str, float]) -> list[str]:
         return [*self._saturation(step, means), *self._plateau(step, means)]
@@ -79,8 +79,7 @@ class Watch:
         if level is None:
             return []
         self._levels.append(level)
-        saturated = is_saturated(list(self._levels), self._saturation_lines)
-        if not self._begins("saturation", saturated, self._saturation_lines):
+        if not self._begins("saturation", mean_level(list(self._levels), self._saturation_lines), _NEAR_ZERO):
             return []
         return [
             f"warning, step {step}: the discriminator always wins: d_real and d_fake have been near 0 for "
@@ -94,9 +93,11 @@ class Watch:
         if not any((config.l1_weight, config.l2_weight, config.charbonnier_weight)):
             return []
         self._l1.append(means["g_l1"])
-        # The rate is asked last, because the device computes it and may be busy.
-        stopped = has_stopped(list(self._l1), lines) and self._learning_rate(step) >= _SLOW * config.learning_rate
-        if not self._begins("plateau", bool(stopped), lines):
+        moved = movement(list(self._l1), lines)
+        # The rate is asked when it matters only, because the device computes it and may be busy.
+        if moved < _PLATEAU_CHANGE and self._learning_rate(step) < _SLOW * config.learning_rate:
+            return []
+        if not self._begins("plateau", moved, _PLATEAU_CHANGE):
             return []
         return [
             f"warning, step {step}: g_l1 has stopped moving: {np.median(list(self._l1)[-lines:]):.4f} over the last "
@@ -105,8 +106,11 @@ class Watch:
             "or more generator.features, in another --workdir"
         ]
 
-    def _begins(self, name: str, met: bool, lines: int) -> bool:
-        """Whether a condition is met now and was not in the `lines` lines before: about a threshold it may flicker."""
-        quiet = self._quiet.get(name, lines)
-        self._quiet[name] = 0 if met else quiet + 1
-        return met and quiet >= lines
+    def _begins(self, name: str, value: float, limit: float) -> bool:
+        """Whether a value has fallen below its limit; not again before it was above twice that, for it may flicker."""
+        if value > 2 * limit:
+            self._told.discard(name)
+        if value >= limit or name in self._told:
+            return False
+        self._told.add(name)
+        return True
