@@ -132,5 +132,7 @@ def get_config() -> config_dict.ConfigDict:
     config.num_samples = 4  # rows of that grid
     config.checkpoint_every_steps = 4000  # one is written at the end and on Ctrl-C in any case
     config.keep_checkpoints = 3  # the latest ones
+    config.on_divergence = "stop"  # when losses are no longer finite: stop | rollback (to the last checkpoint that
+    # checkpoint_every_steps called for, and on with other random draws; at most 3 times from one checkpoint)
 
     return config.lock()

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -17,6 +18,10 @@ from pix2pix_jax.checksums import checksums
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
 from pix2pix_jax.state import TrainState
+
+# What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, and how
+# often the run was rolled back (`rollback.py`).
+NO_PROGRESS = types.MappingProxyType({"losses": (), "rollbacks": 0})
 
 
 class Damaged(UserError):
@@ -53,21 +58,21 @@ class Checkpoints:
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         self._manager = ocp.CheckpointManager(self._folder, options=options)
 
-    def save(self, step: int, state: TrainState, config: ConfigDict, progress: dict[str, Any] | None = None) -> None:
+    def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
         """Begins to save; called by every process.
 
         Args:
           step: of the state.
           state: all that training needs.
           config: of the run.
-          progress: what a resumed run needs beside its state, for JSON.
+          progress: what NO_PROGRESS has.
 
         Raises:
           UserError: the folder cannot be written.
         """
         if step in self._manager.all_steps():
             return
-        texts = {"config": config_lib.to_dict(config), "progress": progress or {}}
+        texts = {"config": config_lib.to_dict(config), "progress": dict(progress)}
         sums = checksums(state) | {name: _digest(value) for name, value in texts.items()}
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
@@ -101,13 +106,22 @@ class Checkpoints:
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Of all checkpoints, ascending."""
+        return sorted(self._manager.all_steps())
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints beyond `step`; called by every process, with none being written."""
+        for later in [other for other in self.steps() if other > step]:
+            self._manager.delete(later)
+
     def load(self, step: str | int, read: Callable[[int], Any]) -> Any:
         """What `read(step)` answers for the checkpoint of that number, or for the newest whole one if it is "latest".
 
         Raises:
           UserError: there is no such checkpoint, or it is damaged.
         """
-        steps = sorted(self._manager.all_steps())
+        steps = self.steps()
         if not steps:
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         if step == "latest":
@@ -130,7 +144,7 @@ class Checkpoints:
           UserError: all checkpoints are damaged, or what else `read` raises; everything stays where it is then.
         """
         damaged: dict[int, Damaged] = {}
-        for step in sorted(self._manager.all_steps(), reverse=True):
+        for step in reversed(self.steps()):
             try:
                 answer = read(step)
             except Damaged as error:

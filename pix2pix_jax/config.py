@@ -27,6 +27,7 @@ MAY_CHANGE = frozenset(
         *("num_epochs", "num_steps", "data_dir", "data_url", "data_residency", "num_workers", "mesh.data", "mesh.rows"),
         *("inference.norm_stats", "inference.dropout", "inference.weights"),
         *("log_every_steps", "sample_every_steps", "num_samples", "checkpoint_every_steps", "keep_checkpoints"),
+        "on_divergence",
     )
 )
 

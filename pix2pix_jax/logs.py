@@ -38,7 +38,7 @@ class RunLog:
         )
         if self._main:
             self._lines = _continue_jsonl(workdir / "metrics.jsonl", start)
-            self._board = tensorboardX.SummaryWriter(str(workdir), purge_step=start + 1 if start else None)
+            self._board = tensorboardX.SummaryWriter(str(workdir), purge_step=start + 1)
 
     def progress(self, step: int, losses: dict[str, float]) -> None:
         """Moves the bar to `step` updates done."""

@@ -1,16 +1,41 @@
-"""Reads the losses of a run that goes on: logs them, and stops it when they are no longer finite."""
+"""Reads the losses of a run that goes on: logs them, and stops it when they are no longer finite.
+
+Losses and state are replicated, so every process finds the same divergence at the same step, and all act alike.
+"""
 
 import collections
+from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from pix2pix_jax import steps
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.logs import RunLog
+from pix2pix_jax.logs import RunLog, say
 from pix2pix_jax.state import TrainState
 
 _LAG = 2  # steps between an update's dispatch and the reading of its losses, so that the device never waits for it
+_all_finite = jax.jit(steps.all_finite)  # of the module, so that it is traced once and not at every save
+
+
+class Diverged(UserError):
+    """Numbers of a run are no longer finite.
+
+    Attributes:
+      step: whose losses are the first that are not finite, or whose state is about to be saved and is not.
+      found: what is not finite, in words.
+    """
+
+    def __init__(self, step: int, found: str, tried: str = ""):
+        """`tried`: what has been done about it, in words."""
+        kept = "the checkpoints before this step are kept"
+        if not tried:
+            kept += ", and --config.on_divergence=rollback goes on from the last of them with other random draws"
+        super().__init__(
+            f"step {step}: {found}{tried}; try a lower --config.learning_rate or another --config.seed (in another "
+            f"--workdir), or float32 if --config.compute_dtype is bfloat16; {kept}"
+        )
+        self.step, self.found = step, found
 
 
 def due(step: int, period: int) -> bool:
@@ -21,11 +46,18 @@ class LossReader:
     """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
 
     What is logged is the mean over the steps since the last log line, `window`. It is part of the checkpoint, so that a
-    stopped run logs what it would have logged.
+    stopped run logs what it would have logged. `watch` is asked about every line, and what it answers is printed.
     """
 
-    def __init__(self, log: RunLog, every: int, since: list[dict[str, float]]):
-        self._log, self._every, self.window = log, every, list(since)
+    def __init__(
+        self,
+        log: RunLog,
+        every: int,
+        *,
+        since: list[dict[str, float]],
+        watch: Callable[[int, dict[str, float]], list[str]],
+    ):
+        self._log, self._every, self._watch, self.window = log, every, watch, list(since)
         self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
 
     def push(self, step: int, metrics: steps.Metrics) -> None:
@@ -43,23 +75,19 @@ class LossReader:
         step, metrics = self._pending.popleft()
         losses = {name: float(value) for name, value in metrics.items()}
         if not np.isfinite(list(losses.values())).all():
-            raise diverged(step)
+            raise Diverged(step, "the losses are no longer finite numbers")
         self._log.progress(step, losses)
         if self._every:
             self.window.append(losses)
         if due(step, self._every):
-            self._log.scalars(step, {name: float(np.mean([past[name] for past in self.window])) for name in losses})
+            means = {name: float(np.mean([past[name] for past in self.window])) for name in losses}
+            self._log.scalars(step, means)
             self.window.clear()
+            for warning in self._watch(step, means):
+                say(warning)
 
 
 def check_finite(state: TrainState, step: int) -> None:
-    if not jax.jit(steps.all_finite)(state):
-        raise diverged(step)
-
-
-def diverged(step: int) -> UserError:
-    return UserError(
-        f"step {step}: the losses are no longer finite numbers; try a lower --config.learning_rate or another "
-        "--config.seed (in another --workdir), or float32 if --config.compute_dtype is bfloat16; the checkpoints "
-        "before this step are kept"
-    )
+    """Raises Diverged if the state of `step` may not be saved: an update can break it without its losses showing."""
+    if not _all_finite(state):
+        raise Diverged(step, "parameters, statistics or optimisers are no longer finite numbers")

@@ -1,9 +1,10 @@
 """Trains: builds the parts of a run from its config, restores or initialises the state, and runs the loop."""
 
+import contextlib
+import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,14 +14,31 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, monitor, parallel, recipe, samples, steps, streams
+from pix2pix_jax import interruption, monitor, parallel, recipe, rollback, samples, steps, streams, symptoms
 from pix2pix_jax import workdir as workdir_lib
-from pix2pix_jax.checkpoints import Checkpoints, abstract
+from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
 from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import RunLog, say
 from pix2pix_jax.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What stays the same from the first step of a run to its last."""
+
+    config: ConfigDict
+    workdir: epath.Path
+    mesh: Mesh
+    pairs: Pairs
+    parts: steps.Parts
+    checkpoints: Checkpoints
+
+    @property
+    def total(self) -> int:
+        """The last step."""
+        return recipe.total_steps(self.config, num_examples=len(self.pairs))
 
 
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
@@ -34,8 +52,9 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       The final state.
 
     Raises:
-      UserError: the data, the workdir or the config cannot be used, or the losses are no longer finite; the latest
-        checkpoint stays as it was.
+      UserError: the data, the workdir or the config cannot be used.
+      monitor.Diverged: a UserError too; the losses are no longer finite, and rollbacks are not asked for or did not
+        help. The checkpoint before stays as it was.
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
       parallel.PeerLost: another process of the run died.
     """
@@ -47,93 +66,84 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     workdir_lib.make(workdir)
     try:
         with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
-            return _train_in(workdir, config, parts=parts, pairs=pairs, found=found, mesh=mesh, checkpoints=checkpoints)
+            run = Run(config=config, workdir=workdir, mesh=mesh, pairs=pairs, parts=parts, checkpoints=checkpoints)
+            return _train(run, found)
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
         raise parallel.peer_lost(error) from error
 
 
-def _train_in(
-    workdir: epath.Path,
-    config: ConfigDict,
-    *,
-    parts: steps.Parts,
-    pairs: Pairs,
-    found: str,
-    mesh: Mesh,
-    checkpoints: Checkpoints,
-) -> TrainState:
-    """Resumes or begins the run of a workdir."""
-    resumed = _resume(config, parts, checkpoints, workdir, mesh)
-    workdir_lib.write_config(config, workdir)
-    state, progress = resumed or (_create(config, parts, mesh), {})
-    residency = pipeline.choose_residency(pairs, config.data_residency, shards=mesh.shape["data"])
-    _say_summary(config, pairs, found, residency, state, mesh)
-    start, total = int(state.step), recipe.total_steps(config, num_examples=len(pairs))
-    if start >= total:
-        say(f"{workdir}: already at step {start} of {total}; raise --config.num_epochs to train on")
+def _train(run: Run, found: str) -> TrainState:
+    """Resumes or begins; where numbers stop being finite, goes back as often as the config allows."""
+    config, checkpoints = run.config, run.checkpoints
+    state, progress = _resume(run) or (_create(run, rollbacks=0), NO_PROGRESS)
+    workdir_lib.write_config(config, run.workdir)
+    residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
+    _say_summary(run, found, residency, state)
+    if int(state.step) >= run.total:
+        say(f"{run.workdir}: already at step {int(state.step)} of {run.total}; raise --config.num_epochs to train on")
         return state
-    batches = streams.build_batches(config, pairs, mesh, start=start, residency=residency)
-    run_log = functools.partial(RunLog, workdir, num_examples=len(pairs), batch_size=config.batch_size)
-    return _run(
-        config,
-        range(start + 1, total + 1),
-        mesh=mesh,
-        parts=parts,
-        batches=batches,
-        checkpoints=checkpoints,
-        run_log=run_log,
-        state=state,
-        progress=progress,
-    )
+    while True:
+        stop = interruption.StopRequest()
+        try:
+            return _attempt(run, state, progress, residency=residency, stop=stop)
+        except monitor.Diverged as diverged:
+            rollbacks = rollback.roll_back(
+                config, checkpoints, rollbacks=progress["rollbacks"], diverged=diverged, stopped_by=stop.by
+            )
+        # Outside the handler, which holds on to the memory of what has failed.
+        state, progress = _resume(run) or (_create(run, rollbacks=rollbacks), NO_PROGRESS)
+        progress = {**progress, "rollbacks": rollbacks}
 
 
-def _run(
-    config: ConfigDict,
-    step_range: range,
-    *,
-    mesh: Mesh,
-    parts: steps.Parts,
-    batches: Iterator[pipeline.Batch],
-    checkpoints: Checkpoints,
-    run_log: Callable[..., RunLog],
-    state: TrainState,
-    progress: dict[str, Any],
+def _attempt(
+    run: Run, state: TrainState, progress: dict[str, Any], *, residency: str, stop: interruption.StopRequest
 ) -> TrainState:
-    """The loop: updates of the steps in `step_range`, with logs, samples and checkpoints."""
-    start, total = step_range.start - 1, step_range.stop - 1
-    first = next(batches)
-    train_step = _compile(config, parts, mesh, state, first)
-    sampler = samples.Sampler(config, mesh, state)
-    with run_log(start=start, total=total) as log, interruption.StopRequest() as stop:
-        losses = monitor.LossReader(log, config.log_every_steps, since=progress.get("losses", []))
+    """Trains on from `state` to the end, unless numbers stop being finite."""
+    config = rollback.redrawn(run.config, progress["rollbacks"])
+    start = int(state.step)
+    batches = streams.build_batches(config, run.pairs, run.mesh, start=start, residency=residency)
+    with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
+        first = next(batches)
+        train_step = _compile(config, run.parts, run.mesh, state, first)
+        sampler = samples.Sampler(run.config, run.mesh, state)
+        with _open_log(run, start) as log, stop:
+            watch = symptoms.Watch(config, num_examples=len(run.pairs))
+            losses = monitor.LossReader(log, config.log_every_steps, since=progress["losses"], watch=watch)
 
-        def save() -> None:
-            losses.drain()
-            monitor.check_finite(state, step)
-            checkpoints.save(step, state, config, {"losses": losses.window})
+            def save() -> None:
+                losses.drain()
+                monitor.check_finite(state, step)
+                run.checkpoints.save(step, state, run.config, {**progress, "losses": losses.window})
 
-        for step, batch in zip(step_range, stop.until(itertools.chain([first], batches), start=start), strict=False):
-            state, metrics = train_step(state, batch)
-            losses.push(step, metrics)
-            if step == total:
-                break
-            if monitor.due(step, config.sample_every_steps):
-                log.samples(step, sampler(state))
-            if monitor.due(step, config.checkpoint_every_steps):
-                save()
-        save()
-        log.samples(step, sampler(state))
-        log.flush()
-        checkpoints.wait()
+            remaining = stop.until(itertools.chain([first], batches), start=start)
+            for step, batch in zip(range(start + 1, run.total + 1), remaining, strict=False):
+                state, metrics = train_step(state, batch)
+                losses.push(step, metrics)
+                if step == run.total:
+                    break
+                if monitor.due(step, config.sample_every_steps):
+                    log.samples(step, sampler(state))
+                if monitor.due(step, config.checkpoint_every_steps):
+                    save()
+            save()
+            log.samples(step, sampler(state))
+            log.flush()
+            run.checkpoints.wait()
     if stop.error:
         raise stop.error
-    if step < total:
+    if step < run.total:
         raise interruption.Interrupted(
-            f"stopped after step {step} of {total}, which is saved; the same command goes on from there", by=stop.by
+            f"stopped after step {step} of {run.total}, which is saved; the same command goes on from there", by=stop.by
         )
     return state
+
+
+def _open_log(run: Run, start: int) -> RunLog:
+    return RunLog(
+        run.workdir, start=start, total=run.total, num_examples=len(run.pairs), batch_size=run.config.batch_size
+    )
 
 
 def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainState, batch: pipeline.Batch):
@@ -145,32 +155,34 @@ def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainSta
     return compiled
 
 
-def _resume(
-    config: ConfigDict, parts: steps.Parts, checkpoints: Checkpoints, workdir: epath.Path, mesh: Mesh
-) -> tuple[TrainState, dict[str, Any]] | None:
+def _resume(run: Run) -> tuple[TrainState, dict[str, Any]] | None:
     """(state, progress) of the newest checkpoint that is whole; None if there is none."""
-    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+    state = jax.eval_shape(functools.partial(recipe.create_state, run.config, run.parts))
 
     def read(step: int) -> tuple[TrainState, dict[str, Any]]:
-        changed = config_lib.differences(checkpoints.config(step), config)
+        changed = config_lib.differences(run.checkpoints.config(step), run.config)
         if changed:
-            raise UserError(f"{workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
-        return checkpoints.restore(step, abstract(state, parallel.replicated(mesh))), checkpoints.progress(step)
+            raise UserError(
+                f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir"
+            )
+        like = abstract(state, parallel.replicated(run.mesh))
+        return run.checkpoints.restore(step, like), run.checkpoints.progress(step)
 
-    return checkpoints.newest(read)
+    return run.checkpoints.newest(read)
 
 
-def _create(config: ConfigDict, parts: steps.Parts, mesh: Mesh) -> TrainState:
+def _create(run: Run, *, rollbacks: int) -> TrainState:
     # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
-    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    on_cpu = run.mesh.devices.flat[0].platform == "cpu"
     options = {"xla_backend_optimization_level": 1} if on_cpu else None
-    create = functools.partial(recipe.create_state, config, parts)
-    return jax.jit(create, out_shardings=parallel.replicated(mesh), compiler_options=options)()
+    create = functools.partial(recipe.create_state, rollback.redrawn(run.config, rollbacks), run.parts)
+    return jax.jit(create, out_shardings=parallel.replicated(run.mesh), compiler_options=options)()
 
 
-def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, state: TrainState, mesh: Mesh) -> None:
+def _say_summary(run: Run, found: str, residency: str, state: TrainState) -> None:
     if not parallel.is_main_process():
         return
+    config, pairs, mesh = run.config, run.pairs, run.mesh
     for name in ("generator", "discriminator"):
         say(name + "\n" + parameter_overview.get_parameter_overview(getattr(state, name).params, include_stats=False))
     height, width = config.image_size
