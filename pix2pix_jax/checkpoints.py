@@ -9,6 +9,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
+from pix2pix_jax import storage
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.state import TrainState
 
@@ -28,14 +29,23 @@ class Checkpoints:
           keep: how many of the latest checkpoints to keep.
           read_only: nothing is created or deleted.
         """
-        self._folder = epath.Path(workdir).expanduser().resolve() / "checkpoints"
+        self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
         self._read_only = read_only
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep, create=not read_only, read_only=read_only
+            max_to_keep=None if read_only else keep,
+            create=not read_only,
+            read_only=read_only,
+            cleanup_tmp_directories=not read_only,  # of a save that was killed, or found the disk full
         )
-        if read_only and not self._folder.is_dir():
-            raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        try:
+            if read_only and not self._folder.is_dir():
+                raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except Exception as error:
+            error = storage.as_os_error(error, self._folder)
+            if not isinstance(error, OSError):
+                raise
+            raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
 
     def save(self, step: int, state: TrainState, config: ConfigDict, losses: Sequence[dict[str, float]] = ()) -> None:
         """Begins to save; called by every process.
@@ -51,6 +61,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        self._saving = step
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
             config=ocp.args.JsonSave(config_lib.to_dict(config)),
@@ -65,6 +76,13 @@ class Checkpoints:
         """Returns once everything is on disk. Raises UserError if it could not be written."""
         try:
             self._manager.wait_until_finished()
+        except Exception as error:
+            raise self._not_written(error) from error
+
+    def check(self) -> None:
+        """Raises UserError if the last save, or one before it, has failed; does not wait for it."""
+        try:
+            self._manager.check_for_errors()
         except Exception as error:
             raise self._not_written(error) from error
 
@@ -123,7 +141,7 @@ class Checkpoints:
         kept = self.latest_step()
         last = f"the last good checkpoint is step {kept}" if kept is not None else "there is no earlier checkpoint"
         return UserError(
-            f"{self._folder}: the checkpoint could not be written ({_reason(error)}); make room or choose another "
+            f"{self._folder}: the checkpoint of step {self._saving} could not be written ({_reason(error)}); make room or choose another "
             f"--workdir; {last}"
         )
 

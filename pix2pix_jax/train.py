@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, monitor, parallel, recipe, samples, steps, streams
+from pix2pix_jax import interruption, monitor, parallel, recipe, samples, steps, storage, streams
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import pipeline
@@ -37,7 +37,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         checkpoint stays as it was.
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
-    workdir = epath.Path(workdir).expanduser()
+    workdir = storage.folder(workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
     config, pairs = streams.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
@@ -91,12 +91,14 @@ def _run(
 
         def save() -> None:
             losses.drain()
+            log.commit()
             monitor.check_finite(state, step)
             checkpoints.save(step, state, config, losses.window)
 
         for step, batch in zip(step_range, stop.until(itertools.chain([first], batches)), strict=False):
             state, metrics = train_step(state, batch)
             losses.push(step, metrics)
+            checkpoints.check()
             if step == total:
                 break
             if monitor.due(step, config.sample_every_steps):
@@ -105,7 +107,6 @@ def _run(
                 save()
         save()
         log.samples(step, sampler(state))
-        log.flush()
         checkpoints.wait()
     if stop.error:
         raise stop.error
