@@ -1,5 +1,6 @@
 """Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ class Checkpoints:
           read_only: nothing is created or deleted.
         """
         self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
-        self._read_only = read_only
+        self._saving: int | None = None  # the step whose save may still fail
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,
             create=not read_only,
@@ -61,6 +62,7 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        self.wait()  # as orbax does, but what is raised is said of the right step
         self._saving = step
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
@@ -78,19 +80,31 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             raise self._not_written(error) from error
+        self._saving = None
 
     def check(self) -> None:
-        """Raises UserError if the last save, or one before it, has failed; does not wait for it."""
-        try:
-            self._manager.check_for_errors()
-        except Exception as error:
-            raise self._not_written(error) from error
+        """Raises UserError if the last save has failed; does not wait for one that goes on."""
+        if self._saving is not None and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def close(self) -> None:
-        self._manager.close()
+        """Waits for what is being saved. Raises nothing: `wait` tells of a save that failed, before a run is done."""
+        with contextlib.suppress(Exception):  # or it would stand in the place of the error that ends the run
+            self._manager.close()
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
+
+    def last_good(self) -> str:
+        """What an error says of the latest checkpoint, once the one being saved is there or has failed."""
+        with contextlib.suppress(Exception):
+            self._manager.wait_until_finished()
+        with contextlib.suppress(Exception):
+            self._manager.reload()
+        step = self.latest_step()
+        if step is None:
+            return "there is no earlier checkpoint"
+        return f"the last good checkpoint is step {step}, which is kept, and the same command goes on from it"
 
     def resolve(self, step: str | int) -> int:
         """The step that "latest" or a number names. Raises UserError if there is no such checkpoint."""
@@ -138,11 +152,9 @@ class Checkpoints:
             ) from error
 
     def _not_written(self, error: Exception) -> UserError:
-        kept = self.latest_step()
-        last = f"the last good checkpoint is step {kept}" if kept is not None else "there is no earlier checkpoint"
         return UserError(
-            f"{self._folder}: the checkpoint of step {self._saving} could not be written ({_reason(error)}); make room or choose another "
-            f"--workdir; {last}"
+            f"{self._folder}: the checkpoint of step {self._saving} could not be written ({_reason(error)}); make room "
+            f"or choose another --workdir; {self.last_good()}"
         )
 
 

@@ -128,7 +128,7 @@ class _PictureWriter:
         self._pending: collections.deque[futures.Future] = collections.deque()
 
     def write(self, index: int, name: str, pictures: dict[str, np.ndarray]) -> dict[str, str]:
-        """Begins to write an example's pictures and returns their paths below the folder; or raises an earlier error."""
+        """Begins to write an example's pictures, and returns their paths. Raises what writing earlier ones raised."""
         # The index keeps apart names that are the same in two subfolders; separators must not leave the folder.
         stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
         paths = {column: f"images/{stem}-{column}.png" for column in pictures}

@@ -66,6 +66,8 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
             run_log=run_log,
             state=state,
         )
+    except workdir_lib.NotWritten as error:
+        raise UserError(f"{error}; {checkpoints.last_good()}") from error
     finally:
         checkpoints.close()
 

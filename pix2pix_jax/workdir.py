@@ -34,13 +34,16 @@ def write_config(config: ConfigDict, workdir: epath.Path) -> None:
         storage.write(workdir / "config.json", text.encode())
 
 
+class NotWritten(UserError):
+    """A file of the workdir cannot be written."""
+
+
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Within it a file that cannot be written is a UserError."""
+    """Within it a file that cannot be written is a NotWritten."""
     try:
         yield
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot be written ({error.strerror}); make room or mend that, and the same command "
-            "goes on from the last checkpoint; or choose another --workdir"
+        raise NotWritten(
+            f"{error.filename}: cannot be written ({error.strerror}); make room or choose another --workdir"
         ) from error
