@@ -42,8 +42,13 @@ class Request:
     path: str
     number: int
 
+    @property
+    def writes(self) -> bool:
+        return self.method != "GET"
 
-# A fault answers a request with an HTTP status, with "reset" (the connection breaks), or not at all (None).
+
+# A fault answers a request with an HTTP status, with "reset" (the connection breaks), with "hold" (`held` is set, and it
+# fails once released); None: no fault.
 Fault = Callable[[Request], int | str | None]
 
 
@@ -55,6 +60,8 @@ class FakeGCS:
         self.fault: Fault = lambda request: None
         self.requests: list[Request] = []
         self.lock = threading.RLock()
+        self.held = threading.Event()
+        self._released = threading.Event()
         self.uploads: dict[str, tuple[str, dict, bytearray]] = {}
         self._generations = itertools.count(1)
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -80,6 +87,17 @@ class FakeGCS:
         finally:
             self._server.shutdown()
             self._server.server_close()
+
+    def release(self) -> None:
+        """Lets requests that were held fail, and gets ready for others."""
+        self._released.set()
+        self.held.clear()
+        self._released = threading.Event()
+
+    def hold(self) -> None:
+        released = self._released
+        self.held.set()
+        released.wait(60)
 
     def names(self, prefix: str = "") -> list[str]:
         with self.lock:
@@ -122,7 +140,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             request = Request(self.command, urllib.parse.unquote(self.path), len(self.store.requests))
             self.store.requests.append(request)
             fault = self.store.fault(request)
-        if fault == "reset":
+        if fault == "hold":
+            self.store.hold()
+        if fault in ("reset", "hold"):
             # Closing with data unread, and at once, is what makes the peer see a reset instead of an end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
