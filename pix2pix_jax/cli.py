@@ -143,17 +143,17 @@ def _set_up_libraries() -> None:
     absl.logging.set_verbosity(absl.logging.FATAL)
     for name in ("asyncio", "gcsfs"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    sys.excepthook = _tell_of_uncaught
+    sys.unraisablehook = _tell_of_unraisable
     # The second start of a program skips compilation.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "pix2pix_jax", "xla"))
 
 
-def _tell_of_uncaught(kind: type[BaseException], error: BaseException, traceback) -> None:
-    # After a save that failed, tensorstore's threads report to an event loop that orbax has closed: a page for each array.
-    if not (kind is RuntimeError and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, traceback)
+def _tell_of_unraisable(unraisable) -> None:
+    # After a save that failed, tensorstore reports of each array to an event loop that orbax has closed: pages.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:

@@ -26,8 +26,8 @@ def say(message: str) -> None:
 class RunLog:
     """The logs of a training run, continued from step `start`; what was logged beyond it is dropped.
 
-    A context manager: on exit everything is on disk. What cannot be written is a `workdir.NotWritten`: of the method that
-    is called next, where a thread met it.
+    A context manager: on exit everything is on disk. What cannot be written is a `workdir.NotWritten`: of the method
+    called next, where a thread met it.
     """
 
     def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):

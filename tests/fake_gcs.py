@@ -47,8 +47,8 @@ class Request:
         return self.method != "GET"
 
 
-# A fault answers a request with an HTTP status, with "reset" (the connection breaks), with "hold" (`held` is set, and it
-# fails once released); None: no fault.
+# A fault answers a request with an HTTP status, with "reset" (the connection breaks), or with "hold" (`held` is set, and
+# the connection breaks once released); None: no fault.
 Fault = Callable[[Request], int | str | None]
 
 

@@ -125,7 +125,8 @@ KILLS = """
         storage.make_folder(folder)
         storage.sweep(folder)
         start = checkpoint()
-        log = storage.open_log(folder / "metrics.jsonl", logs._lines_until(start, storage.read(folder / "metrics.jsonl")))
+        path = folder / "metrics.jsonl"
+        log = storage.open_log(path, logs._lines_until(start, storage.read(path)))
         for step in range(start + 1, start + 4):
             log.append(b'{"step": %d}\\n' % step)
         log.commit()
