@@ -47,7 +47,7 @@ class Request:
         return self.method != "GET"
 
 
-# A fault answers a request with an HTTP status, with "reset" (the connection breaks), or with "hold" (`held` is set, and
+# A fault answers a request with an HTTP status, "reset" (the connection breaks) or "hold" (`held` is set, and
 # the connection breaks once released); None: no fault.
 Fault = Callable[[Request], int | str | None]
 
