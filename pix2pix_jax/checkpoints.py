@@ -1,5 +1,6 @@
 """Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
 
+import contextlib
 import hashlib
 import json
 import types
@@ -14,6 +15,7 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
+from pix2pix_jax import storage
 from pix2pix_jax.checksums import checksums
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
@@ -46,17 +48,23 @@ class Checkpoints:
           keep: how many of the latest checkpoints to keep.
           read_only: nothing is created or deleted.
         """
-        self._folder = epath.Path(workdir).expanduser().resolve() / "checkpoints"
-        self._read_only = read_only
+        self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
+        self._saving: int | None = None  # the step whose save may still fail
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,
             create=not read_only,
             read_only=read_only,
-            cleanup_tmp_directories=not read_only,  # what a kill during a save left
+            cleanup_tmp_directories=not read_only,  # of a save that was killed, or found the disk full
         )
-        if read_only and not self._folder.is_dir():
-            raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        try:
+            if read_only and not self._folder.is_dir():
+                raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except Exception as error:
+            error = storage.as_os_error(error, self._folder)
+            if not isinstance(error, OSError):
+                raise
+            raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
 
     def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
         """Begins to save; called by every process.
@@ -72,6 +80,8 @@ class Checkpoints:
         """
         if step in self._manager.all_steps():
             return
+        self.wait()  # as orbax does, but what is raised is said of the right step
+        self._saving = step
         texts = {"config": config_lib.to_dict(config), "progress": dict(progress)}
         sums = checksums(state) | {name: _digest(value) for name, value in texts.items()}
         arguments = ocp.args.Composite(
@@ -90,10 +100,17 @@ class Checkpoints:
             self._manager.wait_until_finished()
         except Exception as error:
             raise self._not_written(error) from error
+        self._saving = None
+
+    def check(self) -> None:
+        """Raises UserError if the last save has failed; does not wait for one that goes on."""
+        if self._saving is not None and not self._manager.is_saving_in_progress():
+            self.wait()
 
     def close(self) -> None:
-        """Returns once all that was begun is done."""
-        self._manager.close()
+        """Returns once all that was begun is done. Raises nothing: `wait` tells of a save that failed."""
+        with contextlib.suppress(Exception):  # or it would stand in the place of the error that ends the run
+            self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -105,6 +122,17 @@ class Checkpoints:
 
     def latest_step(self) -> int | None:
         return self._manager.latest_step()
+
+    def last_good(self) -> str:
+        """What an error says of the latest checkpoint, once the one being saved is there or has failed."""
+        with contextlib.suppress(Exception):
+            self._manager.wait_until_finished()
+        with contextlib.suppress(Exception):
+            self._manager.reload()
+        step = self.latest_step()
+        if step is None:
+            return "there is no earlier checkpoint"
+        return f"the last good checkpoint is step {step}, which is kept, and the same command goes on from it"
 
     def steps(self) -> list[int]:
         """Of all checkpoints, ascending."""
@@ -226,11 +254,9 @@ class Checkpoints:
     def _not_written(self, error: Exception) -> Exception:
         if isinstance(error, jax.errors.JaxRuntimeError):
             return error
-        kept = self.latest_step()
-        last = f"the last good checkpoint is step {kept}" if kept is not None else "there is no earlier checkpoint"
         return UserError(
-            f"{self._folder}: the checkpoint could not be written ({_reason(error)}); make room or choose another "
-            f"--workdir; {last}"
+            f"{self._folder}: the checkpoint of step {self._saving} could not be written ({_reason(error)}); make room "
+            f"or choose another --workdir; {self.last_good()}"
         )
 
 

@@ -142,11 +142,19 @@ def _set_up_libraries() -> None:
 
     # Orbax warns of its own defaults, and its threads print what it raises all the same: a full disk would take pages.
     absl.logging.set_verbosity(absl.logging.FATAL)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    for name in ("asyncio", "gcsfs"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _tell_of_unraisable
     # The second start of a program skips compilation.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
         jax.config.update("jax_compilation_cache_dir", os.path.join(home, "pix2pix_jax", "xla"))
+
+
+def _tell_of_unraisable(unraisable) -> None:
+    # After a save that failed, tensorstore reports of each array to an event loop that orbax has closed: pages.
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:

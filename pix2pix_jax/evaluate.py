@@ -1,9 +1,11 @@
 """A checkpoint against a whole split: numbers, pictures and a gallery."""
 
+import collections
 import dataclasses
 import json
 import math
 from collections.abc import Iterator
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -11,7 +13,7 @@ from etils import epath
 from tqdm import tqdm
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import gallery, metrics, streams
+from pix2pix_jax import gallery, metrics, storage, streams
 from pix2pix_jax.data import color, pipeline
 from pix2pix_jax.data.images import encode_png
 from pix2pix_jax.data.pairs import Pairs
@@ -41,22 +43,29 @@ def evaluate(model: TrainedModel, workdir: epath.PathLike, *, split: str = "val"
       UserError: no such split, or the folder cannot be written.
     """
     pairs = streams.open_pairs(model.config, split)
-    folder = epath.Path(output) if output else epath.Path(workdir).expanduser() / "eval" / f"{split}-{model.step}"
+    folder = storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}"
     try:
-        (folder / "images").mkdir(parents=True, exist_ok=True)
+        storage.make_folder(folder / "images")
+        for place in (folder, folder / "images"):
+            storage.sweep(place)
         records, rows = [], []
-        for index, pictures, values in tqdm(
-            _translate_all(model, pairs), total=len(pairs), unit="image", desc=f"evaluate {split}", dynamic_ncols=True
-        ):
-            name = pairs.name(index)
-            paths = _write_pictures(folder, index, name, pictures)
-            records.append({"name": name, **values})
-            rows.append(gallery.Row(name=name, images=paths, metrics=values))
+        with _PictureWriter(folder) as writer:
+            for index, pictures, values in tqdm(
+                _translate_all(model, pairs),
+                total=len(pairs),
+                unit="image",
+                desc=f"evaluate {split}",
+                dynamic_ncols=True,
+            ):
+                name = pairs.name(index)
+                paths = writer.write(index, name, pictures)
+                records.append({"name": name, **values})
+                rows.append(gallery.Row(name=name, images=paths, metrics=values))
         mean = {metric: float(np.mean([r[metric] for r in records])) for metric in ("l1", "psnr", "ssim")}
         _write_metrics(folder / "metrics.json", model, split, mean, records)
         rules = model.config.inference
         gallery.write_gallery(
-            folder / "index.html",
+            _Page(folder / "index.html"),
             title=f"{model.config.dataset} {split}, step {model.step}",
             subtitle=f"{len(pairs)} pairs, norm_stats {rules.norm_stats}, dropout {rules.dropout}",
             rows=rows,
@@ -109,13 +118,48 @@ def _compare(output: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
     }
 
 
-def _write_pictures(folder: epath.Path, index: int, name: str, pictures: dict[str, np.ndarray]) -> dict[str, str]:
-    # The index keeps apart names that are the same in two subfolders; separators must not leave the folder.
-    stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
-    paths = {column: f"images/{stem}-{column}.png" for column in pictures}
-    for column, picture in pictures.items():
-        (folder / paths[column]).write_bytes(encode_png(picture))
-    return paths
+class _PictureWriter:
+    """Encodes and writes pictures in threads, as a bucket takes long for each; on exit all are written."""
+
+    THREADS = 8
+
+    def __init__(self, folder: epath.Path):
+        self._folder, self._pool = folder, futures.ThreadPoolExecutor(self.THREADS)
+        self._pending: collections.deque[futures.Future] = collections.deque()
+
+    def write(self, index: int, name: str, pictures: dict[str, np.ndarray]) -> dict[str, str]:
+        """Begins to write an example's pictures, and returns their paths. Raises what writing earlier ones raised."""
+        # The index keeps apart names that are the same in two subfolders; separators must not leave the folder.
+        stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
+        paths = {column: f"images/{stem}-{column}.png" for column in pictures}
+        for column, picture in pictures.items():
+            self._pending.append(self._pool.submit(self._write, self._folder / paths[column], picture))
+        while len(self._pending) > 4 * self.THREADS:
+            self._pending.popleft().result()
+        return paths
+
+    def _write(self, path: epath.Path, picture: np.ndarray) -> None:
+        storage.write(path, encode_png(picture))
+
+    def __enter__(self) -> "_PictureWriter":
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        self._pool.shutdown(cancel_futures=exception is not None)
+        if exception is None:
+            for written in self._pending:
+                written.result()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Page:
+    """A file as the gallery wants it, written whole."""
+
+    path: epath.Path
+
+    def write_text(self, data: str, /, encoding: str) -> int:
+        storage.write(self.path, data.encode(encoding))
+        return len(data)
 
 
 def _write_metrics(path: epath.Path, model: TrainedModel, split: str, mean: dict, records: list[dict]) -> None:
@@ -127,7 +171,8 @@ def _write_metrics(path: epath.Path, model: TrainedModel, split: str, mean: dict
         "images": records,
         "config": config_lib.to_dict(model.config),
     }
-    path.write_text(json.dumps(_without_infinity(report), indent=2, allow_nan=False) + "\n")
+    text = json.dumps(_without_infinity(report), indent=2, allow_nan=False) + "\n"
+    storage.write(path, text.encode())
 
 
 def _without_infinity(value):

@@ -1,18 +1,20 @@
 """What a run tells: progress bar, metrics.jsonl, TensorBoard, sample grids. Process 0 alone writes."""
 
+import contextlib
 import json
 import time
 from concurrent import futures
 
 import jax
 import numpy as np
-import tensorboardX
 from etils import epath
 from tqdm import tqdm
 
-from pix2pix_jax import parallel
+from pix2pix_jax import events, parallel, storage
+from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.data.images import encode_png
 from pix2pix_jax.data.values import render
+from pix2pix_jax.errors import UserError
 
 
 def say(message: str) -> None:
@@ -24,7 +26,8 @@ def say(message: str) -> None:
 class RunLog:
     """The logs of a training run, continued from step `start`; what was logged beyond it is dropped.
 
-    A context manager: on exit everything is on disk.
+    A context manager: on exit everything is on disk. What cannot be written is a `workdir.NotWritten`: of the method
+    called next, where a thread met it.
     """
 
     def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):
@@ -37,11 +40,15 @@ class RunLog:
             initial=start, total=total, disable=not self._main, dynamic_ncols=True, bar_format=_BAR, mininterval=0.5
         )
         if self._main:
-            self._lines = _continue_jsonl(workdir / "metrics.jsonl", start)
-            self._board = tensorboardX.SummaryWriter(str(workdir), purge_step=start + 1)
+            with workdir_lib.writing():
+                storage.make_folder(workdir / "samples")
+                path = workdir / "metrics.jsonl"
+                self._lines = storage.open_log(path, _lines_until(start, storage.read(path)))
+                self._events = events.EventLog(workdir, start=start)
 
     def progress(self, step: int, losses: dict[str, float]) -> None:
         """Moves the bar to `step` updates done."""
+        self._collect(wait=False)
         done = step - self._bar.n
         rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
         epoch = (step - 1) * self._batch_size // self._num_examples + 1
@@ -54,10 +61,15 @@ class RunLog:
         if not self._main:
             return
         now = time.time()
-        self._lines.write(json.dumps({"step": step, "time": now, **values}) + "\n")
-        self._lines.flush()
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step, walltime=now)
+        with workdir_lib.writing():
+            self._lines.append((json.dumps({"step": step, "time": now, **values}) + "\n").encode())
+            self._events.scalars(step, values, now)
+
+    def commit(self) -> None:
+        """Returns once metrics.jsonl would survive this machine; the checkpoint of its last step may follow."""
+        if self._main:
+            with workdir_lib.writing():
+                self._lines.commit()
 
     def samples(self, step: int, images: dict[str, jax.Array]) -> None:
         """Writes samples/STEP.png, a column for each entry of `images`, float (N, H, W, C) in [-1, 1].
@@ -69,18 +81,14 @@ class RunLog:
 
     def _write_grid(self, step: int, images: dict[str, jax.Array]) -> None:
         grid = make_grid([render(column) for column in images.values()])
-        folder = self._workdir / "samples"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{step:06d}.png").write_bytes(encode_png(grid))
-        self._board.add_image("samples: " + " | ".join(images), grid, step, dataformats="HWC")
+        storage.write(self._workdir / "samples" / f"{step:06d}.png", encode_png(grid))
+        self._events.image(step, "samples: " + " | ".join(images), grid)
 
-    def flush(self) -> None:
-        """Returns once all that was logged is on disk. Raises what writing pictures raised."""
-        for written in self._pending:
-            written.result()
-        self._pending.clear()
-        if self._main:
-            self._board.flush()
+    def _collect(self, *, wait: bool) -> None:
+        """Raises what writing pictures raised; of all, or of those that are done."""
+        while self._pending and (wait or self._pending[0].done()):
+            with workdir_lib.writing():
+                self._pending.pop(0).result()
 
     def __enter__(self) -> "RunLog":
         return self
@@ -88,9 +96,17 @@ class RunLog:
     def __exit__(self, exception_type, exception, traceback) -> None:
         self._thread.shutdown(wait=True)
         self._bar.close()
-        if self._main:
+        if not self._main:
+            return
+        # An error that ends the run is not to be replaced by another; what it leaves of the logs is saved if it can be.
+        with contextlib.suppress(UserError) if exception else contextlib.nullcontext():
+            self._close()
+
+    def _close(self) -> None:
+        self._collect(wait=True)
+        with workdir_lib.writing():
             self._lines.close()
-            self._board.close()
+            self._events.close()
 
 
 _BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
@@ -104,15 +120,13 @@ def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:
     return np.concatenate(list(rows), axis=0)[:-gap, :-gap]
 
 
-def _continue_jsonl(path: epath.Path, start: int):
-    """Opens a log to append to, without the lines beyond step `start` (they come again) and a line cut short."""
+def _lines_until(step: int, content: bytes) -> bytes:
+    """The lines of a log without those beyond `step` (they come again) and what was cut short."""
     kept = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] <= start:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-    path.write_text("".join(kept))
-    return path.open("a")
+    for line in content.splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + b"\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    return b"".join(kept)

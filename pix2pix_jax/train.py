@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, monitor, parallel, recipe, rollback, samples, steps, streams, symptoms
+from pix2pix_jax import interruption, monitor, parallel, recipe, rollback, samples, steps, storage, streams, symptoms
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
 from pix2pix_jax.data import pipeline
@@ -58,7 +58,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
       parallel.PeerLost: another process of the run died.
     """
-    workdir = epath.Path(workdir).expanduser()
+    workdir = storage.folder(workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
     config, pairs = streams.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
@@ -67,7 +67,10 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     try:
         with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
             run = Run(config=config, workdir=workdir, mesh=mesh, pairs=pairs, parts=parts, checkpoints=checkpoints)
-            return _train(run, found)
+            try:
+                return _train(run, found)
+            except workdir_lib.NotWritten as error:
+                raise UserError(f"{error}; {checkpoints.last_good()}") from error
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
@@ -114,6 +117,7 @@ def _attempt(
 
             def save() -> None:
                 losses.drain()
+                log.commit()
                 monitor.check_finite(state, step)
                 run.checkpoints.save(step, state, run.config, {**progress, "losses": losses.window})
 
@@ -121,6 +125,7 @@ def _attempt(
             for step, batch in zip(range(start + 1, run.total + 1), remaining, strict=False):
                 state, metrics = train_step(state, batch)
                 losses.push(step, metrics)
+                run.checkpoints.check()
                 if step == run.total:
                     break
                 if monitor.due(step, config.sample_every_steps):
@@ -129,7 +134,6 @@ def _attempt(
                     save()
             save()
             log.samples(step, sampler(state))
-            log.flush()
             run.checkpoints.wait()
     if stop.error:
         raise stop.error

@@ -7,12 +7,12 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from damage import damage
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import inference, recipe, train
 from pix2pix_jax.checkpoints import Checkpoints, Damaged, abstract
 from pix2pix_jax.errors import UserError
-from tests.damage import damage
 
 
 @pytest.fixture

@@ -278,6 +278,26 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(mounted, tmp_path, trained, ti
     assert inference.load(folder / "run").step == 3
 
 
+def test_a_disk_that_is_full_during_a_run_stops_it_soon(mounted, tmp_path, trained, tiny_flags):
+    """Long before the next save, which is when orbax would tell of the one that failed."""
+    folder = mounted(f"size={disk_usage(trained / 'checkpoints' / '6') // 2}")
+    data = write_pairs(tmp_path / "data", 4)
+    command = [
+        *(sys.executable, "-m", "pix2pix_jax", "train", "--config=default", f"--workdir={folder / 'run'}"),
+        *(*tiny_flags, "--config.dataset=folder", f"--config.data_dir={data}", "--config.num_steps=1000"),
+        *("--config.checkpoint_every_steps=100", "--config.sample_every_steps=0", "--config.log_every_steps=10"),
+    ]
+    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
+    seen = lines(stopped.stderr)
+    assert_refused(
+        (stopped.returncode, "", seen[-1]), folder / "run", "pace left on", "make room", "no earlier checkpoint"
+    )
+    assert not any("Traceback" in line for line in seen)
+    logged = [json.loads(line)["step"] for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert 100 <= logged[-1] < 200
+    assert not [path for path in (folder / "run" / "checkpoints").iterdir() if path.name.isdigit()]
+
+
 def test_losses_that_are_not_finite(train, tmp_path):
     """The first update leaves huge but finite parameters, which are saved; their losses are not finite."""
     data = write_pairs(tmp_path / "data", 4)

@@ -6,10 +6,9 @@ import signal
 import time
 
 import numpy as np
+import processes
 import pytest
-
-from tests import processes
-from tests.damage import damage
+from damage import damage
 
 pytestmark = pytest.mark.heavy
 

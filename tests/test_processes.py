@@ -5,9 +5,8 @@ import signal
 import time
 
 import numpy as np
+import processes
 import pytest
-
-from tests import processes
 
 pytestmark = pytest.mark.heavy
 

@@ -8,7 +8,7 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax import checkpoints, inference, recipe, validation, workdir
+from pix2pix_jax import checkpoints, inference, recipe, storage, validation, workdir
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.interop import layout, pth
 from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
@@ -42,7 +42,7 @@ def import_torch(
       UserError: a file cannot be read or does not fit, the config has a bad value, the networks cannot take its images,
         or the workdir holds a run or cannot be written.
     """
-    folder = epath.Path(folder).expanduser()
+    folder = storage.folder(folder)
     config, g_variables, d_variables = _read(config, generator, discriminator)
     workdir.make(folder)
     writer = checkpoints.Checkpoints(folder, keep=config.keep_checkpoints)

@@ -1,0 +1,122 @@
+"""Whole runs in a bucket, as a user starts them, through faults and kills."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from conftest import TINY
+from fake_gcs import FakeGCS
+
+pytestmark = pytest.mark.heavy
+
+WORKDIR = "--workdir=gs://bucket/run"
+TRAIN = ("train", "--config=default", WORKDIR, *TINY)
+
+
+@pytest.fixture
+def bucket():
+    with FakeGCS().running() as store:
+        yield store
+
+
+def start(bucket, *arguments):
+    command = [sys.executable, "-m", "pix2pix_jax", *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=os.environ | bucket.environment, **pipes)
+
+
+def run(bucket, *arguments):
+    """(exit code, stdout, stderr)."""
+    process = start(bucket, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def losses(content: bytes) -> list[dict]:
+    return [{k: v for k, v in json.loads(line).items() if k != "time"} for line in content.splitlines()]
+
+
+def assert_one_line(result, *words):
+    code, _, stderr = result
+    assert code == 2, stderr
+    assert "Traceback" not in stderr, stderr
+    last = re.split(r"[\r\n]+", stderr.strip())[-1]
+    assert last.startswith("pix2pix ") and all(word in last for word in words), last
+
+
+def assert_complete(bucket, trained):
+    assert losses(bucket.objects["run/metrics.jsonl"].data) == losses((trained / "metrics.jsonl").read_bytes())
+    for step in (3, 6):
+        assert f"run/checkpoints/{step}/commit_success.txt" in bucket.objects
+        assert bucket.objects[f"run/samples/{step:06d}.png"].data == (trained / f"samples/{step:06d}.png").read_bytes()
+
+
+def test_a_run_and_its_evaluation(bucket, trained):
+    assert run(bucket, *TRAIN)[0] == 0
+    assert_complete(bucket, trained)
+    assert json.loads(bucket.objects["run/config.json"].data)["num_steps"] == 6
+    events = [name for name in bucket.names("run/events.out.tfevents.") if bucket.objects[name].data]
+    assert len(events) == 1 and len(bucket.objects[events[0]].data) > 20_000  # the two grids
+    code, out, err = run(bucket, "evaluate", WORKDIR)
+    assert code == 0, err
+    assert "gs://bucket/run/eval/val-6/index.html" in out
+    assert json.loads(bucket.objects["run/eval/val-6/metrics.json"].data)["num_examples"] == 100
+    assert len(bucket.names("run/eval/val-6/images/")) == 300
+    assert "already at step 6" in run(bucket, *TRAIN)[1]
+
+
+def test_a_bucket_that_stumbles(bucket, trained):
+    bucket.fault = lambda request: ("reset" if request.number % 20 else 503) if request.number % 10 == 0 else None
+    code, _, err = run(bucket, *TRAIN)
+    assert code == 0, err
+    assert_complete(bucket, trained)
+
+
+def test_kills(bucket, trained):
+    """At the puts that matter, one after the other; the last start goes on from what the kills have left."""
+    points = [
+        *("run/config.json", "run/metrics.jsonl", "checkpoints/3/_CHECKPOINT", "checkpoints/3/state/_METADATA"),
+        *("3/state/manifest.ocdbt", "3/config/commit_success", "3/commit_success", "checkpoints/6/_CHECKPOINT"),
+        *("6/state/manifest.ocdbt", "checkpoints/6/commit_success"),
+    ]
+    for point in points:
+        bucket.fault = lambda request, point=point: "hold" if request.writes and point in request.path else None
+        process = start(bucket, *TRAIN)
+        assert bucket.held.wait(120), point
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        bucket.release()
+        bucket.fault = lambda request: None
+        saved = max((s for s in (3, 6) if f"run/checkpoints/{s}/commit_success.txt" in bucket.objects), default=0)
+        if saved:
+            logged = [line["step"] for line in losses(bucket.objects["run/metrics.jsonl"].data)]
+            assert logged[:saved] == list(range(1, saved + 1)), point
+    code, _, err = run(bucket, *TRAIN)
+    assert code == 0, err
+    assert losses(bucket.objects["run/metrics.jsonl"].data) == losses((trained / "metrics.jsonl").read_bytes())
+    code, _, err = run(bucket, "evaluate", WORKDIR)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("", ("gs://bucket/run", "Forbidden")),
+        ("run/config.json", ("gs://bucket/run/config.json: cannot be written", "Forbidden", "no earlier checkpoint")),
+        ("run/checkpoints/3", ("the checkpoint of step 3 could not be written", "no earlier checkpoint")),
+        ("run/checkpoints/6", ("the checkpoint of step 6 could not be written", "checkpoint is step 3")),
+    ],
+)
+def test_a_bucket_that_refuses(bucket, path, words):
+    bucket.fault = lambda request: 403 if (request.writes and path in request.path) or not path else None
+    assert_one_line(run(bucket, *TRAIN), *words)
+
+
+def test_evaluation_where_nothing_may_be_written(bucket):
+    assert run(bucket, *TRAIN)[0] == 0
+    bucket.fault = lambda request: 403 if request.writes else None
+    assert_one_line(run(bucket, "evaluate", WORKDIR), "gs://bucket/run/eval/val-6", "cannot be written", "Forbidden")
