@@ -5,10 +5,12 @@ replicated. One jitted program serves one device and a pod; only shardings diffe
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 import psutil
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -32,18 +34,22 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
-def make_mesh(*, batch_size: int, data: int = -1, rows: int = 1) -> Mesh:
+def make_mesh(
+    *, batch_size: int, data: int = -1, rows: int = 1, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """The mesh of `data` x `rows` devices.
 
     Args:
       batch_size: of the global batch; a multiple of `data`.
       data: devices along the batch; -1 takes as many as divide the batch, and leaves the others idle.
       rows: devices along image height.
+      devices: to choose from; None: all that there are. They need not be there to be compiled for.
 
     Raises:
       UserError: more devices than there are, or a batch that they do not divide.
     """
-    count = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
     if rows < 1 or rows > count:
         raise UserError(f"config.mesh.rows: {rows}, but there are {count} devices; use 1 to {count}")
     if data == -1:
@@ -61,8 +67,8 @@ def make_mesh(*, batch_size: int, data: int = -1, rows: int = 1) -> Mesh:
             f"config.batch_size: {batch_size} keeps {data * rows} of {count} devices busy, and every process needs "
             f"work; use a multiple of {count // rows}"
         )
-    devices = jax.devices()[: data * rows]
-    return jax.make_mesh((data, rows), ("data", "rows"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+    axes = {"axis_names": ("data", "rows"), "axis_types": (AxisType.Auto,) * 2}
+    return jax.make_mesh((data, rows), **axes, devices=devices[: data * rows])
 
 
 def make_local_mesh() -> Mesh:
@@ -83,6 +89,19 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def constrain_images(tree: Any, mesh: Mesh) -> Any:
     """Inside jit: spreads images (N, H, W, C) over `data` and their rows over `rows`."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data", "rows")))
+
+
+def keep_gradients_whole(optimizer: optax.GradientTransformation, mesh: Mesh) -> optax.GradientTransformation:
+    """The same optimiser, for inside jit: all devices of the mesh do the whole update.
+
+    Left to itself, XLA leaves gradients of some kernels in pieces where few rows are spread over many devices, updates
+    pieces, and then sends new parameters and both moments around instead of the gradient alone.
+    """
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return optimizer.update(jax.lax.with_sharding_constraint(gradients, replicated(mesh)), state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

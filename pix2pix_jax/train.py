@@ -1,5 +1,6 @@
 """Trains: builds the parts of a run from its config, restores or initialises the state, and runs the loop."""
 
+import dataclasses
 import functools
 import itertools
 import time
@@ -84,7 +85,9 @@ def _run(
     """The loop: updates of the steps in `step_range`, with logs, samples and checkpoints."""
     start, total = step_range.start - 1, step_range.stop - 1
     first = next(batches)
-    train_step = _compile(config, parts, mesh, state, first)
+    begin = time.monotonic()
+    train_step = lower_train_step(config, parts, mesh=mesh, state=state, batch=first).compile()
+    say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
     sampler = samples.Sampler(config, mesh, state)
     with run_log(start=start, total=total) as log, interruption.StopRequest() as stop:
         losses = monitor.LossReader(log, config.log_every_steps, since=checkpoints.losses(start) if start else [])
@@ -116,13 +119,22 @@ def _run(
     return state
 
 
-def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainState, batch: pipeline.Batch):
-    """The compiled train step; the state that goes in is overwritten by the one that comes out."""
-    begin = time.monotonic()
+def lower_train_step(
+    config: ConfigDict, parts: steps.Parts, *, mesh: Mesh, state: TrainState, batch: pipeline.Batch
+) -> jax.stages.Lowered:
+    """The train step as `train` runs it: the state that goes in is overwritten by the one that comes out.
+
+    Args:
+      config: of the run.
+      parts: of the run.
+      mesh: of the run; its devices need not be there.
+      state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
+      batch: at load size.
+    """
+    whole = functools.partial(parallel.keep_gradients_whole, mesh=mesh)
+    parts = dataclasses.replace(parts, g_optimizer=whole(parts.g_optimizer), d_optimizer=whole(parts.d_optimizer))
     step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh)).lower(state, batch).compile()
-    say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
-    return compiled
+    return jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh)).lower(state, batch)
 
 
 def _check_same_run(config: ConfigDict, workdir: epath.Path, checkpoints: Checkpoints) -> None:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from pix2pix_jax import parallel
@@ -64,6 +65,32 @@ def test_a_batch_is_spread_over_data_and_its_images_rows_over_rows():
     spread = jax.jit(lambda x: parallel.constrain_images(x + 1, mesh))(batch)
     assert {shard.data.shape for shard in spread.addressable_shards} == {(2, 2, 3, 1)}
     np.testing.assert_array_equal(spread, images + 1)
+
+
+def test_a_mesh_of_some_of_the_devices():
+    mesh = parallel.make_mesh(batch_size=8, devices=jax.devices()[2:6])
+    assert mesh.devices.shape == (4, 1) and set(mesh.devices.flat) == set(jax.devices()[2:6])
+    with pytest.raises(UserError, match="config.mesh.rows: 8, but there are 4 devices"):
+        parallel.make_mesh(batch_size=8, rows=8, devices=jax.devices()[:4])
+
+
+def test_whole_gradients_leave_an_optimiser_as_it_is():
+    mesh = parallel.make_mesh(batch_size=8)
+    rows = jax.NamedSharding(mesh, jax.P("data"))
+    params = {"kernel": np.arange(32, dtype=np.float32).reshape(8, 4)}
+    adam = optax.adam(1e-3)
+    whole = parallel.keep_gradients_whole(adam, mesh)
+
+    def moments(optimizer):
+        update = jax.jit(lambda gradients: optimizer.update(gradients, optimizer.init(params)), in_shardings=rows)
+        updates, state = update(jax.device_put(params, rows))
+        return updates, state[0].mu["kernel"]
+
+    assert jax.tree.structure(whole.init(params)) == jax.tree.structure(adam.init(params))
+    (updates, mu), (plain_updates, plain_mu) = moments(whole), moments(adam)
+    np.testing.assert_array_equal(updates["kernel"], plain_updates["kernel"])
+    assert {shard.data.shape for shard in plain_mu.addressable_shards} == {(1, 4)}
+    assert {shard.data.shape for shard in mu.addressable_shards} == {(8, 4)}
 
 
 def test_replicas_are_whole_everywhere():

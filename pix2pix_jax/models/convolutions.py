@@ -65,11 +65,30 @@ def _down_conv_plain(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (2, 2), [(pad, pad)] * 2, dimension_numbers=_DIMENSIONS)
 
 
+@jax.custom_vjp
 def _up_conv_plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
     before = kernel.shape[0] - 2
     return lax.conv_general_dilated(
         x, kernel, (1, 1), [(before, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=_DIMENSIONS
     )
+
+
+def _up_conv_gradient(operands: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As that of the strided convolution whose transpose this is.
+
+    The gradient of the kernel that JAX derives from the dilated form is the same, but where images are sharded by rows
+    XLA first brings all rows of both operands to every device, and each then does the work of all.
+    """
+    x, kernel = operands
+    x_gradient, pull_back = jax.vjp(lambda k: _down_conv_plain(gradient, k, pad=1), _transposed(kernel))
+    return x_gradient, _transposed(*pull_back(x))
+
+
+def _transposed(kernel: jax.Array) -> jax.Array:
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+_up_conv_plain.defvjp(lambda x, kernel: (_up_conv_plain(x, kernel), (x, kernel)), _up_conv_gradient)
 
 
 # XLA's CPU backend computes the gradients of convolutions by general paths that are up to 60 times slower than its
