@@ -38,7 +38,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     workdir = epath.Path(workdir).expanduser()
-    mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
+    mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
@@ -120,7 +120,8 @@ def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainSta
     """The compiled train step; the state that goes in is overwritten by the one that comes out."""
     begin = time.monotonic()
     step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh)).lower(state, batch).compile()
+    out = (jax.tree.map(lambda x: x.sharding, state), parallel.replicated(mesh))
+    compiled = jax.jit(step, donate_argnums=0, out_shardings=out).lower(state, batch).compile()
     say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
     return compiled
 
@@ -134,13 +135,25 @@ def _check_same_run(config: ConfigDict, workdir: epath.Path, checkpoints: Checkp
 
 def _restore_or_create(config: ConfigDict, parts: steps.Parts, checkpoints: Checkpoints, mesh: Mesh) -> TrainState:
     create = functools.partial(recipe.create_state, config, parts)
+    like = jax.eval_shape(create)
+    shardings = parallel.state_shardings(like, mesh, shard_optimizer=config.shard_optimizer)
     step = checkpoints.latest_step()
     if step is None:
         # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         options = {"xla_backend_optimization_level": 1} if on_cpu else None
-        return jax.jit(create, out_shardings=parallel.replicated(mesh), compiler_options=options)()
-    return checkpoints.restore(step, abstract(jax.eval_shape(create), parallel.replicated(mesh)))
+        return jax.jit(create, out_shardings=shardings, compiler_options=options)()
+    return checkpoints.restore(step, abstract(like, shardings))
+
+
+def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
+    """What lets the mesh take more of the devices."""
+    count, rows = jax.device_count(), mesh.shape["rows"]
+    if mesh.shape["data"] == count // rows:
+        return f"config.mesh.rows that divides {count}"
+    if config.mesh.data != -1:
+        return "config.mesh.data=-1"
+    return f"a config.batch_size that is a multiple of {count // rows * config.accumulate_steps}"
 
 
 def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, state: TrainState, mesh: Mesh) -> None:
@@ -162,6 +175,9 @@ def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, s
         f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
         f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
     )
+    if mesh.size < jax.device_count():
+        idle = jax.device_count() - mesh.size
+        say(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
     if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
         say("note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it")
     say(f"starting from step {int(state.step)}; compiling, which takes up to a minute")

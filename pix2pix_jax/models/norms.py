@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pix2pix_jax.models.remat import keep
+
 NORMS = ("batch", "instance", "group", "none")
 _MAX_GROUPS = 32  # Wu and He 2018
 
@@ -69,10 +71,10 @@ def scale_init(std: float) -> nn.initializers.Initializer:
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance in float32; in two passes, as E[x^2] - E[x]^2 cancels for flat channels."""
     x = x.astype(jnp.float32)
-    keep = len(axes) < 3  # statistics per image must broadcast against (N, H, W, C)
-    mean = x.mean(axes, keepdims=True)
-    var = jnp.square(x - mean).mean(axes, keepdims=True)
-    return (mean, var) if keep else (mean.reshape(-1), var.reshape(-1))
+    per_image = len(axes) < 3  # statistics per image must broadcast against (N, H, W, C)
+    mean = keep(x.mean(axes, keepdims=True))
+    var = keep(jnp.square(x - mean).mean(axes, keepdims=True))
+    return (mean, var) if per_image else (mean.reshape(-1), var.reshape(-1))
 
 
 def _affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, dtype: Any) -> jax.Array:
