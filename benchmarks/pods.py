@@ -71,10 +71,9 @@ def lower(config, mesh: Mesh) -> jax.stages.Lowered:
     images = {
         name: jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, n), "uint8") for name, n in sizes.items()
     }
-    state = abstract(state, parallel.replicated(mesh))
-    return train.lower_train_step(
-        config, parts, mesh=mesh, state=state, batch=abstract(images, parallel.batch_sharding(mesh))
-    )
+    shardings = parallel.state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
+    batch = abstract(images, parallel.batch_sharding(mesh))
+    return train.lower_train_step(config, parts, mesh=mesh, state=abstract(state, shardings), batch=batch)
 
 
 def costs(compiled: jax.stages.Compiled, *, num_devices: int) -> dict[str, Any]:
@@ -100,7 +99,9 @@ def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path |
     """Compiles one case and returns its line of pods.jsonl; writes the compiled program's text to `save`."""
     config = config_lib.load(name, overrides)
     devices = make_devices(topology)
-    mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh, devices=devices)
+    mesh = parallel.make_mesh(
+        batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh, devices=devices
+    )
     begin = time.monotonic()
     result = {
         "topology": topology,

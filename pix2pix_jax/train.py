@@ -39,7 +39,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
     """
     workdir = epath.Path(workdir).expanduser()
-    mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
+    mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
@@ -131,10 +131,11 @@ def lower_train_step(
       state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
       batch: at load size.
     """
-    whole = functools.partial(parallel.keep_gradients_whole, mesh=mesh)
-    parts = dataclasses.replace(parts, g_optimizer=whole(parts.g_optimizer), d_optimizer=whole(parts.d_optimizer))
+    place = functools.partial(parallel.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
+    parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
     step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
-    return jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh)).lower(state, batch)
+    out = (jax.tree.map(lambda x: x.sharding, state), parallel.replicated(mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=out).lower(state, batch)
 
 
 def _check_same_run(config: ConfigDict, workdir: epath.Path, checkpoints: Checkpoints) -> None:
@@ -146,13 +147,25 @@ def _check_same_run(config: ConfigDict, workdir: epath.Path, checkpoints: Checkp
 
 def _restore_or_create(config: ConfigDict, parts: steps.Parts, checkpoints: Checkpoints, mesh: Mesh) -> TrainState:
     create = functools.partial(recipe.create_state, config, parts)
+    like = jax.eval_shape(create)
+    shardings = parallel.state_shardings(like, mesh, shard_optimizer=config.shard_optimizer)
     step = checkpoints.latest_step()
     if step is None:
         # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
         on_cpu = mesh.devices.flat[0].platform == "cpu"
         options = {"xla_backend_optimization_level": 1} if on_cpu else None
-        return jax.jit(create, out_shardings=parallel.replicated(mesh), compiler_options=options)()
-    return checkpoints.restore(step, abstract(jax.eval_shape(create), parallel.replicated(mesh)))
+        return jax.jit(create, out_shardings=shardings, compiler_options=options)()
+    return checkpoints.restore(step, abstract(like, shardings))
+
+
+def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
+    """What lets the mesh take more of the devices."""
+    count, rows = jax.device_count(), mesh.shape["rows"]
+    if mesh.shape["data"] == count // rows:
+        return f"config.mesh.rows that divides {count}"
+    if config.mesh.data != -1:
+        return "config.mesh.data=-1"
+    return f"a config.batch_size that is a multiple of {count // rows * config.accumulate_steps}"
 
 
 def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, state: TrainState, mesh: Mesh) -> None:
@@ -174,6 +187,9 @@ def _say_summary(config: ConfigDict, pairs: Pairs, found: str, residency: str, s
         f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
         f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
     )
+    if mesh.size < jax.device_count():
+        idle = jax.device_count() - mesh.size
+        say(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
     if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
         say("note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it")
     say(f"starting from step {int(state.step)}; compiling, which takes up to a minute")

@@ -74,23 +74,26 @@ def test_a_mesh_of_some_of_the_devices():
         parallel.make_mesh(batch_size=8, rows=8, devices=jax.devices()[:4])
 
 
-def test_whole_gradients_leave_an_optimiser_as_it_is():
-    mesh = parallel.make_mesh(batch_size=8)
-    rows = jax.NamedSharding(mesh, jax.P("data"))
-    params = {"kernel": np.arange(32, dtype=np.float32).reshape(8, 4)}
+@pytest.mark.parametrize(("shard_optimizer", "shape"), [(False, (16, 4)), (True, (4, 4))])
+def test_gradients_are_brought_to_the_moments(shard_optimizer, shape):
+    mesh = parallel.make_mesh(batch_size=4, rows=2)
+    columns = jax.NamedSharding(mesh, jax.P(None, "rows"))
+    params = {"kernel": np.arange(64, dtype=np.float32).reshape(16, 4)}
     adam = optax.adam(1e-3)
-    whole = parallel.keep_gradients_whole(adam, mesh)
+    placed = parallel.place_gradients(adam, mesh, shard_optimizer=shard_optimizer)
 
-    def moments(optimizer):
-        update = jax.jit(lambda gradients: optimizer.update(gradients, optimizer.init(params)), in_shardings=rows)
-        updates, state = update(jax.device_put(params, rows))
-        return updates, state[0].mu["kernel"]
+    def update(optimizer):
+        step = jax.jit(lambda gradients: optimizer.update(gradients, optimizer.init(params)), in_shardings=columns)
+        return step(jax.device_put(params, columns))
 
-    assert jax.tree.structure(whole.init(params)) == jax.tree.structure(adam.init(params))
-    (updates, mu), (plain_updates, plain_mu) = moments(whole), moments(adam)
+    assert jax.tree.structure(placed.init(params)) == jax.tree.structure(adam.init(params))
+
+    def pieces(state) -> set[tuple[int, ...]]:
+        return {shard.data.shape for shard in state[0].mu["kernel"].addressable_shards}
+
+    (updates, state), (plain_updates, plain_state) = update(placed), update(adam)
     np.testing.assert_array_equal(updates["kernel"], plain_updates["kernel"])
-    assert {shard.data.shape for shard in plain_mu.addressable_shards} == {(1, 4)}
-    assert {shard.data.shape for shard in mu.addressable_shards} == {(8, 4)}
+    assert (pieces(state), pieces(plain_state)) == ({shape}, {(16, 2)})
 
 
 def test_replicas_are_whole_everywhere():

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pix2pix_jax.models.remat import keep
+
 kernel_init = nn.initializers.normal(0.02)
 PADDINGS = ("zero", "reflect")
 
@@ -190,7 +192,7 @@ class _Convolution(nn.Module):
         kernel = self.param("kernel", kernel_init, (self.size, self.size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = self.convolve(x, kernel)
+        y = keep(self.convolve(x, kernel))
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 

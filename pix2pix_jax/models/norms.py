@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pix2pix_jax.models.remat import keep
+
 NORMS = ("batch", "instance", "group", "none")
 _MAX_GROUPS = 32  # Wu and He 2018
 
@@ -106,8 +108,8 @@ _standardise.defvjp(_standardise_forward, _standardise_backward)
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance in float32; in two passes, as E[x^2] - E[x]^2 cancels for flat channels."""
     x = x.astype(jnp.float32)
-    mean = x.mean(axes, keepdims=True)
-    return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+    mean = keep(x.mean(axes, keepdims=True))
+    return mean, keep(jnp.square(x - mean).mean(axes, keepdims=True))
 
 
 def _per_channel(values: jax.Array) -> jax.Array:
