@@ -124,7 +124,9 @@ def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path |
 
 
 def report(result: dict[str, Any]) -> None:
-    print(scaling.costs_table([result]), scaling.scaling_table([result]), sep="\n\n")
+    print(scaling.costs_table([result]))
+    if "error" not in result:
+        print(scaling.scaling_table([result]))
     print(json.dumps(result))
 
 

@@ -55,13 +55,27 @@ def test_a_chip_alone_is_its_own_measure():
     assert times.communication == 0 and times.efficiency == (1, 1)
 
 
+def test_another_slice_has_the_same_work_a_chip_and_other_sums():
+    entry = {"count": 5, "small": 0, "payload": 1600, "sent": 0}
+    there = scaling.elsewhere(result(collectives={"all-reduce": entry, "all-gather": entry}), "v5e:4x4")
+    assert (there["batch_size"], there["mesh"], there["flops"]) == (32, {"data": 16, "rows": 1}, 197e9)
+    assert {kind: found["sent"] for kind, found in there["collectives"].items()} == {
+        "all-reduce": 3000,
+        "all-gather": 1500,
+    }
+
+
+def test_what_is_expected_spans_slices_where_the_batch_alone_is_spread():
+    rows = result(topology="v5e:2x4", mesh={"data": 2, "rows": 4})
+    found = [one["topology"] for one in scaling.expected([result(), rows, result(error="too much")])]
+    assert found == ["v5e:2x2", "v5e:4x4", "v5e:8x8", "v5e:16x16", "v5e:2x4"]
+
+
 def test_tables():
-    left_out = result(error="RESOURCE_EXHAUSTED: too much")
-    costs = scaling.costs_table([result(), left_out]).splitlines()
+    costs = scaling.costs_table([result(), result(error="RESOURCE_EXHAUSTED: too much")]).splitlines()
     assert costs[2] == (
         "| v5e:16x16 | 256x256, 2 a chip, bfloat16, l1_weight=10 | 3.00 | 197 | 9.0 | 3.3 | 360.0 (50 all-reduce) |"
     )
     assert "too much" in costs[3]
-    scaled = scaling.scaling_table([result(), left_out]).splitlines()
-    assert len(scaled) == 3
-    assert scaled[2].endswith("| 1.00 ms | 4.00 ms | 2.00 ms | 1.60 ms | 67368 to 128000 | 53 to 100 % |")
+    (row,) = scaling.scaling_table([result()]).splitlines()[2:]
+    assert row.endswith("| 1.00 ms | 4.00 ms | 2.00 ms | 1.60 ms | 67368 to 128000 | 53 to 100 % |")
