@@ -57,6 +57,9 @@ def get_config() -> config_dict.ConfigDict:
 
     # Length. One step is one batch; an epoch is num_examples / batch_size steps.
     config.batch_size = 1  # of all devices together
+    config.accumulate_steps = 1  # in how many parts, one after the other, a batch is taken where it does not fit into
+    # memory; one update from the mean of their gradients. Batch norm then sees a part at a time, and its running
+    # statistics move once a part
     config.num_epochs = 200
     config.num_steps = config_dict.placeholder(int)  # wins over num_epochs when set
     config.seed = 0  # of initialisation, example order, crops, flips and dropout
@@ -121,10 +124,14 @@ def get_config() -> config_dict.ConfigDict:
     config.inference.dropout = "on"  # on | off
     config.inference.weights = "latest"  # latest | ema (needs ema_decay)
 
-    # Devices: data shards the batch (-1: as many devices as divide it), rows shards image height.
+    # Devices.
     config.mesh = config_dict.ConfigDict()
-    config.mesh.data = -1
-    config.mesh.rows = 1
+    config.mesh.data = (
+        -1
+    )  # over how many the batch is spread; -1: as many as divide it (under accumulate_steps, a part)
+    config.mesh.rows = 1  # over how many image height is, which they divide: for images that do not fit into one
+    config.shard_optimizer = False  # spread Adam's moments over mesh.data, for large networks: 8 bytes a parameter less
+    config.remat = False  # TODO
 
     # Logs and checkpoints; periods are in steps, 0 switches off.
     config.log_every_steps = 50  # mean losses since the last time to metrics.jsonl and TensorBoard

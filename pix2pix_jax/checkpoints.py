@@ -279,6 +279,7 @@ def _reason(error: Exception | None) -> str:
     return text[:200] or type(error).__name__
 
 
-def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
-    """The shapes and dtypes of `state`, on `sharding`."""
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+def abstract(state: Any, sharding: Any) -> Any:
+    """The shapes and dtypes of `state`, on `sharding`, one for all leaves or a tree of them."""
+    shardings = jax.tree.broadcast(sharding, state)
+    return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)

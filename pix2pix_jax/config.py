@@ -24,7 +24,8 @@ from pix2pix_jax.validation import check, flatten
 MAY_CHANGE = frozenset(
     (
         "preset",  # the fields that it sets are compared one by one
-        *("num_epochs", "num_steps", "data_dir", "data_url", "data_residency", "num_workers", "mesh.data", "mesh.rows"),
+        *("num_epochs", "num_steps", "data_dir", "data_url", "data_residency", "num_workers"),
+        *("mesh.data", "mesh.rows", "shard_optimizer"),
         *("inference.norm_stats", "inference.dropout", "inference.weights"),
         *("log_every_steps", "sample_every_steps", "num_samples", "checkpoint_every_steps", "keep_checkpoints"),
         "on_divergence",

@@ -1,22 +1,26 @@
 """Devices: start-up of several processes, the mesh, and arrays placed on it.
 
 The mesh has two axes: `data` shards the batch, `rows` shards image height (spatial partitioning). Parameters are
-replicated. One jitted program serves one device and a pod; only shardings differ.
+replicated, optimisers' moments too unless the config says otherwise. One jitted program serves one device and a pod;
+only shardings differ.
 """
 
 import glob
 import importlib.util
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 import psutil
-from jax.experimental import multihost_utils
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.state import NetworkState, TrainState
 
 HEARTBEAT_SECONDS = 60  # after so long without a sign of life of a process, JAX aborts the others
 _PATIENCE = 3  # seconds
@@ -98,43 +102,83 @@ def is_main_process() -> bool:
     return jax.process_index() == 0
 
 
-def make_mesh(*, batch_size: int, data: int = -1, rows: int = 1) -> Mesh:
+def make_mesh(
+    *,
+    batch_size: int,
+    accumulate_steps: int = 1,
+    data: int = -1,
+    rows: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
     """The mesh of `data` x `rows` devices.
 
+    Where devices come in several slices (of TPUs, or of GPUs that share fast links), `data` runs over slices first, as
+    its sums cross the slow network once a step, and `rows`, whose neighbours meet at every layer, stays inside one.
+
     Args:
-      batch_size: of the global batch; a multiple of `data`.
-      data: devices along the batch; -1 takes as many as divide the batch, and leaves the others idle.
+      batch_size: of the global batch.
+      accumulate_steps: in how many parts a step takes it, which divides it; `data` divides the size of a part.
+      data: devices along the batch; -1 takes as many as divide a part, and leaves the others idle.
       rows: devices along image height.
+      devices: to choose from; None: all that there are. They need not be there to be compiled for.
 
     Raises:
-      UserError: more devices than there are, or a batch that they do not divide.
+      UserError: more devices than there are; they do not divide a part of the batch; rows do not fit into a slice.
     """
-    count = jax.device_count()
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
     if rows < 1 or rows > count:
         raise UserError(f"config.mesh.rows: {rows}, but there are {count} devices; use 1 to {count}")
-    if data == -1:
-        data = max(n for n in range(1, count // rows + 1) if batch_size % n == 0)
+    fitting = [n for n in range(1, count // rows + 1) if batch_size % (n * accumulate_steps) == 0]
+    data = max(fitting, default=1) if data == -1 else data
     if data < 1 or data * rows > count:
         raise UserError(f"config.mesh.data: {data} x {rows} rows, but there are {count} devices; use -1")
-    if batch_size % data:
-        fitting = [n for n in range(1, count // rows + 1) if batch_size % n == 0]
+    if data not in fitting:
+        parts = f" in {accumulate_steps} parts (config.accumulate_steps)" if accumulate_steps > 1 else ""
         raise UserError(
-            f"config.batch_size: {batch_size} is not divisible by the {data} devices of config.mesh.data; "
+            f"config.batch_size: {batch_size}{parts} is not divisible by the {data} devices of config.mesh.data; "
             f"{', '.join(map(str, fitting))} devices would fit"
         )
     if jax.process_count() > 1 and data * rows != count:
         raise UserError(
             f"config.batch_size: {batch_size} keeps {data * rows} of {count} devices busy, and every process needs "
-            f"work; use a multiple of {count // rows}"
+            f"work; use a multiple of {count // rows * accumulate_steps}"
         )
-    devices = jax.devices()[: data * rows]
-    return jax.make_mesh((data, rows), ("data", "rows"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+    return _mesh(arrange(devices, data=data, rows=rows))
+
+
+def arrange(devices: Sequence[jax.Device], *, data: int, rows: int) -> np.ndarray:
+    """Of all devices, the (data, rows) that a mesh takes, in its order; see `make_mesh`."""
+    if data * rows < len(devices):  # what is left of a torus is none, and JAX arranges whole ones only
+        return np.asarray(devices[: data * rows]).reshape(data, rows)
+    slices = len({_slice_of(device) for device in devices})
+    in_slice = len(devices) // slices
+    if in_slice % rows:
+        fitting = ", ".join(str(n) for n in range(1, in_slice + 1) if in_slice % n == 0)
+        raise UserError(
+            f"config.mesh.rows: {rows} do not fit into the {in_slice} devices of each of {slices} slices; use {fitting}"
+        )
+    if slices == 1:
+        grid = mesh_utils.create_device_mesh((data, rows), devices, allow_split_physical_axes=True)
+    else:
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (data // slices, rows), (slices, 1), devices, allow_split_physical_axes=True
+        )
+    # Sums over `data` do not mind the order along it, but a process reads a contiguous share of a batch.
+    return np.asarray(sorted(grid, key=lambda row: [(_slice_of(device), device.process_index) for device in row]))
+
+
+def _slice_of(device: jax.Device) -> int:
+    return getattr(device, "slice_index", 0)  # only devices of several slices have one
+
+
+def _mesh(grid: np.ndarray) -> Mesh:
+    return Mesh(grid, ("data", "rows"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
 def make_local_mesh() -> Mesh:
     """All of this process's devices along `data`, for inference."""
-    devices = jax.local_devices()
-    return jax.make_mesh((len(devices), 1), ("data", "rows"), axis_types=(AxisType.Auto,) * 2, devices=devices)
+    return _mesh(np.asarray(jax.local_devices()).reshape(-1, 1))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -146,9 +190,56 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
+def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = False) -> TrainState:
+    """The sharding of each leaf of a train state, which may be abstract: replicated.
+
+    With `shard_optimizer` the optimisers' moments are spread over `data` instead, each along the largest of its axes
+    that the devices divide; those without one stay replicated. Each device then updates its share of the parameters,
+    which all get (Rajbhandari et al. 2020, ZeRO, stage 1).
+    """
+    shardings = jax.tree.map(lambda _: replicated(mesh), state)
+    if not shard_optimizer:
+        return shardings
+
+    def spread(network: NetworkState, placed: NetworkState) -> NetworkState:
+        return placed.replace(opt_state=jax.tree.map(lambda x: _along_data(x.shape, mesh), network.opt_state))
+
+    return shardings.replace(
+        generator=spread(state.generator, shardings.generator),
+        discriminator=spread(state.discriminator, shardings.discriminator),
+    )
+
+
+def _along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    divisible = [axis for axis, size in enumerate(shape) if size % mesh.shape["data"] == 0]
+    if not divisible:
+        return replicated(mesh)
+    largest = max(divisible, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*("data" if axis == largest else None for axis in range(len(shape)))))
+
+
 def constrain_images(tree: Any, mesh: Mesh) -> Any:
     """Inside jit: spreads images (N, H, W, C) over `data` and their rows over `rows`."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data", "rows")))
+
+
+def place_gradients(
+    optimizer: optax.GradientTransformation, mesh: Mesh, *, shard_optimizer: bool = False
+) -> optax.GradientTransformation:
+    """The same optimiser, for inside jit: gradients are where its moments are, see `state_shardings`.
+
+    Left to itself, XLA leaves gradients of some kernels in other pieces where few rows are spread over many devices,
+    updates those, and then sends new parameters and both moments around instead of the gradient alone.
+    """
+
+    def place(gradient: jax.Array) -> jax.Array:
+        sharding = _along_data(gradient.shape, mesh) if shard_optimizer else replicated(mesh)
+        return jax.lax.with_sharding_constraint(gradient, sharding)
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return optimizer.update(jax.tree.map(place, gradients), state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:

@@ -129,6 +129,8 @@ def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[A
         nearest=[name for name in STREAMS if config[f"{name}_interpolation"] == "nearest"],
         objective=build_objective(config),
         update_order=config.update_order,
+        accumulate_steps=config.accumulate_steps,
+        remat=config.remat,
         ema_decay=config.ema_decay,
         values=stream_values(config),
         prepare=prepare,

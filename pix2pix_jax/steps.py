@@ -10,13 +10,13 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
 
 from pix2pix_jax.data import augment
 from pix2pix_jax.data.values import Values
+from pix2pix_jax.gradients import Examples, Gradients, over_parts
 from pix2pix_jax.objective import Metrics, Objective
 from pix2pix_jax.state import NetworkState, TrainState, random_streams
 
@@ -46,6 +46,8 @@ def make_train_step(
     nearest: Collection[str] = (),
     objective: Objective = Objective(),  # noqa: B008, it is immutable
     update_order: str = "sequential",
+    accumulate_steps: int = 1,
+    remat: bool = False,
     ema_decay: float = 0.0,
     values: Mapping[str, Values] = types.MappingProxyType({}),
     prepare: Callable[[Batch], Batch] = lambda batch: batch,
@@ -62,6 +64,10 @@ def make_train_step(
       objective: the losses and their weights.
       update_order: "sequential" as the popular PyTorch implementation (the discriminator first, then the generator
         against the updated discriminator) or "simultaneous" as TensorFlow's tutorial (both from the old weights).
+      accumulate_steps: in how many parts a batch is taken, one after the other, where it does not fit into memory; one
+        update follows from the mean of their gradients. It divides the batch size. What a part is normalised by, its
+        dropout and the places of "wgan-gp"'s penalty are its own.
+      remat: whether backward passes compute again what is cheap instead of finding it in memory (`models.remat`).
       ema_decay: of the generator's moving average, which the state must hold: ema = decay * ema + (1 - decay) * params.
       values: what the stored values of "input" and "target" mean; uint8 in [0, 255] where nothing is said.
       prepare: applied to the augmented batch, float32 in [-1, 1]; places it on the mesh, changes its colour space.
@@ -74,6 +80,9 @@ def make_train_step(
     if update_order not in UPDATE_ORDERS:
         raise ValueError(f"update_order {update_order!r}: must be one of {', '.join(UPDATE_ORDERS)}")
 
+    gradients = Gradients(
+        generator=parts.generator, discriminator=parts.discriminator, objective=objective, remat=remat
+    )
     jitter = functools.partial(
         augment.crop_and_mirror, size=image_size, mirror=mirror, more=augmentation, nearest=nearest, values=values
     )
@@ -81,93 +90,44 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key, penalty_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
         batch = prepare(jitter(batch, augment_key))
-        image, target = batch["input"], batch["target"]
+        examples = Examples(
+            image=batch["input"], target=batch["target"], dropout_key=dropout_key, penalty_key=penalty_key
+        )
         g, d = state.generator, state.discriminator
+        generate = gradients.generate
+        if accumulate_steps == 1:
+            # The generator runs forward once: its gradient comes back through the same pass that made the fake.
+            generated = generate(g, examples)
+            generate = lambda *_: generated  # noqa: E731
 
-        def generate(params):
-            return _generate(parts.generator, g.replace(params=params), image, dropout_key)
+        def of_discriminator(batch_stats, part):
+            return gradients.of_discriminator(d.replace(batch_stats=batch_stats), part, generate(g, part).fake)
 
-        # The generator runs forward once: its gradient comes back through the same pass that made the fake.
-        fake, pull_back, g_batch_stats = jax.vjp(generate, g.params, has_aux=True)
-        opponent, metrics = d, {}
+        opponent, d_metrics = d, {}
         if objective.gan_weight:
-            d, metrics = _train_discriminator(parts, objective, d, image, fake, target, penalty_key)
-            opponent = d if update_order == "sequential" else d.replace(params=state.discriminator.params)
+            d_grads, d_stats, d_metrics = over_parts(of_discriminator, d.batch_stats, examples, accumulate_steps)
+            updated = _update(d.replace(batch_stats=d_stats), d_grads, parts.d_optimizer)
+            opponent = updated if update_order == "sequential" else updated.replace(params=d.params)
+            d = updated
 
-        def loss(fake):
-            return _generator_loss(parts.discriminator, objective, opponent, image, fake, target)
+        def of_generator(batch_stats, part):
+            g_stats, d_stats = batch_stats
+            generated = generate(g.replace(batch_stats=g_stats), part)
+            grads, d_stats, metrics = gradients.of_generator(opponent.replace(batch_stats=d_stats), part, generated)
+            return grads, (generated.batch_stats, d_stats), metrics
 
-        fake_grad, (d_batch_stats, g_metrics) = jax.grad(loss, has_aux=True)(fake)
-        (g_grads,) = pull_back(fake_grad)
-        g = _update(g.replace(batch_stats=g_batch_stats), g_grads, parts.g_optimizer)
+        batch_stats = (g.batch_stats, opponent.batch_stats)
+        g_grads, (g_stats, d_stats), g_metrics = over_parts(of_generator, batch_stats, examples, accumulate_steps)
+        g = _update(g.replace(batch_stats=g_stats), g_grads, parts.g_optimizer)
         state = TrainState(
             step=state.step + 1,
             generator=g,
-            discriminator=d.replace(batch_stats=d_batch_stats),
+            discriminator=d.replace(batch_stats=d_stats),
             ema=optax.incremental_update(g.params, state.ema, 1 - ema_decay) if ema_decay else state.ema,
         )
-        return state, g_metrics | metrics
+        return state, g_metrics | d_metrics
 
     return train_step
-
-
-def _train_discriminator(
-    parts: Parts, objective: Objective, d: NetworkState, image, fake, target, key
-) -> tuple[NetworkState, Metrics]:
-    """One update of the discriminator; its BatchNorm statistics see first the fake, then the real pictures."""
-
-    def loss(params):
-        on_fake = _judge(parts.discriminator, d.replace(params=params), image, fake)
-        after_fake = d.replace(params=params, batch_stats=on_fake.batch_stats)
-        on_real = _judge(parts.discriminator, after_fake, image, target)
-        value, metrics = objective.discriminator(on_fake.logits, on_real.logits)
-
-        def critic(candidate):
-            return _judge(parts.discriminator, after_fake, image, candidate).logits
-
-        penalty, penalty_metrics = objective.penalty(critic, fake, target, key)
-        return value + penalty, (on_real.batch_stats, metrics | penalty_metrics)
-
-    grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(d.params)
-    return _update(d.replace(batch_stats=batch_stats), grads, parts.d_optimizer), metrics
-
-
-def _generator_loss(discriminator: nn.Module, objective: Objective, d: NetworkState, image, fake, target):
-    """(loss, (the discriminator's batch_stats after it, metrics))."""
-    loss, metrics = objective.reconstruction(fake, target)
-    if not objective.gan_weight:
-        return loss, (d.batch_stats, metrics)
-    on_fake = _judge(discriminator, d, image, fake)
-    terms = [objective.deception(on_fake.logits)]
-    if objective.feature_weight:
-        real_features = _judge(discriminator, d, image, target).features
-        terms.append(objective.feature_matching(on_fake.features, real_features))
-    for value, more in terms:
-        loss, metrics = loss + value, metrics | more
-    return loss, (on_fake.batch_stats, metrics)
-
-
-class _Judgement(flax.struct.PyTreeNode):
-    """What a discriminator says of a batch: maps of logits by scale, the features before them, its new batch_stats."""
-
-    logits: tuple[jax.Array, ...]
-    features: list[jax.Array]
-    batch_stats: Any
-
-
-def _judge(module: nn.Module, d: NetworkState, image: jax.Array, candidate: jax.Array) -> _Judgement:
-    logits, updated = module.apply(d.variables, image, candidate, mutable=["batch_stats", "intermediates"])
-    return _Judgement(
-        logits=logits if isinstance(logits, tuple) else (logits,),
-        features=jax.tree.leaves(updated.get("intermediates", {})),
-        batch_stats=updated.get("batch_stats", d.batch_stats),
-    )
-
-
-def _generate(module: nn.Module, g: NetworkState, image: jax.Array, dropout_key: jax.Array) -> tuple[jax.Array, Any]:
-    """(fake, new batch_stats)."""
-    fake, updated = module.apply(g.variables, image, rngs={"dropout": dropout_key}, mutable=["batch_stats"])
-    return fake, updated.get("batch_stats", g.batch_stats)
 
 
 def _update(network: NetworkState, grads, optimizer: optax.GradientTransformation) -> NetworkState:

@@ -59,7 +59,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       parallel.PeerLost: another process of the run died.
     """
     workdir = storage.folder(workdir)
-    mesh = parallel.make_mesh(batch_size=config.batch_size, **config.mesh)
+    mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
@@ -109,7 +109,9 @@ def _attempt(
     batches = streams.build_batches(config, run.pairs, run.mesh, start=start, residency=residency)
     with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
         first = next(batches)
-        train_step = _compile(config, run.parts, run.mesh, state, first)
+        begin = time.monotonic()
+        train_step = lower_train_step(config, run.parts, mesh=run.mesh, state=state, batch=first).compile()
+        say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
         sampler = samples.Sampler(run.config, run.mesh, state)
         with _open_log(run, start) as log, stop:
             watch = symptoms.Watch(config, num_examples=len(run.pairs))
@@ -150,18 +152,27 @@ def _open_log(run: Run, start: int) -> RunLog:
     )
 
 
-def _compile(config: ConfigDict, parts: steps.Parts, mesh: Mesh, state: TrainState, batch: pipeline.Batch):
-    """The compiled train step; the state that goes in is overwritten by the one that comes out."""
-    begin = time.monotonic()
+def lower_train_step(
+    config: ConfigDict, parts: steps.Parts, *, mesh: Mesh, state: TrainState, batch: pipeline.Batch
+) -> jax.stages.Lowered:
+    """The train step as `train` runs it: the state that goes in is overwritten by the one that comes out.
+
+    Args:
+      config: of the run.
+      parts: of the run.
+      mesh: of the run; its devices need not be there.
+      state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
+      batch: at load size.
+    """
+    place = functools.partial(parallel.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
+    parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
     step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
-    compiled = jax.jit(step, donate_argnums=0, out_shardings=parallel.replicated(mesh)).lower(state, batch).compile()
-    say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
-    return compiled
+    out = (jax.tree.map(lambda x: x.sharding, state), parallel.replicated(mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=out).lower(state, batch)
 
 
 def _resume(run: Run) -> tuple[TrainState, dict[str, Any]] | None:
     """(state, progress) of the newest checkpoint that is whole; None if there is none."""
-    state = jax.eval_shape(functools.partial(recipe.create_state, run.config, run.parts))
 
     def read(step: int) -> tuple[TrainState, dict[str, Any]]:
         changed = config_lib.differences(run.checkpoints.config(step), run.config)
@@ -169,8 +180,7 @@ def _resume(run: Run) -> tuple[TrainState, dict[str, Any]] | None:
             raise UserError(
                 f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir"
             )
-        like = abstract(state, parallel.replicated(run.mesh))
-        return run.checkpoints.restore(step, like), run.checkpoints.progress(step)
+        return run.checkpoints.restore(step, _abstract_state(run)), run.checkpoints.progress(step)
 
     return run.checkpoints.newest(read)
 
@@ -180,7 +190,24 @@ def _create(run: Run, *, rollbacks: int) -> TrainState:
     on_cpu = run.mesh.devices.flat[0].platform == "cpu"
     options = {"xla_backend_optimization_level": 1} if on_cpu else None
     create = functools.partial(recipe.create_state, rollback.redrawn(run.config, rollbacks), run.parts)
-    return jax.jit(create, out_shardings=parallel.replicated(run.mesh), compiler_options=options)()
+    shardings = jax.tree.map(lambda x: x.sharding, _abstract_state(run))
+    return jax.jit(create, out_shardings=shardings, compiler_options=options)()
+
+
+def _abstract_state(run: Run) -> TrainState:
+    """The shapes, dtypes and places of the run's state."""
+    state = jax.eval_shape(functools.partial(recipe.create_state, run.config, run.parts))
+    return abstract(state, parallel.state_shardings(state, run.mesh, shard_optimizer=run.config.shard_optimizer))
+
+
+def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
+    """What lets the mesh take more of the devices."""
+    count, rows = jax.device_count(), mesh.shape["rows"]
+    if mesh.shape["data"] == count // rows:
+        return f"config.mesh.rows that divides {count}"
+    if config.mesh.data != -1:
+        return "config.mesh.data=-1"
+    return f"a config.batch_size that is a multiple of {count // rows * config.accumulate_steps}"
 
 
 def _say_summary(run: Run, found: str, residency: str, state: TrainState) -> None:
@@ -203,6 +230,9 @@ def _say_summary(run: Run, found: str, residency: str, state: TrainState) -> Non
         f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
         f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
     )
+    if mesh.size < jax.device_count():
+        idle = jax.device_count() - mesh.size
+        say(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
     if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
         say("note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it")
     say(f"starting from step {int(state.step)}; compiling, which takes up to a minute")

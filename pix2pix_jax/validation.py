@@ -54,6 +54,7 @@ _AT_LEAST = {
     "input_channels": 1,
     "target_channels": 1,
     "batch_size": 1,
+    "accumulate_steps": 1,
     "num_epochs": 1,
     "seed": 0,
     "num_workers": -1,
@@ -86,6 +87,7 @@ _AT_LEAST = {
     "eps": 0,
     "ema_decay": 0,
     "schedule_drop_epochs": 1,
+    "mesh.rows": 1,
     "log_every_steps": 0,
     "sample_every_steps": 0,
     "num_samples": 1,
@@ -144,6 +146,7 @@ def check(config: ConfigDict) -> ConfigDict:
     _check_preprocess(config)
     _check_augmentation(config)
     _check_losses(config)
+    _check_shares(config)
     return config
 
 
@@ -229,6 +232,23 @@ def _check_losses(config: ConfigDict) -> None:
         raise UserError("config.inference.weights: ema, but ema_decay is 0, so there is no average; use latest")
     if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
         raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
+
+
+def _check_shares(config: ConfigDict) -> None:
+    parts, rows, height = config.accumulate_steps, config.mesh.rows, config.image_size[0]
+    if config.batch_size % parts:
+        raise UserError(
+            f"config.accumulate_steps: {parts} parts do not come out even of config.batch_size {config.batch_size}; "
+            f"{_divisors(config.batch_size, parts)} would fit"
+        )
+    if height % rows:
+        raise UserError(
+            f"config.mesh.rows: height {height} does not divide into {rows} rows; {_divisors(height, rows)} would fit"
+        )
+
+
+def _divisors(number: int, most: int) -> str:
+    return ", ".join(str(n) for n in range(1, most + 1) if number % n == 0)
 
 
 def size_multiple(config: ConfigDict) -> int:

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from pix2pix_jax import parallel
@@ -64,6 +65,35 @@ def test_a_batch_is_spread_over_data_and_its_images_rows_over_rows():
     spread = jax.jit(lambda x: parallel.constrain_images(x + 1, mesh))(batch)
     assert {shard.data.shape for shard in spread.addressable_shards} == {(2, 2, 3, 1)}
     np.testing.assert_array_equal(spread, images + 1)
+
+
+def test_a_mesh_of_some_of_the_devices():
+    mesh = parallel.make_mesh(batch_size=8, devices=jax.devices()[2:6])
+    assert mesh.devices.shape == (4, 1) and set(mesh.devices.flat) == set(jax.devices()[2:6])
+    with pytest.raises(UserError, match="config.mesh.rows: 8, but there are 4 devices"):
+        parallel.make_mesh(batch_size=8, rows=8, devices=jax.devices()[:4])
+
+
+@pytest.mark.parametrize(("shard_optimizer", "shape"), [(False, (16, 4)), (True, (4, 4))])
+def test_gradients_are_brought_to_the_moments(shard_optimizer, shape):
+    mesh = parallel.make_mesh(batch_size=4, rows=2)
+    columns = jax.NamedSharding(mesh, jax.P(None, "rows"))
+    params = {"kernel": np.arange(64, dtype=np.float32).reshape(16, 4)}
+    adam = optax.adam(1e-3)
+    placed = parallel.place_gradients(adam, mesh, shard_optimizer=shard_optimizer)
+
+    def update(optimizer):
+        step = jax.jit(lambda gradients: optimizer.update(gradients, optimizer.init(params)), in_shardings=columns)
+        return step(jax.device_put(params, columns))
+
+    assert jax.tree.structure(placed.init(params)) == jax.tree.structure(adam.init(params))
+
+    def pieces(state) -> set[tuple[int, ...]]:
+        return {shard.data.shape for shard in state[0].mu["kernel"].addressable_shards}
+
+    (updates, state), (plain_updates, plain_state) = update(placed), update(adam)
+    np.testing.assert_array_equal(updates["kernel"], plain_updates["kernel"])
+    assert (pieces(state), pieces(plain_state)) == ({shape}, {(16, 2)})
 
 
 def test_replicas_are_whole_everywhere():

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pix2pix_jax.models.remat import keep
+
 kernel_init = nn.initializers.normal(0.02)
 PADDINGS = ("zero", "reflect")
 
@@ -65,11 +67,30 @@ def _down_conv_plain(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     return lax.conv_general_dilated(x, kernel, (2, 2), [(pad, pad)] * 2, dimension_numbers=_DIMENSIONS)
 
 
+@jax.custom_vjp
 def _up_conv_plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
     before = kernel.shape[0] - 2
     return lax.conv_general_dilated(
         x, kernel, (1, 1), [(before, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=_DIMENSIONS
     )
+
+
+def _up_conv_gradient(operands: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As that of the strided convolution whose transpose this is.
+
+    The gradient of the kernel that JAX derives from the dilated form is the same, but where images are sharded by rows
+    XLA first brings all rows of both operands to every device, and each then does the work of all.
+    """
+    x, kernel = operands
+    x_gradient, pull_back = jax.vjp(lambda k: _down_conv_plain(gradient, k, pad=1), _transposed(kernel))
+    return x_gradient, _transposed(*pull_back(x))
+
+
+def _transposed(kernel: jax.Array) -> jax.Array:
+    return kernel[::-1, ::-1].swapaxes(2, 3)
+
+
+_up_conv_plain.defvjp(lambda x, kernel: (_up_conv_plain(x, kernel), (x, kernel)), _up_conv_gradient)
 
 
 # XLA's CPU backend computes the gradients of convolutions by general paths that are up to 60 times slower than its
@@ -171,7 +192,7 @@ class _Convolution(nn.Module):
         kernel = self.param("kernel", kernel_init, (self.size, self.size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         x, kernel, bias = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = self.convolve(x, kernel)
+        y = keep(self.convolve(x, kernel))
         return y if bias is None else y + bias.reshape(1, 1, 1, -1)
 
 

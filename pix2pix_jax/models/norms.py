@@ -1,5 +1,6 @@
 """Normalisations of the pix2pix networks, with PyTorch's conventions, which the published models use."""
 
+import functools
 import math
 from typing import Any
 
@@ -7,6 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from pix2pix_jax.models.remat import keep
 
 NORMS = ("batch", "instance", "group", "none")
 _MAX_GROUPS = 32  # Wu and He 2018
@@ -37,16 +40,17 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (features,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (features,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (features,))
+        dtype = self.dtype or x.dtype
         if use_running_average:
-            mean, var = running_mean.value, running_var.value
-        else:
-            mean, var = _moments(x, axes=(0, 1, 2))
-            if not self.is_initializing():
-                count = x.size // features
-                unbiased = var * (count / max(count - 1, 1))
-                running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean
-                running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
-        return _affine(x, mean, lax.rsqrt(var + self.epsilon) * scale, bias, self.dtype)
+            factor = lax.rsqrt(running_var.value + self.epsilon) * scale
+            return _affine(x, running_mean.value, factor, bias, dtype)
+        y, mean, var = _standardise(x, scale, bias, (0, 1, 2), self.epsilon, dtype)
+        if not self.is_initializing():
+            count = x.size // features
+            unbiased = var.reshape(-1) * (count / max(count - 1, 1))
+            running_mean.value = self.momentum * running_mean.value + (1 - self.momentum) * mean.reshape(-1)
+            running_var.value = self.momentum * running_var.value + (1 - self.momentum) * unbiased
+        return y
 
 
 class InstanceNorm(nn.Module):
@@ -57,8 +61,8 @@ class InstanceNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        mean, var = _moments(x, axes=(1, 2))
-        return _affine(x, mean, lax.rsqrt(var + self.epsilon), jnp.zeros(x.shape[-1]), self.dtype)
+        ones, zeros = jnp.ones(x.shape[-1]), jnp.zeros(x.shape[-1])
+        return _standardise(x, ones, zeros, (1, 2), self.epsilon, self.dtype or x.dtype)[0]
 
 
 def scale_init(std: float) -> nn.initializers.Initializer:
@@ -66,19 +70,57 @@ def scale_init(std: float) -> nn.initializers.Initializer:
     return lambda key, shape, dtype=jnp.float32: 1 + std * jax.random.normal(key, shape, dtype)
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _standardise(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, axes: tuple[int, ...], epsilon: float, dtype: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(x normalised by its own moments over `axes`, the mean, the biased variance), the moments as (., 1, 1, C).
+
+    The gradient is written down because the one derived from the forward pass sums twice, one sum waiting for the
+    other, which on a pod are two all-reduces a norm. No gradient comes through the moments that are returned.
+    """
+    return _standardise_forward(x, scale, bias, axes, epsilon, dtype)[0]
+
+
+def _standardise_forward(x, scale, bias, axes, epsilon, dtype):
+    # Written out, and not a call of _standardise, for penalties of gradients: their gradient comes through the moments.
+    mean, var = _moments(x, axes)
+    factor = lax.rsqrt(var + epsilon)
+    y = _affine(x, mean, factor * _per_channel(scale), bias, dtype)
+    return (y, mean, var), (x, scale, mean, factor)
+
+
+def _standardise_backward(axes, epsilon, dtype, residuals, gradients):
+    """With n = (x - mean) / std and means over `axes`: dx = scale / std * (dy - mean(dy) - n * mean(dy * n))."""
+    x, scale, mean, factor = residuals
+    dy = gradients[0].astype(jnp.float32)
+    normalised = (x.astype(jnp.float32) - mean) * factor
+    dy_sum = dy.sum(axes, keepdims=True)
+    product_sum = (dy * normalised).sum(axes, keepdims=True)
+    count = math.prod(x.shape[axis] for axis in axes)
+    dx = factor * _per_channel(scale) * (dy - dy_sum / count - normalised * (product_sum / count))
+    return dx.astype(x.dtype), product_sum.sum((0, 1, 2)), dy_sum.sum((0, 1, 2))
+
+
+_standardise.defvjp(_standardise_forward, _standardise_backward)
+
+
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance in float32; in two passes, as E[x^2] - E[x]^2 cancels for flat channels."""
     x = x.astype(jnp.float32)
-    keep = len(axes) < 3  # statistics per image must broadcast against (N, H, W, C)
-    mean = x.mean(axes, keepdims=True)
-    var = jnp.square(x - mean).mean(axes, keepdims=True)
-    return (mean, var) if keep else (mean.reshape(-1), var.reshape(-1))
+    mean = keep(x.mean(axes, keepdims=True))
+    return mean, keep(jnp.square(x - mean).mean(axes, keepdims=True))
+
+
+def _per_channel(values: jax.Array) -> jax.Array:
+    """(C,) as it goes with (N, H, W, C); moments go already."""
+    return values.reshape(1, 1, 1, -1) if values.ndim == 1 else values
 
 
 def _affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, dtype: Any) -> jax.Array:
     """(x - mean) * factor + bias, in this order, as the mean may be far larger than what is left."""
-    mean, factor, bias = (v.reshape(1, 1, 1, -1) if v.ndim == 1 else v for v in (mean, factor, bias))
-    return ((x.astype(jnp.float32) - mean) * factor + bias).astype(dtype or x.dtype)
+    mean, factor, bias = _per_channel(mean), _per_channel(factor), _per_channel(bias)
+    return ((x.astype(jnp.float32) - mean) * factor + bias).astype(dtype)
 
 
 def group_norm(channels: int, *, epsilon: float, scale_std: float, dtype: Any, name: str) -> nn.GroupNorm:

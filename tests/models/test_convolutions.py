@@ -41,6 +41,22 @@ def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
+def test_gradients_leave_rows_on_their_devices():
+    """Neighbours exchange border rows; nobody gets all of them."""
+    mesh = jax.make_mesh((4,), ("rows",), axis_types=(jax.sharding.AxisType.Auto,), devices=jax.devices()[:4])
+    rows, whole = (jax.NamedSharding(mesh, jax.P(*axes)) for axes in ((None, "rows"), ()))
+    x, y, kernel = normal(2, 16, 8, 3), normal(2, 32, 16, 5), normal(4, 4, 3, 5)
+
+    def step(x, kernel, gradient):
+        return jax.vjp(convolutions._up_conv_plain, x, kernel)[1](gradient)
+
+    placed = jax.jit(step, in_shardings=(rows, whole, rows), out_shardings=(rows, whole))
+    text = placed.lower(x, kernel, y).compile().as_text()
+    assert " all-gather(" not in text and " collective-permute(" in text
+    for spread, alone in zip(placed(x, kernel, y), step(x, kernel, y), strict=True):
+        np.testing.assert_allclose(spread, alone, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", [(1, 5, 5, 2), (2, 7, 4, 2)])
 def test_odd_sizes_lose_their_last_row(shape):
     x, kernel = normal(*shape), normal(4, 4, 2, 3)

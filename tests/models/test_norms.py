@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from pix2pix_jax.models import norms
 
@@ -82,3 +83,45 @@ def test_published_initialisation():
     scale = norms.scale_init(0.02)(jax.random.key(0), (16384,))
     assert abs(scale.std() - 0.02) < 0.0005 and abs(scale.mean() - 1) < 0.0007
     np.testing.assert_array_equal(norms.scale_init(0.0)(jax.random.key(0), (4,)), np.ones(4))
+
+
+def plain_norm(x, scale, bias, axes):
+    mean = x.mean(axes, keepdims=True)
+    var = jnp.square(x - mean).mean(axes, keepdims=True)
+    return (x - mean) / jnp.sqrt(var + 1e-5) * scale.reshape(1, 1, 1, -1) + bias.reshape(1, 1, 1, -1)
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2)], ids=["batch", "instance"])
+def test_the_gradient_and_its_own_gradient_are_those_of_the_definition(axes):
+    """The second is what gradient penalties take."""
+    operands = (3 + 2 * normal(2, 3, 4, 5), normal(5, seed=1), normal(5, seed=2))
+    weights, direction = normal(2, 3, 4, 5, seed=3), normal(2, 3, 4, 5, seed=4)
+
+    def gradients(norm):
+        def first(*operands):
+            return jax.grad(lambda *o: (weights * norm(*o)).sum(), argnums=(0, 1, 2))(*operands)
+
+        return first(*operands), jax.grad(lambda *o: (direction * first(*o)[0]).sum(), argnums=(0, 1))(*operands)
+
+    actual = gradients(lambda *o: norms._standardise(*o, axes, 1e-5, jnp.float32)[0])
+    desired = gradients(lambda *o: plain_norm(*o, axes))
+    for one, other in zip(jax.tree.leaves(actual), jax.tree.leaves(desired), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_norm_meets_other_devices_twice_going_forward_and_once_going_back():
+    """Mean, then variance; then both sums of the gradient at once."""
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.NamedSharding(mesh, jax.P("data"))
+    x = jax.device_put(normal(8, 2, 2, 3), spread)
+    scale, bias = jnp.ones(3), jnp.zeros(3)
+
+    def meetings(function) -> int:
+        text = jax.jit(function, out_shardings=None).lower(x).compile().as_text()
+        return text.count(" all-reduce(")
+
+    def norm(x):
+        return norms._standardise(x, scale, bias, (0, 1, 2), 1e-5, jnp.float32)[0]
+
+    assert meetings(norm) == 2
+    assert meetings(lambda x: jax.vjp(norm, x)[1](jnp.cos(x))) == 3

@@ -1,0 +1,166 @@
+"""Compiles the train step for TPU slices that are not there, on a CPU, and says what a step costs each chip.
+
+    python benchmarks/pods.py --topology=v5e:4x4 --config.batch_size=16    # any config, any of its fields
+    python benchmarks/pods.py --suite    # the cases of docs/scaling.md that pods.jsonl lacks, each in a process
+
+Needs `pip install '.[tpu]'`, for the compiler alone, and minutes a case. What is compiled is what `pix2pix train` runs.
+Prints memory, FLOPs, bytes accessed, collectives by kind, and as the last line JSON. Topologies: v5e:1x1, 2x2, 2x4 ...
+16x16; v4:2x2x1, 2x2x2 ... 4x8x8; a device is a chip, as on Google's TPU VMs.
+"""
+
+import os
+
+os.environ["TPU_SKIP_MDS_QUERY"] = "1"  # libtpu would ask this machine's metadata which TPU it has
+os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # it would lock chips that nobody uses here
+os.environ["JAX_PLATFORMS"] = "cpu"  # what is traced on the way to the compiler
+
+import argparse
+import functools
+import json
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+import hlo
+import jax
+import scaling
+from jax.experimental import topologies
+from jax.sharding import Mesh
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax import parallel, recipe, train
+from pix2pix_jax.checkpoints import abstract
+from pix2pix_jax.errors import UserError
+
+BFLOAT16 = "--config.compute_dtype=bfloat16"
+LARGE = ("--config.image_size=1024,2048", "--config.resize_size=1144,2288", BFLOAT16)  # Cityscapes' size
+SUITE = (
+    ("v5e:4x4", "--config.batch_size=16"),
+    ("v5e:2x4", "--config.batch_size=2", "--config.mesh.rows=4", *LARGE),
+    ("v5e:16x16", "--config.batch_size=2048", BFLOAT16),
+    ("v4:4x4x4", "--config.batch_size=512", BFLOAT16),
+    ("v5e:2x2", "--config.batch_size=128", BFLOAT16),
+    ("v5e:2x2", "--config.batch_size=2", "--config.mesh.rows=2", *LARGE),
+    ("v5e:2x4", "--config.batch_size=1", "--config.mesh.rows=8", *LARGE),
+    ("v4:2x2x1", "--config.batch_size=4"),
+    ("v4:4x8x8", "--config.batch_size=256"),
+)
+
+
+def make_devices(topology: str) -> list[jax.Device]:
+    """The devices of a topology, to compile for: none can run anything. Raises UserError if there is no such one."""
+    options: dict[str, Any] = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
+    if topology == "v5e:1x1":
+        options["chips_per_host_bounds"] = [1, 1, 1]
+    try:
+        return topologies.get_topology_desc(topology, "tpu", **options).devices
+    except Exception as error:  # the compiler raises many types
+        reason = str(error).splitlines()[0][:200]
+        raise UserError(
+            f"--topology={topology}: {reason}; use one such as v5e:4x4, with pip install '.[tpu]'"
+        ) from None
+
+
+def lower(config, mesh: Mesh) -> jax.stages.Lowered:
+    """What `pix2pix train` compiles on such a mesh, from shapes alone."""
+    parts = recipe.build_parts(config, num_examples=400)
+    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+    sizes = {"input": config.input_channels, "target": config.target_channels}
+    images = {
+        name: jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, n), "uint8") for name, n in sizes.items()
+    }
+    shardings = parallel.state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
+    batch = abstract(images, parallel.batch_sharding(mesh))
+    return train.lower_train_step(config, parts, mesh=mesh, state=abstract(state, shardings), batch=batch)
+
+
+def costs(compiled: jax.stages.Compiled, *, num_devices: int) -> dict[str, Any]:
+    """Of a step, for one chip: bytes, FLOPs, collectives."""
+    memory, cost, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
+    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return {
+        "arguments": memory.argument_size_in_bytes,
+        "temporary": memory.temp_size_in_bytes,
+        "code": memory.generated_code_size_in_bytes,
+        "memory": memory.argument_size_in_bytes
+        + fresh
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+        "flops": cost["flops"],
+        "bytes_accessed": cost["bytes accessed"],
+        "memory_traffic": hlo.memory_traffic(text),
+        "collectives": hlo.summarise(hlo.collectives(text, num_devices=num_devices)),
+    }
+
+
+def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path | None = None) -> dict[str, Any]:
+    """Compiles one case and returns its line of pods.jsonl; writes the compiled program's text to `save`."""
+    config = config_lib.load(name, overrides)
+    devices = make_devices(topology)
+    mesh = parallel.make_mesh(
+        batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh, devices=devices
+    )
+    begin = time.monotonic()
+    result = {
+        "topology": topology,
+        "config": name,
+        "overrides": overrides,
+        "mesh": dict(mesh.shape),
+        "batch_size": config.batch_size,
+        "jax": jax.__version__,
+    }
+    try:
+        compiled = lower(config, mesh).compile()
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        return result | {"error": next(line for line in str(error).splitlines() if "RESOURCE_EXHAUSTED" in line)}
+    if save:
+        save.write_text(compiled.as_text())
+    seconds = round(time.monotonic() - begin)
+    return result | {"compile_seconds": seconds} | costs(compiled, num_devices=mesh.size)
+
+
+def report(result: dict[str, Any]) -> None:
+    print(scaling.costs_table([result]))
+    if "error" not in result:
+        print(scaling.scaling_table([result]))
+    print(json.dumps(result))
+
+
+def run_suite() -> None:
+    """Adds to pods.jsonl what it lacks; a process a case, as the compiler keeps its memory."""
+    done = {(result["topology"], *result["overrides"]) for result in scaling.read_results()}
+    for case in SUITE:
+        if case in done:
+            continue
+        topology, *overrides = case
+        command = [sys.executable, __file__, f"--topology={topology}", *overrides]
+        process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if process.returncode:
+            sys.exit(f"{' '.join(command)}: failed")
+        with scaling.RESULTS.open("a") as file:
+            file.write(process.stdout.splitlines()[-1] + "\n")
+        print(process.stdout, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--topology", default="v5e:2x2")
+    parser.add_argument("--config", default="default")
+    parser.add_argument("--suite", action="store_true")
+    parser.add_argument("--save", type=pathlib.Path, help="writes the compiled program's text here")
+    arguments, overrides = parser.parse_known_args()
+    if arguments.suite:
+        run_suite()
+        return
+    try:
+        report(measure(arguments.topology, arguments.config, overrides, arguments.save))
+    except UserError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
