@@ -49,6 +49,7 @@ class Checkpoints:
           read_only: nothing is created or deleted.
         """
         self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
+        self._read_only = read_only
         self._saving: int | None = None  # the step whose save may still fail
         options = ocp.CheckpointManagerOptions(
             max_to_keep=None if read_only else keep,
