@@ -244,6 +244,8 @@ class Checkpoints:
         try:
             read = self._manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # orbax and tensorstore raise many types for damaged files
+            if _may_be_whole(error):
+                raise UserError(f"{self._folder / str(step)}: cannot be read ({_reason(error)}); try again") from error
             failure = error
         if not _everywhere(failure is None):
             raise self._damaged(step, _reason(failure)) from failure
@@ -268,6 +270,14 @@ def _digest(value: Any) -> str:
 def _everywhere(fine: bool) -> bool:
     """Whether it is so in all processes, which have to go on alike."""
     return fine if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.int32(fine)).all())
+
+
+def _may_be_whole(error: Exception) -> bool:
+    """Whether something else than the checkpoint's content kept it from being read."""
+    elsewhere = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
+    return isinstance(error, PermissionError | ConnectionError | TimeoutError) or any(
+        code in str(error) for code in elsewhere
+    )
 
 
 def _reason(error: Exception | None) -> str:
