@@ -9,6 +9,7 @@ from pix2pix_jax import monitor, train
 from pix2pix_jax.checkpoints import Checkpoints
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 @pytest.mark.parametrize(
     ("period", "message"),
     [(1, "^step 1: parameters, statistics or optimisers are no longer finite"), (0, "^step 2: the losses")],
@@ -24,7 +25,7 @@ def test_an_update_that_overflows_shows_when_saved_or_in_the_next_losses(tiny_co
 
 
 def test_the_check_before_a_save_is_compiled_once(tiny_config, tmp_path, caplog):
-    jax.clear_caches()
+    monitor._all_finite.clear_cache()
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         train.train(tiny_config("--config.checkpoint_every_steps=1"), tmp_path)
     traced = [record.message for record in caplog.records if "Finished tracing" in record.message]
