@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from tqdm import tqdm
 
-from pix2pix_jax import streams
+from pix2pix_jax import storage, streams
 from pix2pix_jax.data import folders, images
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.values import convert, from_float
@@ -56,7 +56,7 @@ def translate_files(
         written before stays.
     """
     names = _output_names(_find(source, model), model)
-    output = epath.Path(output).expanduser()
+    output = storage.folder(output)
     _check_apart(names, output)
     written, halved = [], 0
     with futures.ThreadPoolExecutor(4) as pool, tqdm(total=len(names), unit="image", dynamic_ncols=True) as bar:
@@ -194,8 +194,8 @@ def _batched(items: Iterator, size: int) -> Iterator[Sequence]:
 
 def _write(path: epath.Path, image: np.ndarray) -> epath.Path:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(images.encode(image, path.suffix))
+        storage.make_folder(path.parent)
+        storage.write(path, images.encode(image, path.suffix))
     except OSError as error:
         raise UserError(f"{shown(path)}: cannot be written ({error.strerror}); choose another --output") from error
     return path
