@@ -66,7 +66,8 @@ class RunLog:
             self._events.scalars(step, values, now)
 
     def commit(self) -> None:
-        """Returns once metrics.jsonl would survive this machine; the checkpoint of its last step may follow."""
+        """Returns once samples are written and metrics.jsonl would survive this machine; a checkpoint may follow."""
+        self._collect(wait=True)
         if self._main:
             with workdir_lib.writing():
                 self._lines.commit()

@@ -134,8 +134,8 @@ def _attempt(
                     log.samples(step, sampler(state))
                 if monitor.due(step, config.checkpoint_every_steps):
                     save()
-            save()
             log.samples(step, sampler(state))
+            save()
             run.checkpoints.wait()
     if stop.error:
         raise stop.error
