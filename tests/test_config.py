@@ -127,6 +127,7 @@ def test_a_field_near_to_none():
         ("image_size=64", ("config.image_size", "(height, width)")),
         ("image_size=64,64,3", ("config.image_size", "(height, width)")),
         ("gan_loss=wgan", ("config.gan_loss: 'wgan'", "vanilla, lsgan, hinge, wgan-gp")),
+        ("on_divergence=retry", ("config.on_divergence: 'retry'", "stop, rollback")),
         ("preset=torch", ("config.preset: 'torch'", "pytorch, torch2017, tf_tutorial")),
         ("generator.dropout_layers=0,1", ("config.generator.dropout_layers: (0, 1)", "1 to 7")),
         ("discriminator.padding=same", ("config.discriminator.padding: 'same'", "zero, reflect")),
@@ -264,7 +265,7 @@ def test_differences_ignore_what_may_change():
             "num_workers": 2,
         },
         **{"mesh.data": 2, "mesh.rows": 2, "inference.norm_stats": "batch", "inference.dropout": "off"},
-        **{"inference.weights": "latest", "preset": "pytorch"},
+        **{"inference.weights": "latest", "preset": "pytorch", "on_divergence": "rollback"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
     }
     assert values.keys() == config_lib.MAY_CHANGE
