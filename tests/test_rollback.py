@@ -197,20 +197,20 @@ BROKEN = monitor.Diverged(7, "the losses are broken")
 def test_the_checkpoint_to_go_back_to(checkpoints, tiny_config, period, keep, left):
     flags = (f"--config.checkpoint_every_steps={period}", f"--config.keep_checkpoints={keep}")
     config = tiny_config("--config.on_divergence=rollback", *flags)
-    assert rollback.roll_back(config, checkpoints, rollbacks=1, diverged=BROKEN, stopping=False) == 2
+    assert rollback.roll_back(config, checkpoints, rollbacks=1, diverged=BROKEN, stopped_by=None) == 2
     assert checkpoints.steps() == left
 
 
 def test_no_rollback_unless_it_is_asked_for(checkpoints, tiny_config):
     with pytest.raises(monitor.Diverged) as raised:
-        rollback.roll_back(tiny_config(), checkpoints, rollbacks=0, diverged=BROKEN, stopping=False)
+        rollback.roll_back(tiny_config(), checkpoints, rollbacks=0, diverged=BROKEN, stopped_by=None)
     assert raised.value is BROKEN
 
 
 def test_a_run_that_is_to_stop_does_not_go_back(checkpoints, tiny_config):
     config = tiny_config("--config.on_divergence=rollback")
     with pytest.raises(interruption.Interrupted, match="stopped; at step 7 the losses are broken"):
-        rollback.roll_back(config, checkpoints, rollbacks=0, diverged=BROKEN, stopping=True)
+        rollback.roll_back(config, checkpoints, rollbacks=0, diverged=BROKEN, stopped_by=signal.SIGINT)
     assert checkpoints.steps() == [3, 6]
 
 
