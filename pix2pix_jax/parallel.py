@@ -202,7 +202,7 @@ def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = Fa
         return shardings
 
     def spread(network: NetworkState, placed: NetworkState) -> NetworkState:
-        return placed.replace(opt_state=jax.tree.map(lambda x: _along_data(x.shape, mesh), network.opt_state))
+        return placed.replace(opt_state=jax.tree.map(lambda x: spread_along_data(x.shape, mesh), network.opt_state))
 
     return shardings.replace(
         generator=spread(state.generator, shardings.generator),
@@ -210,7 +210,7 @@ def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = Fa
     )
 
 
-def _along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+def spread_along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     divisible = [axis for axis, size in enumerate(shape) if size % mesh.shape["data"] == 0]
     if not divisible:
         return replicated(mesh)
@@ -233,7 +233,7 @@ def place_gradients(
     """
 
     def place(gradient: jax.Array) -> jax.Array:
-        sharding = _along_data(gradient.shape, mesh) if shard_optimizer else replicated(mesh)
+        sharding = spread_along_data(gradient.shape, mesh) if shard_optimizer else replicated(mesh)
         return jax.lax.with_sharding_constraint(gradient, sharding)
 
     def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import pytest
 from damage import damage
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import inference, recipe, train
+from pix2pix_jax import inference, parallel, recipe, train
 from pix2pix_jax.checkpoints import Checkpoints, Damaged, abstract
 from pix2pix_jax.errors import UserError
 
@@ -45,8 +45,24 @@ def test_a_part_equals_that_of_the_whole(reader, tiny_config):
     jax.tree.map(np.testing.assert_array_equal, part["generator"], whole.generator.variables)
 
 
-def inference_state(checkpoints, step):
-    return inference.restore_variables(checkpoints, step, checkpoints.config(step))
+def test_sharded_moments_restore_onto_any_number_of_devices(reader, tiny_config, tmp_path):
+    config = tiny_config()
+    like = jax.eval_shape(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=1)))
+
+    def on(data):
+        mesh = parallel.make_mesh(batch_size=8, data=data)
+        return abstract(like, parallel.state_shardings(like, mesh, shard_optimizer=True))
+
+    state = expected = reader.restore(6, on(1))
+    for step, data in enumerate((8, 4, 1)):
+        folder = Checkpoints(tmp_path / str(data))
+        folder.save(step, jax.device_put(state, jax.tree.map(lambda x: x.sharding, on(data))), config)
+        folder.wait()
+        state = folder.restore(step, on(8 // data))
+        folder.close()
+        moment = state.generator.opt_state[0].mu["down2"]["kernel"]
+        assert moment.addressable_shards[0].data.size == moment.size * data // 8
+        jax.tree.map(np.testing.assert_array_equal, state, expected)
 
 
 def test_a_changed_byte_anywhere_is_seen_or_does_not_matter(trained, tmp_path, tiny_config):
