@@ -7,8 +7,9 @@ Expect:  FID 119.1 for its published model (MMGeneration's table; 125.0 retraine
 Measured: not yet; no GPU has been at hand.
 """
 
-from pix2pix_jax import presets
 from pix2pix_jax.configs import facades
+
+from pix2pix_jax import presets
 
 
 def get_config():

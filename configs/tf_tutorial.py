@@ -8,8 +8,9 @@ Recipe:  the tutorial and Keras' defaults: batch 1, 40,000 steps, both gradients
 Measured: not yet; no GPU has been at hand.
 """
 
-from pix2pix_jax import presets
 from pix2pix_jax.configs import facades
+
+from pix2pix_jax import presets
 
 
 def get_config():

@@ -8,8 +8,9 @@ Expect:  about 2 h on a Pascal Titan X for the original.
 Measured: not yet; no GPU has been at hand.
 """
 
-from pix2pix_jax import presets
 from pix2pix_jax.configs import facades
+
+from pix2pix_jax import presets
 
 
 def get_config():
