@@ -167,7 +167,7 @@ def place_gradients(
     """
 
     def place(gradient: jax.Array) -> jax.Array:
-        sharding = _along_data(gradient.shape, mesh) if shard_optimizer else replicated(mesh)
+        sharding = spread_along_data(gradient.shape, mesh) if shard_optimizer else replicated(mesh)
         return jax.lax.with_sharding_constraint(gradient, sharding)
 
     def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
