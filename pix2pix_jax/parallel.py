@@ -126,7 +126,7 @@ def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = Fa
         return shardings
 
     def spread(network: NetworkState, placed: NetworkState) -> NetworkState:
-        return placed.replace(opt_state=jax.tree.map(lambda x: _along_data(x.shape, mesh), network.opt_state))
+        return placed.replace(opt_state=jax.tree.map(lambda x: spread_along_data(x.shape, mesh), network.opt_state))
 
     return shardings.replace(
         generator=spread(state.generator, shardings.generator),
@@ -134,7 +134,7 @@ def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = Fa
     )
 
 
-def _along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+def spread_along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     divisible = [axis for axis, size in enumerate(shape) if size % mesh.shape["data"] == 0]
     if not divisible:
         return replicated(mesh)

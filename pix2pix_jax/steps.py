@@ -96,19 +96,20 @@ def make_train_step(
         g, d = state.generator, state.discriminator
         generate = gradients.generate
         if accumulate_steps == 1:
-            # The generator runs forward once: its gradient comes back through the same pass that made the fake.
+            # The generator runs forward once: its gradient comes back through the same pass that made the fake. Parts
+            # run it twice, as no pass is kept from the discriminator's turn to the generator's.
             generated = generate(g, examples)
             generate = lambda *_: generated  # noqa: E731
 
         def of_discriminator(batch_stats, part):
-            return gradients.of_discriminator(d.replace(batch_stats=batch_stats), part, generate(g, part).fake)
+            fake = generate(g, part).fake
+            return gradients.of_discriminator(state.discriminator.replace(batch_stats=batch_stats), part, fake)
 
         opponent, d_metrics = d, {}
         if objective.gan_weight:
             d_grads, d_stats, d_metrics = over_parts(of_discriminator, d.batch_stats, examples, accumulate_steps)
-            updated = _update(d.replace(batch_stats=d_stats), d_grads, parts.d_optimizer)
-            opponent = updated if update_order == "sequential" else updated.replace(params=d.params)
-            d = updated
+            d = _update(d.replace(batch_stats=d_stats), d_grads, parts.d_optimizer)
+            opponent = d if update_order == "sequential" else d.replace(params=state.discriminator.params)
 
         def of_generator(batch_stats, part):
             g_stats, d_stats = batch_stats

@@ -3,6 +3,7 @@
 Compilation is most of the tests' time, so models are tiny and compiled steps and runs are shared.
 """
 
+import functools
 import os
 from importlib import metadata
 
@@ -17,6 +18,8 @@ import pathlib
 import sys
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from absl import flags
 
@@ -24,7 +27,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS(sys.argv[:1])  # grain reads absl flags, which pytest never parses
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import train
+from pix2pix_jax import recipe, train
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
@@ -64,6 +67,30 @@ def compilation_cache(tmp_path_factory):
 def tiny_config():
     """Makes a checked config of a run of seconds: tiny_config("--config.batch_size=1", ...)."""
     return lambda *overrides: config_lib.load("default", [*TINY, *overrides])
+
+
+@pytest.fixture(scope="session")
+def make_batch():
+    """Makes a batch at the load size of `tiny_config`: blocks of random colours, and their negatives."""
+
+    def make_batch(count: int = 2) -> dict[str, jax.Array]:
+        blocks = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
+        image = jnp.asarray(blocks.repeat(9, axis=1).repeat(9, axis=2))
+        return {"input": image, "target": 255 - image}
+
+    return make_batch
+
+
+@pytest.fixture(scope="session")
+def build():
+    """Makes of a config (its parts, the state of step 0, the train step)."""
+
+    def build(config):
+        parts = recipe.build_parts(config, num_examples=10)
+        state = jax.jit(functools.partial(recipe.create_state, config, parts))()
+        return parts, state, jax.jit(recipe.build_train_step(config, parts))
+
+    return build
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe
+from pix2pix_jax import parallel, recipe
 from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.errors import UserError
 
@@ -40,6 +40,26 @@ def test_a_part_equals_that_of_the_whole(reader, tiny_config):
     whole = reader.restore(6, like)
     part = reader.restore(6, {"generator": like.generator.variables})
     jax.tree.map(np.testing.assert_array_equal, part["generator"], whole.generator.variables)
+
+
+def test_sharded_moments_restore_onto_any_number_of_devices(reader, tiny_config, tmp_path):
+    config = tiny_config()
+    like = jax.eval_shape(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=1)))
+
+    def on(data):
+        mesh = parallel.make_mesh(batch_size=8, data=data)
+        return abstract(like, parallel.state_shardings(like, mesh, shard_optimizer=True))
+
+    state = expected = reader.restore(6, on(1))
+    for step, data in enumerate((8, 4, 1)):
+        folder = Checkpoints(tmp_path / str(data))
+        folder.save(step, jax.device_put(state, jax.tree.map(lambda x: x.sharding, on(data))), config)
+        folder.wait()
+        state = folder.restore(step, on(8 // data))
+        folder.close()
+        moment = state.generator.opt_state[0].mu["down2"]["kernel"]
+        assert moment.addressable_shards[0].data.size == moment.size * data // 8
+        jax.tree.map(np.testing.assert_array_equal, state, expected)
 
 
 def test_a_damaged_checkpoint_is_named(trained, tmp_path):

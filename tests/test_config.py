@@ -189,6 +189,11 @@ def test_a_size_that_the_unet_cannot_take():
         (("color_space=lab", "input_dtype=uint16"), ("config.input_dtype", "the same")),
         (("generator.name=resnet", "image_size=66,64"), ("config.image_size: 66x64", "multiples of 4")),
         (("discriminator.num_scales=4", "image_size=32,32"), ("num_scales: 4", "32x32")),
+        (("batch_size=6", "accumulate_steps=4"), ("config.accumulate_steps: 4 parts", "6; 1, 2, 3 would fit")),
+        (
+            ("generator.name=resnet", "image_size=36,64", "mesh.rows=8"),
+            ("config.mesh.rows: height 36", "; 1, 2, 3, 4, 6"),
+        ),
     ],
 )
 def test_values_that_do_not_go_together(overrides, words):
@@ -263,7 +268,8 @@ def test_differences_ignore_what_may_change():
             "num_samples": 1,
             "num_workers": 2,
         },
-        **{"mesh.data": 2, "mesh.rows": 2, "inference.norm_stats": "batch", "inference.dropout": "off"},
+        **{"mesh.data": 2, "mesh.rows": 2, "shard_optimizer": True},
+        **{"inference.norm_stats": "batch", "inference.dropout": "off"},
         **{"inference.weights": "latest", "preset": "pytorch"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
     }

@@ -1,5 +1,7 @@
 """The choice of devices, and what is said when it cannot be had. There are 8 fake devices (conftest.py)."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +32,11 @@ def test_the_mesh_takes_as_many_devices_as_divide_the_batch(batch_size, data, ro
     assert mesh.devices.shape == shape
 
 
+def test_under_accumulation_devices_divide_a_part():
+    assert parallel.make_mesh(batch_size=8, accumulate_steps=2).devices.shape == (4, 1)
+    assert parallel.make_mesh(batch_size=8, accumulate_steps=8, rows=4).devices.shape == (1, 4)
+
+
 @pytest.mark.parametrize(
     ("options", "field", "remedy"),
     [
@@ -37,6 +44,7 @@ def test_the_mesh_takes_as_many_devices_as_divide_the_batch(batch_size, data, ro
         ({"batch_size": 5, "data": 2, "rows": 2}, "config.batch_size: 5", "; 1 devices would fit"),
         ({"batch_size": 16, "data": 16}, "config.mesh.data: 16", "there are 8 devices; use -1"),
         ({"batch_size": 8, "data": 8, "rows": 2}, "config.mesh.data: 8 x 2 rows", "there are 8 devices"),
+        ({"batch_size": 8, "data": 8, "accumulate_steps": 2}, "config.batch_size: 8 in 2 parts", "1, 2, 4 devices"),
         ({"batch_size": 8, "data": 0}, "config.mesh.data: 0", "use -1"),
         ({"batch_size": 8, "data": -2}, "config.mesh.data: -2", "use -1"),
         ({"batch_size": 8, "rows": 9}, "config.mesh.rows: 9", "use 1 to 8"),
@@ -54,6 +62,42 @@ def test_several_processes_must_all_have_work(monkeypatch):
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(UserError, match=r"config.batch_size: 6 keeps 6 of 8 devices busy.*multiple of 8"):
         parallel.make_mesh(batch_size=6)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """What a mesh of several slices looks at; only such machines have real ones."""
+
+    id: int
+    slice_index: int
+    process_index: int
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+
+
+def test_rows_stay_inside_a_slice_and_a_process_has_contiguous_data():
+    # Two slices of eight, two processes each, whose devices take turns.
+    chips = [Chip(i, i % 2, 2 * (i % 2) + i // 2 % 2) for i in range(16)]
+    grid = parallel.arrange(chips, data=8, rows=2)
+    assert [{chip.slice_index for chip in row} for row in grid] == [{0}] * 4 + [{1}] * 4
+    assert sorted(chip.id for chip in grid.flat) == list(range(16))
+    along_data = [chip.process_index for chip in parallel.arrange(chips, data=16, rows=1)[:, 0]]
+    assert along_data == sorted(along_data)
+    with pytest.raises(UserError, match="config.mesh.rows: 16 do not fit into the 8 devices.*; use 1, 2, 4, 8"):
+        parallel.arrange(chips, data=1, rows=16)
+
+
+def test_a_leaf_is_spread_along_the_largest_axis_that_divides():
+    mesh = parallel.make_mesh(batch_size=4, data=4)
+    shapes = {
+        (4, 4, 64, 128): (4, 4, 64, 32),
+        (4, 4, 128, 64): (4, 4, 32, 64),
+        (4, 4, 6, 3): (1, 4, 6, 3),
+        (3,): (3,),
+        (): (),
+    }
+    for shape, share in shapes.items():
+        assert parallel.spread_along_data(shape, mesh).shard_shape(shape) == share
 
 
 def test_a_batch_is_spread_over_data_and_its_images_rows_over_rows():

@@ -8,26 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from pix2pix_jax import losses, parallel, recipe, steps
+from pix2pix_jax import losses, steps
 from pix2pix_jax.data import augment
 from pix2pix_jax.state import random_streams
-
-
-def make_batch(size: int = 36, count: int = 2) -> dict[str, jax.Array]:
-    """Large blocks of random colours, and their negatives."""
-    blocks = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
-    image = jnp.asarray(blocks.repeat(size // 4, axis=1).repeat(size // 4, axis=2))
-    return {"input": image, "target": 255 - image}
-
-
-def build(config):
-    parts = recipe.build_parts(config, num_examples=10)
-    state = jax.jit(functools.partial(recipe.create_state, config, parts))()
-    return parts, state, jax.jit(recipe.build_train_step(config, parts))
-
-
-def assert_close(a, b, **tolerance):
-    jax.tree.map(functools.partial(np.testing.assert_allclose, **tolerance), a, b)
 
 
 def reference_step(config, parts, state, batch):
@@ -63,7 +46,7 @@ def reference_step(config, parts, state, batch):
 
 
 @pytest.mark.parametrize(("order", "gan_loss"), [("sequential", "vanilla"), ("simultaneous", "hinge")])
-def test_a_step_is_what_its_definition_says(tiny_config, order, gan_loss):
+def test_a_step_is_what_its_definition_says(build, tiny_config, order, gan_loss, make_batch):
     # Weights of Adam's first step are all about the learning rate: a large one tells the two orders apart.
     config = tiny_config(
         f"--config.update_order={order}", f"--config.gan_loss={gan_loss}", "--config.learning_rate=0.05"
@@ -79,11 +62,11 @@ def test_a_step_is_what_its_definition_says(tiny_config, order, gan_loss):
 
 
 @pytest.fixture(scope="module")
-def built(tiny_config):
+def built(build, tiny_config):
     return build(tiny_config("--config.batch_size=8", "--config.learning_rate=0.002"))
 
 
-def test_a_step_depends_on_state_and_batch_alone(built):
+def test_a_step_depends_on_state_and_batch_alone(built, make_batch):
     _, state, step = built
     batch = make_batch(count=8)
     first, second = step(state, batch), step(state, batch)
@@ -93,7 +76,7 @@ def test_a_step_depends_on_state_and_batch_alone(built):
     assert int(first[0].step) == 1
 
 
-def test_training_lowers_l1(built):
+def test_training_lowers_l1(built, make_batch):
     _, state, step = built
     batch = make_batch(count=8)
     first = None
@@ -103,22 +86,7 @@ def test_training_lowers_l1(built):
     assert float(metrics["g_l1"]) < 0.9 * float(first["g_l1"])
 
 
-@pytest.mark.parametrize(("data", "rows"), [(8, 1), (2, 2)])
-def test_the_mesh_does_not_change_a_step(built, tiny_config, data, rows):
-    parts, state, step = built
-    config = tiny_config()
-    mesh = parallel.make_mesh(batch_size=8, data=data, rows=rows)
-    sharded = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
-    batch = make_batch(count=8)
-    on_mesh = jax.jit(sharded, out_shardings=parallel.replicated(mesh))(
-        jax.device_put(state, parallel.replicated(mesh)), jax.device_put(batch, parallel.batch_sharding(mesh))
-    )
-    alone = step(state, batch)
-    assert_close(on_mesh[1], alone[1], rtol=1e-4)
-    assert_close(on_mesh[0].generator.batch_stats, alone[0].generator.batch_stats, rtol=1e-3, atol=1e-5)
-
-
-def test_bfloat16_computes_with_float32_parameters_and_statistics(tiny_config):
+def test_bfloat16_computes_with_float32_parameters_and_statistics(build, tiny_config, make_batch):
     _, state, step = build(tiny_config("--config.compute_dtype=bfloat16"))
     state, metrics = step(state, make_batch())
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating))

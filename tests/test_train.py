@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import interruption, recipe, streams, train
+from pix2pix_jax import interruption, parallel, recipe, streams, train
 from pix2pix_jax.checkpoints import Checkpoints
 from pix2pix_jax.data import reading
 from pix2pix_jax.errors import UserError
@@ -113,6 +113,31 @@ def test_a_finished_run_trains_on_when_it_is_lengthened(tiny_config, tmp_path, c
     state = train.train(tiny_config("--config.num_steps=4"), tmp_path)
     assert int(state.step) == 4
     assert [line["step"] for line in losses_of(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_a_run_goes_on_with_other_devices(tiny_config, tmp_path, capsys):
+    first = ("--config.batch_size=4", "--config.mesh.data=4", "--config.shard_optimizer=True", "--config.num_steps=1")
+    state = train.train(tiny_config(*first), tmp_path)
+    assert "note: 4 devices stay idle; config.mesh.data=-1 would use more of them" in capsys.readouterr().out
+    assert not state.generator.opt_state[0].mu["down2"]["kernel"].sharding.is_fully_replicated
+    state = train.train(tiny_config("--config.batch_size=4", "--config.mesh.data=2", "--config.num_steps=2"), tmp_path)
+    assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves(state))
+    assert int(state.step) == 2
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "data", "rows", "remedy"),
+    [
+        (1, -1, 1, "a config.batch_size that is a multiple of 8"),
+        (2, 2, 1, "config.mesh.data=-1"),
+        (2, -1, 3, "config.mesh.rows that divides 8"),
+    ],
+)
+def test_what_lets_idle_devices_work(tiny_config, batch_size, data, rows, remedy):
+    fields = (f"batch_size={batch_size}", f"mesh.data={data}", f"mesh.rows={rows}", "image_size=24,24")
+    config = tiny_config(*(f"--config.{field}" for field in fields))
+    mesh = parallel.make_mesh(batch_size=batch_size, **config.mesh)
+    assert train._remedy_for_idle(config, mesh) == remedy
 
 
 def test_the_workdir_of_another_config_is_refused(trained, tiny_config):

@@ -2,7 +2,9 @@
 
 A network keeps what is dear, the outputs of convolutions, and what is small, the means and variances of norms (which
 are sums over all devices). From these the rest follows by elementwise operations: norms, activations, dropout,
-concatenations, paddings.
+concatenations, paddings. At 512 px and batch 16, in float32, XLA gives a whole train step 3.8 GB beside its state
+instead of 6.9, for 0.2 % more arithmetic; with nothing kept, 4.9 GB for 14 %. (Measured with the CPU's compiler, its
+convolutions as on other platforms and its scheduler set to save memory, which those of accelerators do unasked.)
 """
 
 from collections.abc import Callable
