@@ -81,5 +81,5 @@ def test_sharded_moments_change_nothing_but_memory(run):
         moments = jax.tree.leaves(state.opt_state)
         everywhere = sum(x.nbytes for x in moments)
         here = sum(x.addressable_shards[0].data.nbytes for x in moments)
-        assert here < everywhere / 7  # the few whose axes 8 does not divide are whole on every device
+        assert here < everywhere / 6  # vectors, and what 8 does not divide, are whole on every device
         assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves((state.params, state.batch_stats)))
