@@ -127,9 +127,9 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = False) -> TrainState:
     """The sharding of each leaf of a train state, which may be abstract: replicated.
 
-    With `shard_optimizer` the optimisers' moments are spread over `data` instead, each along the largest of its axes
-    that the devices divide; those without one stay replicated. Each device then updates its share of the parameters,
-    which all get (Rajbhandari et al. 2020, ZeRO, stage 1).
+    With `shard_optimizer` the optimisers' moments of kernels are spread over `data` instead, each along the largest of
+    its axes that the devices divide; those without one, and vectors, which are small, stay replicated. Each device then
+    updates its share of the parameters, which all get (Rajbhandari et al. 2020, ZeRO, stage 1).
     """
     shardings = jax.tree.map(lambda _: replicated(mesh), state)
     if not shard_optimizer:
@@ -146,7 +146,7 @@ def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = Fa
 
 def spread_along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
     divisible = [axis for axis, size in enumerate(shape) if size % mesh.shape["data"] == 0]
-    if not divisible:
+    if not divisible or len(shape) < 2:
         return replicated(mesh)
     largest = max(divisible, key=lambda axis: shape[axis])
     return NamedSharding(mesh, PartitionSpec(*("data" if axis == largest else None for axis in range(len(shape)))))

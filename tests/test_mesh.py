@@ -53,7 +53,14 @@ def assert_same_run(one, other):
     assert_close(jax.device_get(one[1]), jax.device_get(other[1]), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("data", "rows"), [(2, 1), (4, 1), (8, 1), (1, 2), (1, 4), (2, 2), (4, 2)])
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        (8, 1),
+        (4, 2),
+        *(pytest.param(*mesh, marks=pytest.mark.heavy) for mesh in [(2, 1), (4, 1), (1, 2), (1, 4), (2, 2)]),
+    ],
+)
 def test_a_run_is_the_same_on_every_mesh(run, data, rows):
     """With batch norm over the global batch, and dropout."""
     assert_same_run(run(data, rows), run(1, 1))
@@ -74,5 +81,5 @@ def test_sharded_moments_change_nothing_but_memory(run):
         moments = jax.tree.leaves(state.opt_state)
         everywhere = sum(x.nbytes for x in moments)
         here = sum(x.addressable_shards[0].data.nbytes for x in moments)
-        assert here < everywhere / 7  # the few whose axes 8 does not divide are whole on every device
+        assert here < everywhere / 6  # vectors, and what 8 does not divide, are whole on every device
         assert all(x.sharding.is_fully_replicated for x in jax.tree.leaves((state.params, state.batch_stats)))

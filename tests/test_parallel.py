@@ -94,7 +94,8 @@ def test_a_leaf_is_spread_along_the_largest_axis_that_divides():
         (4, 4, 64, 128): (4, 4, 64, 32),
         (4, 4, 128, 64): (4, 4, 32, 64),
         (4, 4, 6, 3): (1, 4, 6, 3),
-        (3,): (3,),
+        (3, 3, 3, 3): (3, 3, 3, 3),
+        (64,): (64,),
         (): (),
     }
     for shape, share in shapes.items():
