@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from pix2pix_jax import parallel, recipe
+from pix2pix_jax import parallel, recipe, train
 
 STEPS = 3
 BATCH_SIZE = 8
@@ -24,7 +24,8 @@ def run(tiny_config, make_batch):
     @functools.cache
     def create():
         config = tiny_config()
-        return jax.jit(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=10)))()
+        state = jax.jit(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=10)))()
+        return jax.device_get(state)  # a step overwrites the state that it is given
 
     @functools.cache
     def run(data, rows, *overrides):
@@ -34,10 +35,9 @@ def run(tiny_config, make_batch):
         mesh = parallel.make_mesh(batch_size=BATCH_SIZE, accumulate_steps=config.accumulate_steps, data=data, rows=rows)
         shardings = parallel.state_shardings(create(), mesh, shard_optimizer=config.shard_optimizer)
         parts = recipe.build_parts(config, num_examples=10)
-        step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
         state = jax.device_put(create(), shardings)
         batch = jax.device_put(make_batch(count=BATCH_SIZE), parallel.batch_sharding(mesh))
-        step = jax.jit(step, out_shardings=(shardings, parallel.replicated(mesh))).lower(state, batch).compile()
+        step = train.lower_train_step(config, parts, mesh=mesh, state=state, batch=batch).compile()
         losses = []
         for _ in range(STEPS):
             state, metrics = step(state, batch)
