@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
@@ -13,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import cli, inference
+from pix2pix_jax import cli, inference, recipe
+from pix2pix_jax.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -207,11 +207,14 @@ def test_a_split_that_is_not_there(run, trained, tmp_path):
 
 
 def with_data(trained, workdir, data):
-    """A copy of the trained workdir whose checkpoints say that they come from the folder `data`."""
-    shutil.copytree(trained, workdir)
-    for path in (workdir / "checkpoints").glob("*/config/metadata"):
-        values = json.loads(path.read_text()) | {"dataset": "folder", "data_dir": str(data)}
-        path.write_text(json.dumps(values))
+    """A workdir with the trained state whose checkpoint says that it comes from the folder `data`."""
+    with Checkpoints(trained, read_only=True) as source, Checkpoints(workdir) as target:
+        config = source.config(6)
+        parts = recipe.build_parts(config, num_examples=1)
+        state = source.restore(6, jax.eval_shape(lambda: recipe.create_state(config, parts)))
+        config.dataset, config.data_dir = "folder", str(data)
+        target.save(6, state, config)
+        target.wait()
     return workdir
 
 
