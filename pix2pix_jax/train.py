@@ -72,9 +72,18 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
             except workdir_lib.NotWritten as error:
                 raise UserError(f"{error}; {checkpoints.last_good()}") from error
     except jax.errors.JaxRuntimeError as error:
-        if jax.process_count() == 1:
-            raise
-        raise parallel.peer_lost(error) from error
+        raise explained(error) from error
+
+
+def explained(error: jax.errors.JaxRuntimeError) -> Exception:
+    """What a failure of the devices means to a user; the error itself where that is not known."""
+    if "RESOURCE_EXHAUSTED" in str(error):
+        gist = " ".join(str(error).split())[:150]
+        return UserError(
+            f"a device ran out of memory ({gist}); use a smaller --config.batch_size, --config.accumulate_steps=2 or "
+            "more, --config.remat=True, --config.compute_dtype=bfloat16, or --config.data_residency=host"
+        )
+    return parallel.peer_lost(error) if jax.process_count() > 1 else error
 
 
 def _train(run: Run, found: str) -> TrainState:

@@ -7,6 +7,7 @@ import threading
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -155,6 +156,12 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tiny_confi
     checkpoints.close()
     assert step is None or step < 40
     assert all(np.isfinite(line["g_l1"]) for line in losses_of(tmp_path))
+
+
+def test_a_device_that_runs_out_of_memory_is_a_users_mistake():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED") as caught:
+        jax.block_until_ready(jax.jit(lambda: jnp.ones((1 << 20, 1 << 24)))())  # 64 TiB
+    assert "remat" in str(train.explained(caught.value))
 
 
 def test_rgb_to_grey(tiny_config, tmp_path):
