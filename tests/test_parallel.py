@@ -1,6 +1,7 @@
 """The choice of devices, and what is said when it cannot be had. There are 8 fake devices (conftest.py)."""
 
 import dataclasses
+import os
 
 import jax
 import jax.numpy as jnp
@@ -156,20 +157,46 @@ def test_replicas_are_whole_everywhere():
         ({}, False),
         ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
         ({"TPU_WORKER_HOSTNAMES": "10.0.0.1,10.0.0.2"}, True),
-        ({"SLURM_NTASKS": "1"}, False),
-        ({"SLURM_NTASKS": "4"}, True),
-        ({"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}, True),
+        ({"TPU_PROCESS_ADDRESSES": "10.0.0.1:8476,10.0.0.2:8476"}, True),
+        ({"TPU_WORKER_HOSTNAMES": "localhost", "MEGASCALE_NUM_SLICES": "2"}, True),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, False),
+        ({"SLURM_NTASKS": "4"}, False),  # in a batch script, not started by srun
+        ({"SLURM_STEP_NUM_TASKS": "4"}, True),
+        ({"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}, False),  # nothing says how many there are
+        ({"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}, True),
     ],
 )
 def test_processes_connect_only_where_there_are_several(monkeypatch, environment, connects):
-    for name in ("JAX_COORDINATOR_ADDRESS", "TPU_WORKER_HOSTNAMES", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
+    calls = initialize(monkeypatch, environment)
+    assert bool(calls) == connects
+    if "JAX_PROCESS_ID" in environment:
+        assert calls[0]["process_id"] == 1 and calls[0]["num_processes"] == 2
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"JAX_NUM_PROCESSES": "2"},
+        {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
+        {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"},
+    ],
+)
+def test_an_incomplete_environment_is_refused(monkeypatch, environment):
+    with pytest.raises(UserError, match="JAX_NUM_PROCESSES=.*all three are needed"):
+        initialize(monkeypatch, environment)
+
+
+def initialize(monkeypatch, environment) -> list[dict]:
+    """What `jax.distributed.initialize` is called with in an environment that says no more than that."""
+    for name in list(os.environ):
+        if name.startswith(("JAX_COORDINATOR", "JAX_NUM_PROC", "JAX_PROCESS", "TPU_", "MEGASCALE_", "SLURM_")):
+            monkeypatch.delenv(name)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     calls = []
-    monkeypatch.setattr(jax.distributed, "initialize", lambda: calls.append(1))
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **arguments: calls.append(arguments))
     parallel.initialize()
-    assert bool(calls) == connects
+    return calls
 
 
 def test_free_memory_is_a_share_of_the_machine():
