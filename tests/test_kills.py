@@ -61,16 +61,17 @@ def test_kills_at_any_moment(uninterrupted, tmp_path):
 
 def test_a_run_goes_on_from_before_a_damaged_checkpoint(uninterrupted, tmp_path):
     workdir = tmp_path / "run"
-    rng = np.random.default_rng(int(time.time()))
     for steps in (100, 170):
-        shorter = (*LENGTH, f"--config.num_steps={steps}")
-        processes.finish(processes.start(*processes.tiny_run(workdir, *shorter)))
-        files = [
-            p for p in (workdir / "checkpoints" / str(steps)).rglob("*") if p.is_file() and p.stat().st_size > 2000
-        ]
-        done = damage(files[int(rng.integers(len(files)))], rng)
+        processes.finish(processes.start(*processes.tiny_run(workdir, *LENGTH, f"--config.num_steps={steps}")))
+        files = [p for p in (workdir / "checkpoints" / str(steps)).rglob("*") if p.is_file()]
+        if steps == 100:  # anything anywhere, which may or may not matter
+            rng = np.random.default_rng(int(time.time()))
+            print(damage(files[int(rng.integers(len(files)))], rng))
+        else:
+            largest = max(files, key=lambda path: path.stat().st_size)
+            largest.write_bytes(largest.read_bytes()[:-100])
     out = processes.finish(processes.start(*processes.tiny_run(workdir, *LENGTH)))
-    assert "checkpoints/170: damaged" in out and "going back to step 165" in out, done
+    assert "checkpoints/170: damaged" in out and "going back to step 165" in out
     assert_same_end(workdir, uninterrupted)
     assert (workdir / "checkpoints" / "damaged-170").is_dir()
 
