@@ -38,14 +38,14 @@ BFLOAT16 = "--config.compute_dtype=bfloat16"
 LARGE = ("--config.image_size=1024,2048", "--config.resize_size=1144,2288", BFLOAT16)  # Cityscapes' size
 SUITE = (
     ("v5e:4x4", "--config.batch_size=16"),
-    ("v5e:2x4", "--config.batch_size=2", "--config.mesh.rows=4", *LARGE),
     ("v5e:16x16", "--config.batch_size=2048", BFLOAT16),
     ("v4:4x4x4", "--config.batch_size=512", BFLOAT16),
     ("v5e:2x2", "--config.batch_size=128", BFLOAT16),
+    ("v5e:2x4", "--config.batch_size=2", "--config.mesh.rows=4", *LARGE),
     ("v5e:2x2", "--config.batch_size=2", "--config.mesh.rows=2", *LARGE),
-    ("v5e:2x4", "--config.batch_size=1", "--config.mesh.rows=8", *LARGE),
+    ("v5e:4x4", "--config.batch_size=16", "--config.shard_optimizer=True"),
     ("v4:2x2x1", "--config.batch_size=4"),
-    ("v4:4x8x8", "--config.batch_size=256"),
+    ("v4:2x2x1", "--config.batch_size=128", BFLOAT16),
 )
 
 
