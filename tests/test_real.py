@@ -63,7 +63,7 @@ def finished(facades, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGKILL, -9)])
 def test_a_run_stopped_by_a_signal_goes_on_with_the_same_losses(facades, finished, tmp_path, number, code):
     process = start(*train_arguments(facades, tmp_path))
     log = tmp_path / "metrics.jsonl"
