@@ -87,13 +87,13 @@ def peer_lost(error: Exception) -> PeerLost:
 
 def shutdown() -> None:
     """Parts from the peers, once all of them have come here."""
-    if jax.process_count() > 1:
+    if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 
 def leave_last() -> None:
     """Lets the others go first, if they fail for the same reason: when process 0 goes, JAX aborts all that are left."""
-    if jax.process_count() > 1 and is_main_process():
+    if jax.distributed.is_initialized() and jax.process_count() > 1 and is_main_process():
         time.sleep(_PATIENCE)
 
 
