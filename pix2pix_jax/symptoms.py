@@ -51,8 +51,8 @@ def movement(l1: Sequence[float], lines: int) -> float:
     """By what part of itself the median of `lines` lines has changed since as many before; infinity likewise."""
     if len(l1) < 2 * lines:
         return math.inf
-    before, now = np.median(l1[-2 * lines : -lines]), np.median(l1[-lines:])
-    return float(abs(now - before) / before) if before > 0 else math.inf
+    before, now = float(np.median(l1[-2 * lines : -lines])), float(np.median(l1[-lines:]))
+    return abs(now - before) / before if before > 0 else math.inf
 
 
 class Watch:

@@ -118,6 +118,7 @@ def test_a_run_back_at_step_0_begins_as_one_of_another_seed(twice_broken, whole,
     assert lines_of(tmp_path) == lines_of(whole[0])[:4]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("stops", [(1, 5), (7, 9)])
 def test_a_stop_in_between_changes_nothing(twice_broken, whole, tmp_path, stops):
     """Stops right before a divergence, between a rollback and the next checkpoint, and after it."""
@@ -128,6 +129,7 @@ def test_a_stop_in_between_changes_nothing(twice_broken, whole, tmp_path, stops)
     assert_same_end(twice_broken, tmp_path, whole)
 
 
+@pytest.mark.heavy
 def test_a_kill_after_a_rollback_changes_nothing(twice_broken, whole, tmp_path):
     (tmp_path / "own.py").write_text(
         "from pix2pix_jax import config\n\n\ndef get_config():\n"

@@ -163,6 +163,7 @@ KILLS = """
 """
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 def test_a_kill_at_any_line_loses_and_doubles_nothing(tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(KILLS), str(tmp_path / "run")]
