@@ -80,7 +80,9 @@ def test_when_one_of_four_dies_the_others_stop(tmp_path, victim):
     codes = [process.returncode for process in started]
     assert codes.pop(victim) == -signal.SIGKILL
     assert all(code in (75, -signal.SIGABRT) for code in codes)  # our line, or JAX's abort where it was quicker
-    assert any("lost the others" in output for output in outputs)
+    survivors = [output for i, output in enumerate(outputs) if i != victim]
+    # Process 0 is what the others are connected by: when it goes, JAX may be quicker than our line.
+    assert all("lost the others" in output or "distributed service" in output for output in survivors)
     resumed = processes.start_together(2, *arguments(tmp_path, *LONG, "num_steps=40"))
     assert "starting from step" in processes.finish(resumed[0])
     processes.finish(resumed[1])
