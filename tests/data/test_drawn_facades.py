@@ -85,8 +85,11 @@ def test_the_building_is_the_same_at_every_size(seed, index):
     large = draw_pair(seed, index, (128, 128))
     np.testing.assert_array_equal(large[1][::2, ::2], small[1])
     odd = draw_pair(seed, index, (96, 80))[1]
+    # Edges are rounded to other pixels: each label is found where it should be, or beside it.
+    around = np.pad(small[1], ((1, 1), (1, 1), (0, 0)), mode="edge")
     rows, columns = np.arange(96) * 64 // 96, np.arange(80) * 64 // 80
-    assert (odd == small[1][rows[:, None], columns]).all(-1).mean() > 0.85
+    shifted = [around[rows[:, None] + down, columns + right] for down in range(3) for right in range(3)]
+    assert np.any([(odd == labels).all(-1) for labels in shifted], axis=0).all()
     averaged = large[0].reshape(64, 2, 64, 2, 3).mean((1, 3))
     assert np.abs(averaged - small[0]).mean() < 10
 

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import streams
-from pix2pix_jax.data.builders import download
+from pix2pix_jax import download, streams
 from pix2pix_jax.data.builders.prepare import prepare
 from pix2pix_jax.errors import UserError
 
@@ -185,7 +184,7 @@ def test_two_at_once_download_once(serve, target):
 
 def test_a_killed_download_goes_on_in_the_next_run(serve, target, start_python):
     site = serve(BODY, cut=HALF, faults=1, stall=60)
-    code = "import pathlib, sys; from pix2pix_jax.data.builders import download; print(flush=True); "
+    code = "import pathlib, sys; from pix2pix_jax import download; print(flush=True); "
     code += "download.fetch(sys.argv[1], pathlib.Path(sys.argv[2]), remedy='')"
     part = target.with_name(f"{target.name}.part")
     with start_python("-c", code, site.url, target) as process:

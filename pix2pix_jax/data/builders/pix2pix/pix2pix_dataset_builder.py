@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from pix2pix_jax.data.builders import download
+from pix2pix_jax import download
 from pix2pix_jax.errors import UserError
 
 from . import cityscapes, originals
