@@ -72,15 +72,18 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument("--output", default="", metavar="DIR", help="of prepare-preview.png (default: here)")
 
     evaluate = _add(commands, "evaluate", _evaluate, "compare a checkpoint's translations with a whole split")
-    _add_checkpoint(evaluate)
+    _add_checkpoint(evaluate, required=False)
     evaluate.add_argument("--split", default="val", choices=("train", "val", "test"))
     evaluate.add_argument("--output", default="", metavar="DIR", help="default: WORKDIR/eval/SPLIT-STEP")
+    _add_inference(evaluate)
+    _add_metrics(evaluate)
 
     translate = _add(commands, "translate", _translate, "translate image files")
     _add_checkpoint(translate)
     translate.add_argument("--input", required=True, metavar="FILE|DIR|GLOB")
     translate.add_argument("--output", required=True, metavar="DIR")
     translate.add_argument("--seed", type=int, default=0, help="of dropout (default: 0)")
+    _add_inference(translate)
     translate.add_argument(
         "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
     )
@@ -107,9 +110,39 @@ def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", required=True, metavar="FILE|NAME", help="fields: --config.FIELD=VALUE")
 
 
-def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="of a training run")
-    parser.add_argument("--step", default="latest", metavar="N|latest")
+def _add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    parser.add_argument("--workdir", required=required, metavar="DIR", help="of a training run")
+    parser.add_argument("--step", default="latest", metavar="N|latest|best", help="(default: latest)")
+
+
+def _add_inference(parser: argparse.ArgumentParser) -> None:
+    rules = parser.add_argument_group("inference", "other rules than those of the run's config")
+    rules.add_argument("--norm_stats", choices=("instance", "batch", "running"), help="what normalises")
+    rules.add_argument("--dropout", choices=("on", "off"))
+    rules.add_argument("--weights", choices=("latest", "ema"), help="ema: the moving average, of runs that kept one")
+
+
+def _add_metrics(parser: argparse.ArgumentParser) -> None:
+    metrics = parser.add_argument_group("metrics")
+    metrics.add_argument(
+        "--metrics",
+        default="auto",
+        metavar="NAME,...",
+        help="of l1, psnr, ssim, ms_ssim, lpips, labels, fid, kid, clean_fid, clean_kid (default: those that need "
+        "nothing else, and those whose weights are found)",
+    )
+    metrics.add_argument(
+        "--palette", default="auto", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes"
+    )
+    metrics.add_argument(
+        "--inception", default="", metavar="FILE", help="weights of FID's network, or PIX2PIX_INCEPTION"
+    )
+    metrics.add_argument("--lpips", default="", metavar="FILE", help="weights of LPIPS, or PIX2PIX_LPIPS")
+    metrics.add_argument("--segmenter", default="", metavar="FILE.onnx", help="finds the labels again in the pictures")
+    files = parser.add_argument_group("files", "instead of --workdir: pictures that any program made")
+    files.add_argument("--pictures", default="", metavar="DIR|GLOB")
+    files.add_argument("--targets", default="", metavar="DIR|GLOB", help="of the same names")
+    files.add_argument("--inputs", default="", metavar="DIR|GLOB", help="what the pictures were made from")
 
 
 # JAX, Orbax and TFDS take seconds to import; each subcommand imports what it needs, and --help nothing.
@@ -128,7 +161,8 @@ def _load_model(arguments: argparse.Namespace, rest: Sequence[str]):
 
     _check_no_more(rest)
     _set_up_libraries()
-    return inference.load(arguments.workdir, step=arguments.step)
+    rules = {name: getattr(arguments, name) for name in ("norm_stats", "dropout", "weights")}
+    return inference.load(arguments.workdir, step=arguments.step, **{k: v for k, v in rules.items() if v})
 
 
 def _check_no_more(rest: Sequence[str]) -> None:
@@ -187,11 +221,32 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
-    model = _load_model(arguments, rest)
+    of_files = bool(arguments.pictures or arguments.targets)
+    if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
+        raise UserError("give --workdir=DIR of a run, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
+    if of_files and not arguments.output:
+        raise UserError("--output: empty; say which folder is to hold the numbers and the gallery")
+    model = None if of_files else _load_model(arguments, rest)
+    _check_no_more(rest)
+    _set_up_libraries()
     from pix2pix_jax import evaluate
+    from pix2pix_jax.metrics import Request
 
-    result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, output=arguments.output)
-    print(", ".join(f"{name} {value:.4f}" for name, value in result.mean.items()), f"over {len(result.images)} pairs")
+    request = Request(
+        metrics=None if arguments.metrics == "auto" else tuple(arguments.metrics.split(",")),
+        palette=arguments.palette,
+        inception=arguments.inception,
+        lpips=arguments.lpips,
+    )
+    options = {"output": arguments.output, "request": request, "segmenter": arguments.segmenter}
+    if of_files:
+        result = evaluate.evaluate_files(arguments.pictures, arguments.targets, inputs=arguments.inputs, **options)
+    else:
+        result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, **options)
+    for metric, reason in result.left_out.items():
+        print(f"without {metric}: {reason}")
+    found = ", ".join(f"{name} {value:.4f}" for name, value in {**result.mean, **result.total}.items())
+    print(f"{found} over {len(result.images)} pairs")
     print(f"gallery: {result.folder / 'index.html'}")
     return 0
 

@@ -1,184 +1,204 @@
-"""A checkpoint against a whole split: numbers, pictures and a gallery."""
+"""Numbers, pictures and a gallery: of a checkpoint against a whole split, or of picture files against others."""
 
-import collections
+import contextlib
 import dataclasses
-import json
-import math
 from collections.abc import Iterator
-from concurrent import futures
 
-import jax
 import numpy as np
 from etils import epath
 from tqdm import tqdm
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import gallery, metrics, storage, streams
-from pix2pix_jax.data import color, pipeline
-from pix2pix_jax.data.images import encode_png
+from pix2pix_jax import evaluator, parallel, storage, streams
+from pix2pix_jax.data import color
 from pix2pix_jax.data.pairs import Pairs
-from pix2pix_jax.data.values import from_float, render, to_float
+from pix2pix_jax.data.picture_files import PictureFiles
+from pix2pix_jax.data.values import UINT8, render, to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import TrainedModel
+from pix2pix_jax.metrics import Request
+from pix2pix_jax.metrics.choice import Choice
+from pix2pix_jax.metrics.segmenter import Segmentation
+from pix2pix_jax.report import Report
 
 COLUMNS = ("input", "output", "target")
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """`mean`: metric -> mean over the split; `images`: one {"name", metric: value} an example; `folder`: the files."""
+    """What was found.
+
+    Attributes:
+      mean: metric -> mean over the split.
+      total: metric -> value of the whole split: fid, kid, label scores.
+      images: {"name", "files", metric: value} of each example.
+      folder: of the files.
+      left_out: metric -> why it was not computed.
+    """
 
     mean: dict[str, float]
+    total: dict[str, float]
     images: list[dict]
     folder: epath.Path
+    left_out: dict[str, str]
 
 
-def evaluate(model: TrainedModel, workdir: epath.PathLike, *, split: str = "val", output: str = "") -> Result:
+def evaluate(
+    model: TrainedModel,
+    workdir: epath.PathLike,
+    *,
+    split: str = "val",
+    output: str = "",
+    request: Request = Request(),  # noqa: B008, it is immutable
+    segmenter: str = "",
+) -> Result:
     """Translates a whole split and compares the translations, rounded as files would be, with the targets.
 
-    Writes metrics.json, images/ and index.html to `WORKDIR/eval/SPLIT-STEP/`, or to `output`. The metrics are l1 (mean
-    absolute difference of images in [-1, 1], as the training loss), psnr (dB) and ssim.
+    Writes metrics.json, images/ and index.html to `WORKDIR/eval/SPLIT-STEP/`, or to `output`.
+
+    Args:
+      model: with its rules of inference.
+      workdir: of its run.
+      split: of its data.
+      output: a folder.
+      request: which metrics. By default l1 (mean absolute difference of images in [-1, 1], as the training loss), psnr
+        (dB), ssim, ms_ssim where pictures are large enough; label scores where the targets are label maps of a set
+        that is known; lpips, fid and kid where their networks' weights are found.
+      segmenter: a segmentation network, .onnx, whose classes are compared with the label maps that the inputs are.
 
     Raises:
-      UserError: no such split, or the folder cannot be written.
+      UserError: no such split, a metric that cannot be computed, or the folder cannot be written.
     """
-    pairs = streams.open_pairs(model.config, split)
+    config = model.config
+    evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
+    pairs = evaluation.pairs
+    inputs_palette = evaluator.palette_of(config, "input") if request.palette == "auto" else request.palette
+    segmentation = Segmentation(segmenter, inputs_palette) if segmenter else None
     folder = storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}"
-    try:
-        storage.make_folder(folder / "images")
-        for place in (folder, folder / "images"):
-            storage.sweep(place)
-        records, rows = [], []
-        with _PictureWriter(folder) as writer:
-            for index, pictures, values in tqdm(
-                _translate_all(model, pairs),
-                total=len(pairs),
-                unit="image",
-                desc=f"evaluate {split}",
-                dynamic_ncols=True,
-            ):
-                name = pairs.name(index)
-                paths = writer.write(index, name, pictures)
-                records.append({"name": name, **values})
-                rows.append(gallery.Row(name=name, images=paths, metrics=values))
-        mean = {metric: float(np.mean([r[metric] for r in records])) for metric in ("l1", "psnr", "ssim")}
-        _write_metrics(folder / "metrics.json", model, split, mean, records)
-        rules = model.config.inference
-        gallery.write_gallery(
-            _Page(folder / "index.html"),
-            title=f"{model.config.dataset} {split}, step {model.step}",
+    with _written(folder), Report(folder) as report:
+        for scored in _progress(evaluation.run(model.translate_resized), pairs, f"evaluate {split}"):
+            pictures = _pictures(model, scored)
+            report.add(scored.index, pairs.name(scored.index), pictures, scored.values)
+            if segmentation:
+                segmentation.add(output=pictures["output"], target=pictures["target"], label_map=pictures["input"])
+        rules = config.inference
+        facts = {
+            "split": split,
+            "step": model.step,
+            "inference": {name: rules[name] for name in rules},
+            **_protocol(evaluation.choice),
+            "config": config_lib.to_dict(config),
+        }
+        return _finish(
+            report,
+            evaluation,
+            segmentation,
+            title=f"{config.dataset} {split}, step {model.step}",
             subtitle=f"{len(pairs)} pairs, norm_stats {rules.norm_stats}, dropout {rules.dropout}",
-            rows=rows,
+            facts=facts,
         )
+
+
+def evaluate_files(
+    pictures: str,
+    targets: str,
+    output: str,
+    *,
+    inputs: str = "",
+    request: Request = Request(),  # noqa: B008, it is immutable
+    segmenter: str = "",
+) -> Result:
+    """Compares pictures that any program made with their targets, as `evaluate` does.
+
+    Args:
+      pictures: a file, a folder or a pattern.
+      targets: likewise. Files belong together by name, but for an ending that all of one side have, as _fake_B.
+      output: the folder for metrics.json, images/ and index.html.
+      inputs: what the pictures were made from, to be shown, and for `segmenter` the label maps.
+      request: which metrics.
+      segmenter: as in `evaluate`.
+
+    Raises:
+      UserError: files are missing, have no partner, differ in size; and as `evaluate`.
+    """
+    source = PictureFiles(pictures, targets, inputs)
+    pairs = Pairs(source=source, direction="AtoB", size=source.size, preprocess="none")
+    mesh = parallel.make_local_mesh()
+    evaluation = evaluator.Evaluator(
+        pairs,
+        values=UINT8,
+        palette="none",
+        words=("files", targets),
+        mesh=mesh,
+        batch_size=parallel.inference_batch(mesh),
+        request=request,
+    )
+    if segmenter and not inputs:
+        raise UserError("--segmenter: needs the label maps that the pictures were made from; give --inputs=FOLDER")
+    segmentation = Segmentation(segmenter, request.palette) if segmenter else None
+    folder = storage.folder(output)
+    with _written(folder), Report(folder) as report:
+        for scored in _progress(evaluation.run(lambda images: to_float(images)), pairs, "evaluate"):
+            shown = {"output": scored.output, "target": scored.example["target"]}
+            if inputs:
+                shown = {"input": source.input(scored.index), **shown}
+            report.add(scored.index, pairs.name(scored.index), shown, scored.values)
+            if segmentation:
+                segmentation.add(output=shown["output"], target=shown["target"], label_map=shown["input"])
+        facts = {"pictures": pictures, "targets": targets, **_protocol(evaluation.choice)}
+        subtitle = f"{len(pairs)} pictures, against {targets}"
+        return _finish(report, evaluation, segmentation, title=pictures, subtitle=subtitle, facts=facts)
+
+
+def _finish(
+    report: Report,
+    evaluation: evaluator.Evaluator,
+    segmentation: Segmentation | None,
+    *,
+    title: str,
+    subtitle: str,
+    facts: dict,
+) -> Result:
+    total = evaluation.totals() | (segmentation.totals() if segmentation else {})
+    mean = evaluator.means(report.records, total)
+    report.finish(title=title, subtitle=subtitle, mean=mean, total=total, facts=facts)
+    return Result(mean, total, report.records, report.folder, evaluation.choice.left_out)
+
+
+@contextlib.contextmanager
+def _written(folder: epath.Path) -> Iterator[None]:
+    """Makes of what cannot be written a UserError."""
+    try:
+        yield
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
-    return Result(mean=mean, images=records, folder=folder)
 
 
-def _translate_all(model: TrainedModel, pairs: Pairs) -> Iterator[tuple[int, dict[str, np.ndarray], dict]]:
-    """Yields (index, uint8 pictures by column, metrics) of every example."""
-    size = model.batch_size
-    for start in range(0, len(pairs), size):
-        # The last batch is filled up with copies, which are dropped again, so that one compiled program serves all.
-        indices = np.minimum(np.arange(start, start + size), len(pairs) - 1)
-        batch = pipeline.load_batch(pairs, indices)
-        shown = _as_stored(model, batch)
-        values = {name: np.asarray(v) for name, v in _compare(shown["output"], shown["target"]).items()}
-        pictures = {column: render(shown[column]) for column in COLUMNS}
-        for i in range(min(size, len(pairs) - start)):
-            yield (
-                start + i,
-                {column: pictures[column][i] for column in COLUMNS},
-                {name: float(v[i]) for name, v in values.items()},
-            )
+def _progress(scored: Iterator[evaluator.Scored], pairs: Pairs, what: str) -> Iterator[evaluator.Scored]:
+    return tqdm(scored, total=len(pairs), unit="image", desc=what, dynamic_ncols=True)
 
 
-def _as_stored(model: TrainedModel, batch: pipeline.Batch) -> dict[str, jax.Array]:
-    """Input, output and target in [-1, 1], the output with as many levels as the targets have."""
-    target_values = model.target_values
-    # In NumPy like the targets: a last bit's difference would make the PSNR of equal pictures finite.
-    stored = np.asarray(from_float(model.translate_resized(batch["input"]), target_values))
-    images = {
-        "input": to_float(batch["input"], model.input_values),
-        "output": to_float(stored, target_values),
-        "target": to_float(batch["target"], target_values),
+def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.ndarray]:
+    """Column -> uint8 (H, W, 1 or 3)."""
+    values = streams.stream_values(model.config)
+    floats = {
+        "input": to_float(scored.example["input"], values["input"]),
+        "output": to_float(scored.output, values["target"]),
+        "target": to_float(scored.example["target"], values["target"]),
     }
     if model.config.color_space == "lab":
-        images["input"] = color.grey(images["input"])
-    return images
+        floats["input"] = color.grey(floats["input"])
+    return {column: render(floats[column]) for column in COLUMNS}
 
 
-@jax.jit
-def _compare(output: jax.Array, target: jax.Array) -> dict[str, jax.Array]:
-    output, target = output + 1, target + 1  # SSIM weighs brightness, which is to begin at 0
+def _protocol(choice: Choice) -> dict:
+    """How metrics were made, as far as they depend on more than their name."""
+    networks = {"inception": choice.inception, "lpips": choice.lpips}
     return {
-        "l1": metrics.l1(output, target),
-        "psnr": metrics.psnr(output, target, data_range=2.0),
-        "ssim": metrics.ssim(output, target, data_range=2.0),
+        "weights": {
+            name: {"sha256": weights.digest, "published": weights.is_published}
+            for name, weights in networks.items()
+            if weights
+        },
+        "palette": choice.palette.name if choice.palette else None,
     }
-
-
-class _PictureWriter:
-    """Encodes and writes pictures in threads, as a bucket takes long for each; on exit all are written."""
-
-    THREADS = 8
-
-    def __init__(self, folder: epath.Path):
-        self._folder, self._pool = folder, futures.ThreadPoolExecutor(self.THREADS)
-        self._pending: collections.deque[futures.Future] = collections.deque()
-
-    def write(self, index: int, name: str, pictures: dict[str, np.ndarray]) -> dict[str, str]:
-        """Begins to write an example's pictures, and returns their paths. Raises what writing earlier ones raised."""
-        # The index keeps apart names that are the same in two subfolders; separators must not leave the folder.
-        stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
-        paths = {column: f"images/{stem}-{column}.png" for column in pictures}
-        for column, picture in pictures.items():
-            self._pending.append(self._pool.submit(self._write, self._folder / paths[column], picture))
-        while len(self._pending) > 4 * self.THREADS:
-            self._pending.popleft().result()
-        return paths
-
-    def _write(self, path: epath.Path, picture: np.ndarray) -> None:
-        storage.write(path, encode_png(picture))
-
-    def __enter__(self) -> "_PictureWriter":
-        return self
-
-    def __exit__(self, exception_type, exception, traceback) -> None:
-        self._pool.shutdown(cancel_futures=exception is not None)
-        if exception is None:
-            for written in self._pending:
-                written.result()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Page:
-    """A file as the gallery wants it, written whole."""
-
-    path: epath.Path
-
-    def write_text(self, data: str, /, encoding: str) -> int:
-        storage.write(self.path, data.encode(encoding))
-        return len(data)
-
-
-def _write_metrics(path: epath.Path, model: TrainedModel, split: str, mean: dict, records: list[dict]) -> None:
-    report = {
-        "split": split,
-        "step": model.step,
-        "num_examples": len(records),
-        "mean": mean,
-        "images": records,
-        "config": config_lib.to_dict(model.config),
-    }
-    text = json.dumps(_without_infinity(report), indent=2, allow_nan=False) + "\n"
-    storage.write(path, text.encode())
-
-
-def _without_infinity(value):
-    """JSON has no infinity (the PSNR of equal pictures): null."""
-    if isinstance(value, dict):
-        return {k: _without_infinity(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_infinity(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

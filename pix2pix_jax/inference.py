@@ -12,26 +12,29 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax import checkpoints, parallel, recipe, steps, streams
+from pix2pix_jax import checkpoints, parallel, recipe, steps, streams, validation
 from pix2pix_jax.data import color
 from pix2pix_jax.data.images import resize
 from pix2pix_jax.data.values import Values, from_float, to_float, to_uint8
 
 
-def load(workdir: epath.PathLike, *, step: str | int = "latest") -> "TrainedModel":
+def load(workdir: epath.PathLike, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
     """Loads the generator of a run; nothing but the workdir is needed.
 
     Args:
       workdir: of a training run.
-      step: of the checkpoint, or "latest".
+      step: of the checkpoint, "latest", or "best" by the config's `best_metric`.
+      **rules: norm_stats, dropout or weights, in the place of those of the config's `inference`.
 
     Raises:
-      UserError: no checkpoint there, or it cannot be read.
+      UserError: no checkpoint there, it cannot be read, or it does not have the moving average that is asked for.
     """
     reader = checkpoints.Checkpoints(workdir, read_only=True)
 
     def read(step: int) -> "TrainedModel":
         config = reader.config(step)
+        config.inference.update(rules)
+        validation.check(config)
         return TrainedModel(config=config, variables=restore_variables(reader, step, config), step=step)
 
     try:
@@ -142,27 +145,27 @@ class TrainedModel:
     @functools.cached_property
     def batch_size(self) -> int:
         """Pictures that go through the network at once."""
-        # A CPU gains nothing from larger batches; accelerators do, and 16 at 256 px take about 1 GB.
-        return jax.local_device_count() * (1 if jax.default_backend() == "cpu" else 16)
+        return parallel.inference_batch(self.mesh)
 
     @functools.cached_property
-    def _mesh(self) -> Mesh:
+    def mesh(self) -> Mesh:
+        """Whose devices share the pictures."""
         return parallel.make_local_mesh()
 
     @functools.cached_property
     def _compiled(self):
-        return jax.jit(make_translate(self.config), out_shardings=parallel.batch_sharding(self._mesh))
+        return jax.jit(make_translate(self.config), out_shardings=parallel.batch_sharding(self.mesh))
 
     @functools.cached_property
     def _placed(self) -> Any:
-        return jax.device_put(self.variables, parallel.replicated(self._mesh))
+        return jax.device_put(self.variables, parallel.replicated(self.mesh))
 
     def _translate_batch(self, inputs: jax.Array, ids: np.ndarray, seed: int) -> np.ndarray:
         """Pads to whole batches, except that a few pictures on one device need no padding."""
         count = len(inputs)
-        padded = min(self.batch_size, -(-count // self._mesh.size) * self._mesh.size)
+        padded = min(self.batch_size, -(-count // self.mesh.size) * self.mesh.size)
         index = np.arange(padded) % count
-        inputs, ids = jax.device_put((inputs[index], ids[index]), parallel.batch_sharding(self._mesh))
+        inputs, ids = jax.device_put((inputs[index], ids[index]), parallel.batch_sharding(self.mesh))
         return np.asarray(self._compiled(self._placed, inputs, ids, seed))[:count]
 
 

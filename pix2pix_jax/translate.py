@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import glob
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from tqdm import tqdm
 from pix2pix_jax import storage, streams
 from pix2pix_jax.data import folders, images
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
+from pix2pix_jax.data.picture_files import find_files
 from pix2pix_jax.data.values import convert, from_float
 from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.inference import TrainedModel, resize_within
@@ -100,7 +100,7 @@ def _find(source: str, model: TrainedModel) -> list[_Input]:
     members = model.config.a_folders if model.config.direction == "AtoB" else model.config.b_folders
     if model.config.dataset == "folder" and len(members) > 1:
         return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
-    found = [_Input((path,), name) for path, name in _find_files(source).items()]
+    found = [_Input((path,), name) for path, name in find_files(source, "--input").items()]
     return sorted(found, key=lambda item: folders.natural_key(item.name))
 
 
@@ -113,36 +113,6 @@ def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
             )
     stacks = folders.pair_by_stem(places, folder)
     return [_Input(tuple(files), files[0].name) for files in stacks.values()]
-
-
-def _find_files(source: str) -> dict[epath.Path, str]:
-    """Image file -> its name below `source`."""
-    path = epath.Path(source).expanduser()
-    if path.is_file():
-        return {path: path.name}
-    if path.is_dir():
-        found = {f: os.path.relpath(f, path) for f in _walk(path)}
-    else:
-        found = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
-        found = {f: name for f, name in found.items() if _is_image(f)}
-        if not found and not glob.has_magic(source):
-            raise UserError(f"--input={source}: no such file or directory")
-    if not found:
-        kinds = " ".join(sorted(images.EXTENSIONS))
-        raise UserError(f"--input={source}: no images there ({kinds})")
-    return found
-
-
-def _walk(folder: epath.Path) -> Iterator[epath.Path]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _walk(path)
-        elif _is_image(path):
-            yield path
-
-
-def _is_image(path: epath.Path) -> bool:
-    return folders.is_image_name(path.name) and path.is_file()
 
 
 def _output_names(found: Sequence[_Input], model: TrainedModel) -> dict[_Input, str]:

@@ -26,7 +26,7 @@ def model(trained):
 
 def use_batches_of(model, size):
     """cached_property keeps its value in the instance."""
-    vars(model).update(batch_size=size, _mesh=parallel.make_mesh(batch_size=size, data=1))
+    vars(model).update(batch_size=size, mesh=parallel.make_mesh(batch_size=size, data=1))
 
 
 @pytest.fixture(scope="module")

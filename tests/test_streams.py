@@ -52,7 +52,7 @@ def workdir(tmp_path_factory, tiny_config, flags):
 @pytest.fixture(scope="module")
 def model(workdir):
     model = inference.load(workdir)
-    vars(model).update(batch_size=1, _mesh=parallel.make_mesh(batch_size=1, data=1))
+    vars(model).update(batch_size=1, mesh=parallel.make_mesh(batch_size=1, data=1))
     return model
 
 
@@ -132,7 +132,7 @@ def deep_model(tmp_path_factory, tiny_config):
     config = tiny_config("--config.dataset=folder", f"--config.data_dir={folder}", "--config.num_steps=1")
     train.train(config, folder / "run")
     model = inference.load(folder / "run")
-    vars(model).update(batch_size=1, _mesh=parallel.make_mesh(batch_size=1, data=1))
+    vars(model).update(batch_size=1, mesh=parallel.make_mesh(batch_size=1, data=1))
     return model
 
 

@@ -14,7 +14,7 @@ from pix2pix_jax.steps import make_translate_step
 @pytest.fixture(scope="module")
 def model(trained):
     model = inference.load(trained)
-    vars(model).update(_mesh=parallel.make_mesh(batch_size=1, data=1))  # cached_property keeps its value there
+    vars(model).update(mesh=parallel.make_mesh(batch_size=1, data=1))  # cached_property keeps its value there
     return model
 
 
@@ -193,7 +193,7 @@ def test_the_seed_reaches_the_dropout_from_the_command(generator, tiny_config, t
     config.update(image_size=(64, 64), resize_size=(64, 64), generator={"num_downs": generator[0].num_downs})
     variables = random_variables(generator[0], generator[2])
     model = inference.TrainedModel(config=config, variables=variables, step=0)
-    vars(model).update(_mesh=parallel.make_mesh(batch_size=1, data=1))
+    vars(model).update(mesh=parallel.make_mesh(batch_size=1, data=1))
     monkeypatch.setattr(inference, "load", lambda *arguments, **keywords: model)
     source = write(tmp_path / "in.png", size=(64, 64))
     pictures = []

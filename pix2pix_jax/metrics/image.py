@@ -1,11 +1,15 @@
 """Distances between pairs of images, one number an image."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 _WINDOW = 11
 _SIGMA = 1.5
+_SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+SSIM_SIDE = _WINDOW  # the least that SSIM takes
+MS_SSIM_SIDE = _WINDOW * 2 ** (len(_SCALE_WEIGHTS) - 1)
 
 
 def l1(output: jax.Array, target: jax.Array) -> jax.Array:
@@ -45,11 +49,57 @@ def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> 
     Raises:
       ValueError: images smaller than the window.
     """
-    if min(output.shape[1:3]) < _WINDOW:
-        raise ValueError(f"images of {output.shape[1]}x{output.shape[2]}: SSIM needs at least {_WINDOW} pixels a side")
-    # Scaled to 1, and centred: variances of bright, flat regions would cancel in float32.
-    x = output.astype(jnp.float32) / data_range - 0.5
-    y = target.astype(jnp.float32) / data_range - 0.5
+    if min(output.shape[1:3]) < SSIM_SIDE:
+        raise ValueError(
+            f"images of {output.shape[1]}x{output.shape[2]}: SSIM needs at least {SSIM_SIDE} pixels a side"
+        )
+    luminance, structure = _similarity(_scaled(output, data_range), _scaled(target, data_range))
+    return (luminance * structure).mean((1, 2, 3))
+
+
+def ms_ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
+    """Structural similarity over five scales (Wang, Simoncelli and Bovik 2003), the mean over the channels.
+
+    The published weights of scales, window and constants, as in `ssim`. Between scales, means of 2x2 pixels, without an
+    odd last row or column; negative structure counts as 0. Equals pytorch-msssim where sides are multiples of 16.
+
+    Args:
+      output: (N, H, W, C), integer or floating; H, W >= 176.
+      target: like `output`.
+      data_range: largest less smallest possible value: 255 for uint8, 2 for [-1, 1].
+
+    Returns:
+      float32 (N,), from 0 to 1.
+
+    Raises:
+      ValueError: images smaller than MS_SSIM_SIDE.
+    """
+    if min(output.shape[1:3]) < MS_SSIM_SIDE:
+        raise ValueError(
+            f"images of {output.shape[1]}x{output.shape[2]}: MS-SSIM needs at least {MS_SSIM_SIDE} pixels a side"
+        )
+    x, y = _scaled(output, data_range), _scaled(target, data_range)
+    product = 1.0
+    for weight in _SCALE_WEIGHTS[:-1]:
+        structure = _similarity(x, y)[1].mean((1, 2))
+        product *= jnp.maximum(structure, 0) ** weight
+        x, y = _halve(x), _halve(y)
+    luminance, structure = _similarity(x, y)
+    coarsest = (luminance * structure).mean((1, 2))
+    return (product * jnp.maximum(coarsest, 0) ** _SCALE_WEIGHTS[-1]).mean(-1)
+
+
+def _scaled(image: jax.Array, data_range: float) -> jax.Array:
+    """To a range of 1, and centred: variances of bright, flat regions would cancel in float32."""
+    return image.astype(jnp.float32) / data_range - 0.5
+
+
+def _halve(x: jax.Array) -> jax.Array:
+    return nn.avg_pool(x, (2, 2), strides=(2, 2))
+
+
+def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """SSIM's two factors of every window, luminance and contrast with structure; images `_scaled`."""
     mean_x, mean_y = _blur(x), _blur(y)
     var_x = _blur(x * x) - mean_x**2
     var_y = _blur(y * y) - mean_y**2
@@ -57,8 +107,7 @@ def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> 
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    structure = (2 * covariance + c2) / (var_x + var_y + c2)
-    return (luminance * structure).mean((1, 2, 3))
+    return luminance, (2 * covariance + c2) / (var_x + var_y + c2)
 
 
 def _blur(x: jax.Array) -> jax.Array:

@@ -1,0 +1,136 @@
+"""Pictures of a whole split, compared with their targets; as often as asked."""
+
+import collections
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax import streams
+from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.reading import Example, stack
+from pix2pix_jax.data.values import Values, from_float, render, to_float
+from pix2pix_jax.metrics.choice import Pictures, Request, choose
+from pix2pix_jax.metrics.scorer import Scorer
+
+_READERS = 8  # threads
+_SAMPLE = 16  # targets that tell whether a palette fits
+_LABELLED = {
+    "facades": "facades",
+    "drawn_facades": "facades",
+    "cityscapes": "cityscapes",
+}  # sets whose B is a label map
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """An example: its number in the split, the picture and its pair as stored, and metric -> value."""
+
+    index: int
+    output: np.ndarray
+    example: Example
+    values: dict[str, float]
+
+
+class Evaluator:
+    """Holds a split and the programs that compare pictures with its targets; `run` does so."""
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        *,
+        values: Values,
+        palette: str,
+        words: Sequence[str],
+        mesh: Mesh,
+        batch_size: int,
+        request: Request = Request(),  # noqa: B008, it is immutable
+    ):
+        """Chooses metrics.
+
+        Args:
+          pairs: the split.
+          values: what stored values of its targets mean.
+          palette: the name of its targets', where they are label maps; or "none".
+          words: what tells its targets from others; see `Scorer`.
+          mesh: whose devices share the work.
+          batch_size: pictures at once, which the devices along `data` divide.
+          request: which metrics.
+
+        Raises:
+          UserError: see `metrics.choice.choose`.
+        """
+        self.pairs, self._values, self._batch_size = pairs, values, batch_size
+        known = Pictures(
+            size=pairs.size, channels=pairs.target_channels, count=len(pairs), palette=palette, sample=self._sample
+        )
+        self.choice = choose(request, known)
+        self._scorer = Scorer(self.choice, mesh=mesh, values=values, words=words)
+
+    def _sample(self) -> np.ndarray:
+        indices = np.linspace(0, len(self.pairs) - 1, min(_SAMPLE, len(self.pairs))).astype(int)
+        pictures = render(to_float(np.stack([self.pairs[int(i)]["target"] for i in indices]), self._values))
+        return np.broadcast_to(pictures, (*pictures.shape[:3], 3))
+
+    def run(self, translate: Callable[[np.ndarray], np.ndarray]) -> Iterator[Scored]:
+        """Yields every example of the split; `totals` are ready once all have been.
+
+        Args:
+          translate: inputs as stored, (N, H, W, C) -> pictures in [-1, 1], floating (N, H, W, D).
+        """
+        self._scorer.reset()
+        size = self._batch_size
+        for start, batch in zip(range(0, len(self.pairs), size), _read(self.pairs, size), strict=True):
+            # In NumPy like the targets: a last bit's difference would make the PSNR of equal pictures finite.
+            outputs = np.asarray(from_float(translate(batch["input"]), self._values))
+            count = min(size, len(self.pairs) - start)
+            for i, values in enumerate(self._scorer.add(outputs, batch["target"], count)):
+                yield Scored(start + i, outputs[i], {name: images[i] for name, images in batch.items()}, values)
+
+    def totals(self) -> dict[str, float]:
+        """The numbers of the whole set, of the last `run`; see `Scorer.totals`."""
+        return self._scorer.totals()
+
+
+def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: Request = Request()) -> Evaluator:  # noqa: B008
+    """The evaluator of a split of a config's data. Raises UserError for no such split, and as `Evaluator`."""
+    pairs = streams.open_pairs(config, split)
+    return Evaluator(
+        pairs,
+        values=streams.stream_values(config)["target"],
+        palette=palette_of(config, "target"),
+        words=(config.dataset, config.data_dir, split, config.direction, *map(str, pairs.size)),
+        mesh=mesh,
+        batch_size=batch_size,
+        request=request,
+    )
+
+
+def palette_of(config: ConfigDict, stream: str) -> str:
+    """The name of the palette of "input" or "target", where they are label maps for certain; or "none"."""
+    holds_b = stream == ("target" if config.direction == "AtoB" else "input")
+    return _LABELLED.get(config.dataset, "none") if holds_b else "none"
+
+
+def means(records: Sequence[dict], totals: dict[str, float]) -> dict[str, float]:
+    """metric -> mean over examples, of the metrics that are not of the whole set."""
+    names = [name for name, value in records[0].items() if isinstance(value, float) and name not in totals]
+    return {name: float(np.mean([record[name] for record in records])) for name in names}
+
+
+def _read(pairs: Pairs, size: int) -> Iterator[Example]:
+    """The split in batches of one size, read ahead; the last is filled up with copies of its last example."""
+    numbers = [min(i, len(pairs) - 1) for i in range(-(-len(pairs) // size) * size)]
+    with futures.ThreadPoolExecutor(_READERS) as pool:
+        ahead: collections.deque[futures.Future] = collections.deque()
+        try:
+            for place in range(0, len(numbers), size):
+                while len(ahead) < 2 * size + _READERS and place + len(ahead) < len(numbers):
+                    ahead.append(pool.submit(pairs.__getitem__, numbers[place + len(ahead)]))
+                yield stack([ahead.popleft().result() for _ in range(size)])
+        finally:
+            for one in ahead:
+                one.cancel()

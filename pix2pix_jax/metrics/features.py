@@ -1,0 +1,73 @@
+"""FID and KID of pictures: the Inception's features, and the distance between two sets of them."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pix2pix_jax import parallel
+from pix2pix_jax.metrics import distances, inception
+from pix2pix_jax.metrics.distances import Statistics
+from pix2pix_jax.metrics.feature_cache import FeatureCache
+
+# What comes before a metric's name -> whose resize brings pictures to the network's size.
+RESIZES = {"": "pytorch-fid", "clean_": "clean-fid"}
+
+
+class FeatureDistances:
+    """The distances of two sets that come batch by batch, after one resize.
+
+    The network runs once for both kinds of distance, and not again for targets whose features are known.
+    """
+
+    def __init__(self, prefix: str, variables: dict, *, metrics: tuple[str, ...], mesh: Mesh, cache: FeatureCache):
+        """Builds the program.
+
+        Args:
+          prefix: of RESIZES.
+          variables: of the network.
+          metrics: all that are wanted, of which those with the prefix concern this.
+          mesh: batches are spread over its `data` axis.
+          cache: of the targets' features.
+        """
+        self._prefix, self._mesh, self._cache = prefix, mesh, cache
+        self._wanted = {name for name in ("fid", "kid") if prefix + name in metrics}
+        self._variables = parallel.replicate(variables, mesh)
+        network = inception.Inception()
+
+        def features(variables, pictures: jax.Array) -> jax.Array:
+            return network.apply(variables, pictures if prefix else inception.resize_as_pytorch_fid(pictures))
+
+        self._features = jax.jit(features, out_shardings=parallel.replicated(mesh))
+        self.reset()
+
+    def reset(self) -> None:
+        """Begins anew; the targets' features stay known."""
+        self._statistics = [Statistics(inception.FEATURES), Statistics(inception.FEATURES)]
+        self._rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+
+    def add(self, output: np.ndarray, target: np.ndarray, count: int) -> None:
+        """Adds the first `count` of a batch of pictures, uint8 (N, H, W, 3) twice; N is the same in all batches."""
+        known = self._cache.get(target[:count])
+        if known is None:
+            known = self._compute(target)[:count]
+            self._cache.put(target[:count], known)
+        for i, features in enumerate((self._compute(output)[:count], known)):
+            if "fid" in self._wanted:
+                self._statistics[i].add(features)
+            if "kid" in self._wanted:
+                self._rows[i].append(features)
+
+    def _compute(self, pictures: np.ndarray) -> np.ndarray:
+        sized = inception.resize_as_clean_fid(pictures) if self._prefix else pictures
+        return np.asarray(self._features(self._variables, parallel.spread(sized, self._mesh)))
+
+    def values(self) -> dict[str, float]:
+        """Of all pictures since the last `reset`; at least two."""
+        answer = {}
+        if "fid" in self._wanted:
+            ours, theirs = self._statistics
+            answer[f"{self._prefix}fid"] = distances.frechet(ours.mean, ours.covariance, theirs.mean, theirs.covariance)
+        if "kid" in self._wanted:
+            answer[f"{self._prefix}kid"] = distances.kernel(*(np.concatenate(rows) for rows in self._rows))
+        self._cache.save()
+        return answer

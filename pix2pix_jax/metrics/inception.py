@@ -1,0 +1,213 @@
+"""The Inception network of the FID: features of pictures.
+
+It is the network of TensorFlow's graph of 2015-12-05 (Szegedy et al. 2015, Inception v3), which the published scores
+are made with, as pytorch-fid ported it. It differs from torchvision's in that average pools leave out the padding and
+that the last block pools by the maximum.
+
+Layers bear pytorch-fid's names. Each is a convolution without bias, batch norm and ReLU there; here the norm, whose
+statistics are fixed, is part of the convolution (`fold`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+from jax import lax
+from PIL import Image
+
+SIZE = 299  # pixels a side
+FEATURES = 2048
+_EPSILON = 1e-3  # of the norms
+# Of accelerators' matrix units the default precision has 8 to 10 bits, too few for features that are to be compared.
+_PRECISION = lax.Precision.HIGHEST
+_Kernel = tuple[int, int]
+
+
+def _layer(
+    x: jax.Array, name: str, features: int, kernel: _Kernel = (1, 1), *, stride: int = 1, padding: str = "SAME"
+) -> jax.Array:
+    """Convolution and ReLU; inside a block's compact method."""
+    x = nn.Conv(features, kernel, strides=stride, padding=padding, precision=_PRECISION, name=name)(x)
+    return nn.relu(x)
+
+
+def _chain(x: jax.Array, *layers: tuple[str, int, _Kernel]) -> jax.Array:
+    for name, features, kernel in layers:
+        x = _layer(x, name, features, kernel)
+    return x
+
+
+def _average(x: jax.Array) -> jax.Array:
+    return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
+
+
+def _maximum(x: jax.Array) -> jax.Array:
+    return nn.max_pool(x, (3, 3), padding="SAME")
+
+
+def _shrink(x: jax.Array) -> jax.Array:
+    return nn.max_pool(x, (3, 3), strides=(2, 2))
+
+
+class _BlockA(nn.Module):
+    """35x35 pixels."""
+
+    pool_features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        branches = (
+            _layer(x, "branch1x1", 64),
+            _chain(x, ("branch5x5_1", 48, (1, 1)), ("branch5x5_2", 64, (5, 5))),
+            _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)), ("branch3x3dbl_3", 96, (3, 3))),
+            _layer(_average(x), "branch_pool", self.pool_features),
+        )
+        return jnp.concatenate(branches, -1)
+
+
+class _BlockB(nn.Module):
+    """35x35 to 17x17 pixels."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        double = _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)))
+        branches = (
+            _layer(x, "branch3x3", 384, (3, 3), stride=2, padding="VALID"),
+            _layer(double, "branch3x3dbl_3", 96, (3, 3), stride=2, padding="VALID"),
+            _shrink(x),
+        )
+        return jnp.concatenate(branches, -1)
+
+
+class _BlockC(nn.Module):
+    """17x17 pixels; 7x7 windows as 1x7 and 7x1."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        width = self.width
+        branches = (
+            _layer(x, "branch1x1", 192),
+            _chain(x, ("branch7x7_1", width, (1, 1)), ("branch7x7_2", width, (1, 7)), ("branch7x7_3", 192, (7, 1))),
+            _chain(
+                x,
+                ("branch7x7dbl_1", width, (1, 1)),
+                ("branch7x7dbl_2", width, (7, 1)),
+                ("branch7x7dbl_3", width, (1, 7)),
+                ("branch7x7dbl_4", width, (7, 1)),
+                ("branch7x7dbl_5", 192, (1, 7)),
+            ),
+            _layer(_average(x), "branch_pool", 192),
+        )
+        return jnp.concatenate(branches, -1)
+
+
+class _BlockD(nn.Module):
+    """17x17 to 8x8 pixels."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        wide = _chain(x, ("branch7x7x3_1", 192, (1, 1)), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1)))
+        branches = (
+            _layer(_layer(x, "branch3x3_1", 192), "branch3x3_2", 320, (3, 3), stride=2, padding="VALID"),
+            _layer(wide, "branch7x7x3_4", 192, (3, 3), stride=2, padding="VALID"),
+            _shrink(x),
+        )
+        return jnp.concatenate(branches, -1)
+
+
+class _BlockE(nn.Module):
+    """8x8 pixels."""
+
+    pool: str  # average | maximum
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        single = _layer(x, "branch3x3_1", 384)
+        double = _chain(x, ("branch3x3dbl_1", 448, (1, 1)), ("branch3x3dbl_2", 384, (3, 3)))
+        pooled = _average(x) if self.pool == "average" else _maximum(x)
+        branches = (
+            _layer(x, "branch1x1", 320),
+            _layer(single, "branch3x3_2a", 384, (1, 3)),
+            _layer(single, "branch3x3_2b", 384, (3, 1)),
+            _layer(double, "branch3x3dbl_3a", 384, (1, 3)),
+            _layer(double, "branch3x3dbl_3b", 384, (3, 1)),
+            _layer(pooled, "branch_pool", 192),
+        )
+        return jnp.concatenate(branches, -1)
+
+
+class Inception(nn.Module):
+    """float32 (N, 299, 299, 3) in [-1, 1] -> features, float32 (N, 2048)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = _layer(x, "Conv2d_1a_3x3", 32, (3, 3), stride=2, padding="VALID")
+        x = _layer(x, "Conv2d_2a_3x3", 32, (3, 3), padding="VALID")
+        x = _shrink(_layer(x, "Conv2d_2b_3x3", 64, (3, 3)))
+        x = _layer(x, "Conv2d_3b_1x1", 80)
+        x = _shrink(_layer(x, "Conv2d_4a_3x3", 192, (3, 3), padding="VALID"))
+        for name, pool_features in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
+            x = _BlockA(pool_features, name=name)(x)
+        x = _BlockB(name="Mixed_6a")(x)
+        for name, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
+            x = _BlockC(width, name=name)(x)
+        x = _BlockD(name="Mixed_7a")(x)
+        x = _BlockE("average", name="Mixed_7b")(x)
+        x = _BlockE("maximum", name="Mixed_7c")(x)
+        return x.mean((1, 2))
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """The arrays of pytorch-fid's file that the network needs, by its names: kernels OIHW, and the norms'."""
+    variables = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))
+    answer = {}
+    for path, array in traverse_util.flatten_dict(variables["params"], sep=".").items():
+        layer, _, kind = path.rpartition(".")
+        if kind == "kernel":
+            height, width, inputs, outputs = array.shape
+            answer[f"{layer}.conv.weight"] = (outputs, inputs, height, width)
+            answer |= {f"{layer}.bn.{name}": (outputs,) for name in ("weight", "bias", "running_mean", "running_var")}
+    return answer
+
+
+def fold(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Arrays by pytorch-fid's names to the network's variables; in float64, rounded to float32 at the end."""
+    params = {}
+    for name in weights:
+        if not name.endswith(".conv.weight"):
+            continue
+        layer = name.removesuffix(".conv.weight")
+        scale, bias, mean, variance = (
+            weights[f"{layer}.bn.{kind}"].astype(np.float64)
+            for kind in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = scale / np.sqrt(variance + _EPSILON)
+        params[f"{layer}.kernel"] = (weights[name].transpose(2, 3, 1, 0) * scale).astype(np.float32)
+        params[f"{layer}.bias"] = (bias - mean * scale).astype(np.float32)
+    return {"params": traverse_util.unflatten_dict(params, sep=".")}
+
+
+def resize_as_pytorch_fid(pictures: jax.Array) -> jax.Array:
+    """As pytorch-fid does, bilinear without antialiasing: uint8 (N, H, W, 3) -> float32 (N, 299, 299, 3) in [-1, 1]."""
+    shape = (len(pictures), SIZE, SIZE, 3)
+    resized = jax.image.resize(pictures.astype(jnp.float32), shape, "bilinear", antialias=False, precision=_PRECISION)
+    return resized / 127.5 - 1
+
+
+def resize_as_clean_fid(pictures: np.ndarray) -> np.ndarray:
+    """As clean-fid does (Parmar et al. 2022): uint8 (N, H, W, 3) -> float32 (N, 299, 299, 3) in [-1, 1).
+
+    Pillow's bicubic with antialiasing, channel by channel in float, clipped to [0, 255]; 128 becomes 0.
+    """
+    resized = np.empty((len(pictures), SIZE, SIZE, 3), np.float32)
+    for picture, place in zip(pictures, resized, strict=True):
+        for channel in range(3):
+            plane = Image.fromarray(picture[..., channel].astype(np.float32))
+            place[..., channel] = plane.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return (resized.clip(0, 255) - 128) / 128

@@ -1,0 +1,144 @@
+"""Scores of pictures made from label maps: what a segmentation network finds in them, against those label maps.
+
+It is the FCN score of the paper (section 4.1) with any exported network in the place of Caffe's FCN-8s. What the same
+network finds in the real photographs is the ceiling, which the paper gives too: a translation can hardly score more.
+The only module that imports onnxruntime.
+"""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+
+from pix2pix_jax.data.images import resize
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.metrics import labels
+
+_MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])  # of ImageNet, in [0, 1]
+
+
+class Segmenter:
+    """An exported segmentation network.
+
+    What is asked of the ONNX file:
+      input: one, of (N, 3, H, W) or (N, H, W, 3), RGB. If its type is uint8 it gets 0 to 255; if float32, values less
+        ImageNet's mean over its deviation, as torchvision's networks take them; unless the file's metadata have
+        `pix2pix.scale` = "0..1", "0..255" or "-1..1". N may be 1 or free; H and W may be fixed, and pictures are
+        resized then, or free.
+      output: the first, (N, K, h, w) or (N, h, w, K) scores of K classes in the palette's order, or integer class
+        numbers (N, h, w). Where h, w are not the label map's, the nearest pixel's class counts.
+    """
+
+    SCALES = ("imagenet", "0..1", "0..255", "-1..1")
+
+    def __init__(self, file: str, num_classes: int):
+        """Opens the file.
+
+        Raises:
+          UserError: onnxruntime is not installed, or the file is no such network.
+        """
+        if importlib.util.find_spec("onnxruntime") is None:
+            raise UserError("--segmenter: needs onnxruntime; pip install onnxruntime, or '.[onnx]'")
+        import onnxruntime
+
+        if not pathlib.Path(file).is_file():
+            raise UserError(f"--segmenter={file}: no such file; name an .onnx file")
+        self._file, self._num_classes = file, num_classes
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what goes wrong is raised
+        try:
+            self._session = onnxruntime.InferenceSession(file, options, providers=onnxruntime.get_available_providers())
+            self._scale = self._session.get_modelmeta().custom_metadata_map.get("pix2pix.scale", "imagenet")
+        except Exception as error:  # onnxruntime's types have no common base
+            raise UserError(f"--segmenter={file}: cannot be read as ONNX ({_gist(error)})") from error
+        inputs = self._session.get_inputs()
+        shape = inputs[0].shape
+        if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(uint8)"):
+            raise self._unfit(f"takes {[(i.name, i.type, i.shape) for i in inputs]}, not float or uint8 images alone")
+        if 3 not in (shape[1], shape[3]):
+            raise self._unfit(f"takes {shape}, where the second or the last is to be 3, red, green and blue")
+        if self._scale not in self.SCALES:
+            raise self._unfit(f"has pix2pix.scale {self._scale!r}, not one of {', '.join(self.SCALES)}")
+        self._name, self._floats, self._channels_first = inputs[0].name, "float" in inputs[0].type, shape[1] == 3
+        sides = shape[2:] if self._channels_first else shape[1:3]
+        self._size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
+
+    def classes(self, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """uint8 (H, W, 1 or 3) -> class numbers, integer (*size). Raises UserError if the network does not answer."""
+        picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
+        values = resize(np.ascontiguousarray(picture), self._size or size, "bilinear")
+        if self._floats:
+            values = self._scaled(values)
+        batch = (values.transpose(2, 0, 1) if self._channels_first else values)[None]
+        try:
+            answer = self._session.run(None, {self._name: np.ascontiguousarray(batch)})[0]
+        except Exception as error:
+            raise self._unfit(f"fails for {size[0]}x{size[1]} pictures ({_gist(error)})") from error
+        found = self._numbers(np.asarray(answer))
+        if found.size == 0 or found.min() < 0 or found.max() >= self._num_classes:
+            raise self._unfit(f"answers class {found.max(initial=0)}, but the palette has {self._num_classes} classes")
+        rows, columns = (np.arange(n) * m // n for n, m in zip(size, found.shape, strict=True))
+        return found[rows[:, None], columns]
+
+    def _scaled(self, picture: np.ndarray) -> np.ndarray:
+        values = picture.astype(np.float32)
+        if self._scale == "0..255":
+            return values
+        if self._scale == "-1..1":
+            return values / np.float32(127.5) - 1
+        values = values / np.float32(255)
+        return values if self._scale == "0..1" else (values - _MEAN) / _STD
+
+    def _numbers(self, answer: np.ndarray) -> np.ndarray:
+        """An output to class numbers (h, w)."""
+        if answer.ndim == 3 and len(answer) == 1 and answer.dtype.kind in "iu":
+            return answer[0]
+        if answer.ndim == 4 and len(answer) == 1 and self._num_classes in (answer.shape[1], answer.shape[3]):
+            return answer[0].argmax(0 if answer.shape[1] == self._num_classes else -1)
+        raise self._unfit(
+            f"answers {answer.dtype} of {answer.shape}, where scores of {self._num_classes} classes, as many as the "
+            "palette has, or integers (1, h, w) are wanted"
+        )
+
+    def _unfit(self, what: str) -> UserError:
+        return UserError(f"--segmenter={self._file}: {what}; see docs/evaluation.md for what is asked of the network")
+
+
+class Segmentation:
+    """Sums up what a segmenter finds in translations and in real photographs."""
+
+    def __init__(self, file: str, palette: str):
+        """Opens the network; `palette` is the label maps', as `labels.find` takes it. Raises UserError."""
+        if palette in ("auto", "none"):
+            raise UserError(
+                "--segmenter: needs the colours of the label maps; give --palette=cityscapes, facades or FILE"
+            )
+        self._palette = labels.find(palette)
+        self._segmenter = Segmenter(file, len(self._palette))
+        self._confusion = {"fcn_": 0, "fcn_real_": 0}
+        self._fits = False
+
+    def add(self, *, output: np.ndarray, target: np.ndarray, label_map: np.ndarray) -> None:
+        """Adds an example: translation, photograph and label map, uint8 (H, W, 1 or 3). Raises UserError."""
+        batch = np.broadcast_to(label_map, (*label_map.shape[:2], 3))[None]
+        misfit = "" if self._fits else labels.misfit(self._palette, batch)
+        if misfit:
+            raise UserError(misfit)
+        self._fits = True
+        truth = self._palette.classes(batch, with_void=True)
+        for prefix, picture in (("fcn_", output), ("fcn_real_", target)):
+            found = self._segmenter.classes(picture, label_map.shape[:2])
+            counts = labels.confusion(found[None].astype(np.int32), truth, len(self._palette))
+            self._confusion[prefix] += np.asarray(counts[0], np.int64)
+
+    def totals(self) -> dict[str, float]:
+        """fcn_pixel_accuracy, fcn_class_accuracy, fcn_mean_iou; and with fcn_real_ those of the photographs."""
+        return {
+            prefix + name: value
+            for prefix, confusion in self._confusion.items()
+            for name, value in labels.scores(confusion).items()
+        }
+
+
+def _gist(error: Exception) -> str:
+    return " ".join(str(error).split())[:150]

@@ -1,0 +1,182 @@
+"""The published weights of the networks that metrics are made with: where they are found, and whether they are those.
+
+A file is looked for where a flag says, where the environment says, and among those that were downloaded. It may be an
+.npz of plain arrays or a .pth of PyTorch weights; nothing in it is executed. The scores of two programs are only the
+same if their networks are, so what is read is compared with the digest of the published numbers, whatever the file's
+format.
+"""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from pix2pix_jax import download
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.interop import pth
+from pix2pix_jax.metrics import inception, lpips
+
+_MAX_BYTES = 1 << 30  # the Inception's file has 95 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """A network of a metric, as its authors give it away.
+
+    Attributes:
+      name: of the command line's flag.
+      variable: of the environment.
+      urls: .pth files that hold it together.
+      digest: of its arrays, `_digest`.
+      shapes: () -> the arrays that it needs, by name.
+      convert: arrays by PyTorch's names, to those names.
+      prepare: the arrays to Flax variables.
+    """
+
+    name: str
+    variable: str
+    urls: tuple[str, ...]
+    digest: str
+    shapes: Callable[[], dict[str, tuple[int, ...]]]
+    convert: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+    prepare: Callable[[Mapping[str, np.ndarray]], dict[str, Any]]
+
+
+INCEPTION = Published(
+    name="inception",
+    variable="PIX2PIX_INCEPTION",
+    urls=(
+        "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    ),
+    digest="f52412653ee45bed604b0f4fa0d3942ce5f50784fece9766dfa6cbecddbe4555",
+    shapes=inception.shapes,
+    convert=dict,
+    prepare=inception.fold,
+)
+LPIPS = Published(
+    name="lpips",
+    variable="PIX2PIX_LPIPS",
+    urls=(
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
+    ),
+    digest="834cd5136d908fd8c60f26546cc81877b807d7a25072cdd27c4c7e6aa99fb04a",
+    shapes=lpips.shapes,
+    convert=lpips.from_torch,
+    prepare=lpips.variables,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """A network's variables, `digest` of what they were made of, and whether that is what was published."""
+
+    variables: dict[str, Any]
+    digest: str
+    is_published: bool
+    file: str
+
+
+def find(network: Published, given: str = "") -> pathlib.Path | None:
+    """The file that the flag, else the environment, else an earlier download has; None: there is none.
+
+    Raises:
+      UserError: the flag or the environment names what is no file.
+    """
+    for origin, path in ((f"--{network.name}", given), (network.variable, os.environ.get(network.variable, ""))):
+        if path:
+            if not pathlib.Path(path).expanduser().is_file():
+                raise UserError(f"{origin}={path}: no such file; name the .npz or .pth of {network.name}'s weights")
+            return pathlib.Path(path).expanduser()
+    downloaded = _folder() / f"{network.name}.npz"
+    return downloaded if downloaded.is_file() else None
+
+
+def load(network: Published, given: str = "") -> Weights:
+    """Reads the file that `find` finds; where there is none, downloads it, checks it and keeps it for the next time.
+
+    Raises:
+      UserError: no such file, it does not hold this network, or it cannot be downloaded.
+    """
+    path = find(network, given)
+    if path is not None:
+        return read(network, path)
+    remedy = f"get it by other means, and name it by --{network.name}=FILE or {network.variable}"
+    arrays: dict[str, np.ndarray] = {}
+    parts = [_folder() / pathlib.Path(url).name for url in network.urls]
+    for url, part in zip(network.urls, parts, strict=True):
+        download.fetch(url, part, remedy=remedy)
+        arrays |= pth.read(part)
+    arrays = _selected(network, arrays, ", ".join(map(str, parts)))
+    found = _digest(arrays)
+    for part in parts:
+        part.unlink()
+    if found != network.digest:
+        raise UserError(f"{network.urls[0]}: is not what was published (sha256 {found[:16]}); {remedy}")
+    kept = _folder() / f"{network.name}.npz"
+    partial = kept.with_name(f".{os.getpid()}.npz")
+    np.savez(partial, **arrays)
+    partial.replace(kept)
+    return read(network, kept)
+
+
+def read(network: Published, path: pathlib.Path) -> Weights:
+    """Reads a file. Raises UserError if it is damaged or does not hold this network."""
+    arrays = _selected(network, _read_npz(path) if path.suffix == ".npz" else pth.read(path), str(path))
+    digest = _digest(arrays)
+    return Weights(network.prepare(arrays), digest, digest == network.digest, str(path))
+
+
+def _folder() -> pathlib.Path:
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return pathlib.Path(home) / "pix2pix_jax" / "metrics"
+
+
+def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """Raises UserError if it is damaged, holds Python objects, or unpacks to more than weights need."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
+                raise UserError(f"{path}: unpacks to more than {_MAX_BYTES >> 20} MiB; check which file it is")
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: cannot be read as .npz ({error}); fetch it again") from error
+
+
+def _selected(network: Published, arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """What the network needs, in float32. Raises UserError if something lacks, has another shape or is not finite."""
+    shapes = network.shapes()
+    if not shapes.keys() <= arrays.keys():
+        arrays = network.convert(arrays)
+    lacking = [name for name in shapes if name not in arrays]
+    if lacking:
+        raise UserError(
+            f"{where}: not the weights of {network.name}: lacks {lacking[0]} and {len(lacking) - 1} more of "
+            f"{len(shapes)} arrays; check which file it is"
+        )
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape or arrays[name].dtype.kind != "f":
+            raise UserError(
+                f"{where}: not the weights of {network.name}: {name} is {arrays[name].dtype} {arrays[name].shape}, "
+                f"where it has {shape}; check which file it is"
+            )
+        if not np.isfinite(arrays[name]).all():
+            raise UserError(f"{where}: {name} holds NaN or infinite values; fetch it again")
+    return {name: np.ascontiguousarray(arrays[name], np.float32) for name in shapes}
+
+
+def _digest(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of names, shapes and little-endian float32 numbers, in the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].shape}\n".encode())
+        digest.update(arrays[name].astype("<f4").tobytes())
+    return digest.hexdigest()
