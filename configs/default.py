@@ -138,7 +138,15 @@ def get_config() -> config_dict.ConfigDict:
     config.sample_every_steps = 400  # a grid of input | output | target to samples/ and TensorBoard
     config.num_samples = 4  # rows of that grid
     config.checkpoint_every_steps = 4000  # one is written at the end and on Ctrl-C in any case
-    config.keep_checkpoints = 3  # the latest ones
+    config.keep_checkpoints = 3  # the latest ones; the best one is kept beside them
+    config.eval_every_steps = 4000  # the split val is translated, and compared with its targets, to metrics.jsonl and
+    # TensorBoard; at the end too
+    config.eval_metrics = ("l1", "psnr", "ssim")  # of l1, psnr, ssim, ms_ssim, lpips, labels, fid, kid, clean_fid,
+    # clean_kid; see docs/evaluation.md
+    config.palette = "auto"  # of label maps, for their scores: auto (where the set's are known) | none | facades |
+    # cityscapes | a .json file {"CLASS": [R, G, B], ...}
+    config.best_metric = "l1"  # by which `--step=best` is chosen; of label scores one of pixel_accuracy,
+    # class_accuracy and mean_iou. l1 asks for no other network, but prefers blur: lpips, fid or kid look better
     config.on_divergence = "stop"  # when losses are no longer finite: stop | rollback (to the last checkpoint that
     # checkpoint_every_steps called for, and on with other random draws; at most 3 times from one checkpoint)
 

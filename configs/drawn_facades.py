@@ -19,4 +19,5 @@ def get_config():
     config.log_every_steps = 20
     config.sample_every_steps = 100
     config.checkpoint_every_steps = 250
+    config.eval_every_steps = 250
     return config

@@ -19,11 +19,12 @@ from pix2pix_jax import storage
 from pix2pix_jax.checksums import checksums
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
+from pix2pix_jax.retention import Retention
 from pix2pix_jax.state import TrainState
 
-# What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, and how
-# often the run was rolled back (`rollback.py`).
-NO_PROGRESS = types.MappingProxyType({"losses": (), "rollbacks": 0})
+# What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, how
+# often the run was rolled back (`rollback.py`), and the best of its evaluations (`selection.py`).
+NO_PROGRESS = types.MappingProxyType({"losses": (), "rollbacks": 0, "best": None})
 
 
 class Damaged(UserError):
@@ -40,19 +41,21 @@ class Checkpoints:
     All processes of a run call the same methods at the same time.
     """
 
-    def __init__(self, workdir: epath.PathLike, *, keep: int = 3, read_only: bool = False):
+    def __init__(self, workdir: epath.PathLike, *, keep: int = 3, period: int = 0, read_only: bool = False):
         """Opens the folder.
 
         Args:
           workdir: of the run.
-          keep: how many of the latest checkpoints to keep.
+          keep: how many of the latest checkpoints to keep; see `retention.kept`.
+          period: in steps, that checkpoints are called for; 0: none are.
           read_only: nothing is created or deleted.
         """
         self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
         self._read_only = read_only
         self._saving: int | None = None  # the step whose save may still fail
+        self._retention = Retention(keep=keep, period=period)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=None if read_only else keep,
+            preservation_policy=self._retention,
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,  # of a save that was killed, or found the disk full
@@ -83,6 +86,7 @@ class Checkpoints:
             return
         self.wait()  # as orbax does, but what is raised is said of the right step
         self._saving = step
+        self._retention.best = (progress["best"] or {}).get("step")
         texts = {"config": config_lib.to_dict(config), "progress": dict(progress)}
         sums = checksums(state) | {name: _digest(value) for name, value in texts.items()}
         arguments = ocp.args.Composite(
@@ -145,7 +149,8 @@ class Checkpoints:
             self._manager.delete(later)
 
     def load(self, step: str | int, read: Callable[[int], Any]) -> Any:
-        """What `read(step)` answers for the checkpoint of that number, or for the newest whole one if it is "latest".
+        """What `read(step)` answers for the checkpoint of that number; "latest" is the newest whole one, and "best" the
+        one with the best evaluation.
 
         Raises:
           UserError: there is no such checkpoint, or it is damaged.
@@ -155,13 +160,26 @@ class Checkpoints:
             raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
         if step == "latest":
             return self.newest(read)
+        if step == "best":
+            step = self._best_step()
         if not str(step).isdigit() or int(step) not in steps:
             there = ", ".join(map(str, steps))
-            raise UserError(f"--step={step}: no such checkpoint in {self._folder}; there are {there} and 'latest'")
+            raise UserError(
+                f"--step={step}: no such checkpoint in {self._folder}; there are {there}, 'latest' and 'best'"
+            )
         try:
             return read(int(step))
         except Damaged as error:
             raise UserError(f"{error}; use another --step") from error
+
+    def _best_step(self) -> int:
+        best = self.newest(self.progress)["best"]
+        if best is None:
+            raise UserError(
+                f"--step=best: the run in {self._folder.parent} was not evaluated as it went on "
+                "(config.eval_every_steps); use 'latest' or a number"
+            )
+        return best["step"]
 
     def newest(self, read: Callable[[int], Any]) -> Any:
         """What `read(step)` answers for the newest checkpoint that is whole, or None if there is none at all.
@@ -208,7 +226,7 @@ class Checkpoints:
 
     def progress(self, step: int) -> dict[str, Any]:
         """What `save` was given. Raises Damaged."""
-        return self._read_json(step, "progress")
+        return {**NO_PROGRESS, **self._read_json(step, "progress")}
 
     def restore(self, step: int, like: Any) -> Any:
         """Restores a state, or some of it, in the shapes, dtypes and shardings of `like`.

@@ -131,9 +131,7 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         help="of l1, psnr, ssim, ms_ssim, lpips, labels, fid, kid, clean_fid, clean_kid (default: those that need "
         "nothing else, and those whose weights are found)",
     )
-    metrics.add_argument(
-        "--palette", default="auto", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes"
-    )
+    metrics.add_argument("--palette", default="", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes")
     metrics.add_argument(
         "--inception", default="", metavar="FILE", help="weights of FID's network, or PIX2PIX_INCEPTION"
     )
@@ -234,7 +232,7 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
     request = Request(
         metrics=None if arguments.metrics == "auto" else tuple(arguments.metrics.split(",")),
-        palette=arguments.palette,
+        palette=arguments.palette or (model.config.palette if model else "auto"),
         inception=arguments.inception,
         lpips=arguments.lpips,
     )

@@ -28,6 +28,7 @@ MAY_CHANGE = frozenset(
         *("mesh.data", "mesh.rows", "shard_optimizer"),
         *("inference.norm_stats", "inference.dropout", "inference.weights"),
         *("log_every_steps", "sample_every_steps", "num_samples", "checkpoint_every_steps", "keep_checkpoints"),
+        *("eval_every_steps", "eval_metrics", "palette", "best_metric"),
         "on_divergence",
     )
 )
@@ -75,7 +76,7 @@ def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
 
 def _split_names(config: ConfigDict) -> ConfigDict:
     """Makes rgb,depth two names, which ml_collections takes for one; 1,2, which it takes for numbers, are names too."""
-    for field in ("a_folders", "b_folders"):
+    for field in ("a_folders", "b_folders", "eval_metrics"):
         if field in config:
             config[field] = tuple(",".join(map(str, config[field])).split(","))
     return config

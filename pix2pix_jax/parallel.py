@@ -181,6 +181,11 @@ def make_local_mesh() -> Mesh:
     return _mesh(np.asarray(jax.local_devices()).reshape(-1, 1))
 
 
+def evaluation_mesh(mesh: Mesh) -> Mesh:
+    """All devices along `data`: training leaves some idle where they do not divide its batch."""
+    return make_local_mesh() if jax.process_count() == 1 else _mesh(mesh.devices.reshape(-1, 1))
+
+
 def inference_batch(mesh: Mesh) -> int:
     """How many pictures go through a network at once: a CPU gains nothing from several, accelerators do."""
     return mesh.shape["data"] * (1 if mesh.devices.flat[0].platform == "cpu" else 16)  # 16 at 256 px take about 1 GB

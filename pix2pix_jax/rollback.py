@@ -81,13 +81,14 @@ def roll_back(
 def _target(steps: list[int], config: ConfigDict) -> int | None:
     """The one of the checkpoints at `steps` to go back to; None: none of them, but to the beginning.
 
-    It is the last one that `checkpoint_every_steps` called for: a run that was stopped in between goes back to where it
-    would have gone without the stop. Where nothing is called for, or retention has not left it, it is the last one.
+    It is the last one that `checkpoint_every_steps` called for, which is always kept: a run that was stopped in between
+    goes back to where it would have gone without the stop. Where nothing is called for, or that one is damaged, it is
+    the last one.
     """
     if not steps:
         return None
     last, period = max(steps), config.checkpoint_every_steps
     called_for = last // period * period if period else last
-    if called_for in steps:
-        return called_for
-    return None if called_for == 0 and len(steps) < config.keep_checkpoints else last
+    if called_for == 0:
+        return None
+    return called_for if called_for in steps else last

@@ -14,7 +14,19 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, monitor, parallel, recipe, rollback, samples, steps, storage, streams, symptoms
+from pix2pix_jax import (
+    interruption,
+    monitor,
+    parallel,
+    recipe,
+    rollback,
+    samples,
+    selection,
+    steps,
+    storage,
+    streams,
+    symptoms,
+)
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
 from pix2pix_jax.data import pipeline
@@ -34,6 +46,7 @@ class Run:
     pairs: Pairs
     parts: steps.Parts
     checkpoints: Checkpoints
+    select: selection.Selection | None
 
     @property
     def total(self) -> int:
@@ -62,11 +75,20 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
     parts = recipe.build_parts(config, num_examples=len(pairs))
+    select = selection.open_selection(config, mesh)
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     workdir_lib.make(workdir)
     try:
-        with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
-            run = Run(config=config, workdir=workdir, mesh=mesh, pairs=pairs, parts=parts, checkpoints=checkpoints)
+        with Checkpoints(workdir, keep=config.keep_checkpoints, period=config.checkpoint_every_steps) as checkpoints:
+            run = Run(
+                config=config,
+                workdir=workdir,
+                mesh=mesh,
+                pairs=pairs,
+                parts=parts,
+                checkpoints=checkpoints,
+                select=select,
+            )
             try:
                 return _train(run, found)
             except workdir_lib.NotWritten as error:
@@ -122,6 +144,9 @@ def _attempt(
         train_step = lower_train_step(config, run.parts, mesh=run.mesh, state=state, batch=first).compile()
         say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
         sampler = samples.Sampler(run.config, run.mesh, state)
+        select = run.select
+        if select:
+            select.begin(progress["best"])
         with _open_log(run, start) as log, stop:
             watch = symptoms.Watch(config, num_examples=len(run.pairs))
             losses = monitor.LossReader(log, config.log_every_steps, since=progress["losses"], watch=watch)
@@ -130,7 +155,14 @@ def _attempt(
                 losses.drain()
                 log.commit()
                 monitor.check_finite(state, step)
-                run.checkpoints.save(step, state, run.config, {**progress, "losses": losses.window})
+                best = select.best if select else None
+                run.checkpoints.save(step, state, run.config, {**progress, "losses": losses.window, "best": best})
+
+            def evaluate() -> bool:
+                """Logs the numbers of this step; whether it is the best so far."""
+                losses.drain()
+                log.scalars(step, select(step, state))
+                return select.best is not None and select.best["step"] == step
 
             remaining = stop.until(itertools.chain([first], batches), start=start)
             for step, batch in zip(range(start + 1, run.total + 1), remaining, strict=False):
@@ -141,9 +173,12 @@ def _attempt(
                     break
                 if monitor.due(step, config.sample_every_steps):
                     log.samples(step, sampler(state))
-                if monitor.due(step, config.checkpoint_every_steps):
+                is_best = select and monitor.due(step, config.eval_every_steps) and evaluate()
+                if is_best or monitor.due(step, config.checkpoint_every_steps):
                     save()
             log.samples(step, sampler(state))
+            if select and step == run.total:
+                evaluate()
             save()
             run.checkpoints.wait()
     if stop.error:

@@ -14,6 +14,7 @@ from pix2pix_jax.data.sources import DATASETS
 from pix2pix_jax.data.values import DTYPES
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.losses import GAN_LOSSES, WITH_LABELS
+from pix2pix_jax.metrics.choice import METRICS, values_of
 from pix2pix_jax.models.convolutions import PADDINGS
 from pix2pix_jax.models.network import BIASES
 from pix2pix_jax.models.norms import NORMS
@@ -49,6 +50,7 @@ _CHOICES = {
     "inference.norm_stats": NORM_STATS,
     "inference.dropout": ("on", "off"),
     "inference.weights": ("latest", "ema"),
+    "best_metric": tuple(name for metric in METRICS for name in values_of(metric)),
 }
 _AT_LEAST = {
     "input_channels": 1,
@@ -93,6 +95,7 @@ _AT_LEAST = {
     "num_samples": 1,
     "checkpoint_every_steps": 0,
     "keep_checkpoints": 1,
+    "eval_every_steps": 0,
 }
 _AT_MOST = {
     "seed": 2**31 - 1,  # an int32
@@ -141,6 +144,9 @@ def check(config: ConfigDict) -> ConfigDict:
         raise UserError(f"config.num_steps: {config.num_steps}; must be at least 1")
     if config.data_url and not config.data_url.startswith(("http://", "https://", "file://")):
         raise UserError(f"config.data_url: {config.data_url!r}; must begin with http://, https:// or file://")
+    for metric in config.eval_metrics:
+        if metric not in METRICS:
+            raise UserError(f"config.eval_metrics: {metric!r}; must be of {', '.join(METRICS)}")
     _check_streams(config)
     _check_sizes(config)
     _check_preprocess(config)

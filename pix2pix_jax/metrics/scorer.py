@@ -81,8 +81,8 @@ class Scorer:
         return answer
 
     def _compare_batch(self, lpips_variables, *floats: jax.Array) -> dict[str, jax.Array]:
-        """All that pictures, in [-1, 1], are compared by on the device. SSIM weighs brightness, which is to begin at 0."""
-        bright = floats[0] + 1, floats[1] + 1
+        """All that pictures, in [-1, 1], are compared by on the device."""
+        bright = floats[0] + 1, floats[1] + 1  # SSIM weighs brightness, which is to begin at 0
         pictures = [_rgb(to_uint8(x)) for x in floats]  # as files for people have them
         palette = self._choice.palette
         everything = {

@@ -1,0 +1,105 @@
+"""Evaluates a run as it goes on, and tells which of its states is the best so far."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from pix2pix_jax import evaluator, inference, parallel, recipe, streams
+from pix2pix_jax.data.values import to_float
+from pix2pix_jax.errors import NoSplit
+from pix2pix_jax.logs import say
+from pix2pix_jax.metrics.choice import LOWER_IS_BETTER, METRICS, Request, values_of
+from pix2pix_jax.state import TrainState
+
+SPLIT = "val"
+
+
+class Selection:
+    """Compares the generator's translations of the validation split with their targets, whenever it is called.
+
+    What it finds is a function of the state alone, so a run that was stopped finds the same again. All processes call
+    it at the same step, and all their devices take part.
+
+    Attributes:
+      best: {"metric", "step", "value"} of the best evaluation so far; None before the first.
+    """
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        """Opens the split, and loads what metrics need.
+
+        Args:
+          config: of the run.
+          mesh: of the run.
+
+        Raises:
+          UserError: the config's metrics cannot be computed.
+        """
+        self._config = config
+        self.best: dict[str, Any] | None = None
+        self._mesh = parallel.evaluation_mesh(mesh)
+        batch = parallel.inference_batch(self._mesh)
+        request = Request(metrics=wanted_metrics(config), palette=config.palette)
+        self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
+        self._translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(self._mesh))
+        self._input_values = streams.stream_values(config)["input"]
+
+    def begin(self, best: dict[str, Any] | None) -> None:
+        """Goes on from what was the best when a checkpoint was written. Of another metric, it does not count."""
+        self.best = best if best and best["metric"] == self._config.best_metric else None
+
+    def __call__(self, step: int, state: TrainState) -> dict[str, float]:
+        """The split's numbers, as "val/psnr", of the state after update `step`; sets `best`."""
+        variables = recipe.inference_variables(self._config, state)
+        variables = jax.device_put(variables, parallel.replicated(self._mesh))
+        translate = functools.partial(self._translate_batch, variables)
+        bar = tqdm(
+            self._evaluator.run(translate),
+            total=len(self._evaluator.pairs),
+            desc=f"evaluate {SPLIT}",
+            unit="image",
+            leave=False,
+            dynamic_ncols=True,
+            disable=not parallel.is_main_process(),
+        )
+        records = [scored.values for scored in bar]
+        totals = self._evaluator.totals()
+        found = evaluator.means(records, totals) | totals
+        self._compare(step, found[self._config.best_metric])
+        is_best = self.best is not None and self.best["step"] == step
+        shown = " ".join(f"{name} {value:.4f}" for name, value in found.items())
+        say(f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if is_best else ""))
+        return {f"{SPLIT}/{name}": value for name, value in found.items()}
+
+    def _translate_batch(self, variables: Any, inputs: np.ndarray) -> np.ndarray:
+        images = np.asarray(to_float(inputs, self._input_values))
+        placed = parallel.spread((images, inference.picture_ids(images)), self._mesh)
+        return np.asarray(self._translate(variables, *placed, 0))
+
+    def _compare(self, step: int, value: float) -> None:
+        name = self._config.best_metric
+        sign = -1 if name in LOWER_IS_BETTER else 1
+        if not math.isnan(value) and (self.best is None or sign * value > sign * self.best["value"]):
+            self.best = {"metric": name, "step": step, "value": value}
+
+
+def wanted_metrics(config: ConfigDict) -> tuple[str, ...]:
+    """The metrics of `eval_metrics`, and the one that `best_metric` is of."""
+    best = next(metric for metric in METRICS if config.best_metric in values_of(metric))
+    return tuple(dict.fromkeys((*config.eval_metrics, best)))
+
+
+def open_selection(config: ConfigDict, mesh: Mesh) -> Selection | None:
+    """The selection of a run; None where `eval_every_steps` is 0, or where there is no validation split."""
+    if not config.eval_every_steps:
+        return None
+    try:
+        return Selection(config, mesh)
+    except NoSplit:
+        say(f"note: {config.dataset} has no split {SPLIT}, so nothing is evaluated and no checkpoint is the best")
+        return None
