@@ -48,6 +48,7 @@ TINY = (
     "--config.sample_every_steps=3",
     "--config.num_samples=2",
     "--config.checkpoint_every_steps=3",
+    "--config.eval_every_steps=0",
 )
 
 

@@ -30,9 +30,11 @@ def test_a_checkpoint_holds_its_config(reader, tiny_config):
 def test_steps_are_found_by_name(reader):
     assert reader.load("latest", lambda step: step) == 6
     assert reader.load("3", lambda step: step) == 3
-    for wrong in ("4", "best", "-1"):
-        with pytest.raises(UserError, match="there are 3, 6"):
+    for wrong in ("4", "first", "-1"):
+        with pytest.raises(UserError, match="there are 3, 6, 'latest' and 'best'"):
             reader.load(wrong, lambda step: step)
+    with pytest.raises(UserError, match=r"--step=best: .* was not evaluated as it went on"):
+        reader.load("best", lambda step: step)
 
 
 def test_a_part_equals_that_of_the_whole(reader, tiny_config):

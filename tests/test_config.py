@@ -273,6 +273,7 @@ def test_differences_ignore_what_may_change():
         **{"inference.norm_stats": "batch", "inference.dropout": "off"},
         **{"inference.weights": "latest", "preset": "pytorch", "on_divergence": "rollback"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
+        **{"eval_every_steps": 1, "eval_metrics": "lpips,fid", "palette": "none", "best_metric": "fid"},
     }
     assert values.keys() == config_lib.MAY_CHANGE
     new = config_lib.load("default", [f"--config.{name}={value}" for name, value in values.items()])

@@ -187,18 +187,16 @@ BROKEN = monitor.Diverged(7, "the losses are broken")
 
 
 @pytest.mark.parametrize(
-    ("period", "keep", "left"),
+    ("period", "left"),
     [
-        (3, 3, [3, 6]),
-        (5, 3, [3, 6]),  # 5 was called for, and is not there
-        (7, 3, []),  # 3 and 6 are of stops, before anything was called for
-        (7, 2, [3, 6]),  # as before, or retention has dropped step 0
-        (0, 3, [3, 6]),
+        (3, [3, 6]),
+        (5, [3, 6]),  # 5 was called for, and is not there
+        (7, []),  # 3 and 6 are of stops, before anything was called for
+        (0, [3, 6]),
     ],
 )
-def test_the_checkpoint_to_go_back_to(checkpoints, tiny_config, period, keep, left):
-    flags = (f"--config.checkpoint_every_steps={period}", f"--config.keep_checkpoints={keep}")
-    config = tiny_config("--config.on_divergence=rollback", *flags)
+def test_the_checkpoint_to_go_back_to(checkpoints, tiny_config, period, left):
+    config = tiny_config("--config.on_divergence=rollback", f"--config.checkpoint_every_steps={period}")
     assert rollback.roll_back(config, checkpoints, rollbacks=1, diverged=BROKEN, stopped_by=None) == 2
     assert checkpoints.steps() == left
 

@@ -9,7 +9,7 @@ _WINDOW = 11
 _SIGMA = 1.5
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 SSIM_SIDE = _WINDOW  # the least that SSIM takes
-MS_SSIM_SIDE = _WINDOW * 2 ** (len(_SCALE_WEIGHTS) - 1)
+MS_SSIM_SIDE = (_WINDOW - 1) * 2 ** (len(_SCALE_WEIGHTS) - 1) + 1
 
 
 def l1(output: jax.Array, target: jax.Array) -> jax.Array:
@@ -60,11 +60,11 @@ def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> 
 def ms_ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
     """Structural similarity over five scales (Wang, Simoncelli and Bovik 2003), the mean over the channels.
 
-    The published weights of scales, window and constants, as in `ssim`. Between scales, means of 2x2 pixels, without an
-    odd last row or column; negative structure counts as 0. Equals pytorch-msssim where sides are multiples of 16.
+    The published weights of scales, window and constants, as in `ssim`. Between scales, means of 2x2 pixels; sides that
+    are odd get a black border first, and negative structure counts as 0, as in pytorch-msssim, which this equals.
 
     Args:
-      output: (N, H, W, C), integer or floating; H, W >= 176.
+      output: (N, H, W, C), integer or floating; H, W >= 161.
       target: like `output`.
       data_range: largest less smallest possible value: 255 for uint8, 2 for [-1, 1].
 
@@ -95,7 +95,9 @@ def _scaled(image: jax.Array, data_range: float) -> jax.Array:
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    return nn.avg_pool(x, (2, 2), strides=(2, 2))
+    """Images `_scaled`, in which black is -0.5."""
+    border = [(side % 2, side % 2) for side in x.shape[1:3]]
+    return nn.avg_pool(x + 0.5, (2, 2), strides=(2, 2), padding=border) - 0.5
 
 
 def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
