@@ -26,7 +26,13 @@ COLUMNS = ("input", "output", "target")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """`mean`: metric -> mean over the split; `images`: one {"name", metric: value} an example; `folder`: the files."""
+    """An evaluation.
+
+    Attributes:
+      mean: metric -> mean over the split.
+      images: one {"name", "files": {column: path in `folder`}, metric: value} an example.
+      folder: the files.
+    """
 
     mean: dict[str, float]
     images: list[dict]
@@ -59,16 +65,17 @@ def evaluate(model: TrainedModel, workdir: epath.PathLike, *, split: str = "val"
             ):
                 name = pairs.name(index)
                 paths = writer.write(index, name, pictures)
-                records.append({"name": name, **values})
+                records.append({"name": name, "files": paths, **values})
                 rows.append(gallery.Row(name=name, images=paths, metrics=values))
         mean = {metric: float(np.mean([r[metric] for r in records])) for metric in ("l1", "psnr", "ssim")}
         _write_metrics(folder / "metrics.json", model, split, mean, records)
         rules = model.config.inference
         gallery.write_gallery(
-            _Page(folder / "index.html"),
+            folder / "index.html",
             title=f"{model.config.dataset} {split}, step {model.step}",
             subtitle=f"{len(pairs)} pairs, norm_stats {rules.norm_stats}, dropout {rules.dropout}",
             rows=rows,
+            lower_is_better=metrics.LOWER_IS_BETTER,
         )
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
@@ -151,23 +158,13 @@ class _PictureWriter:
                 written.result()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Page:
-    """A file as the gallery wants it, written whole."""
-
-    path: epath.Path
-
-    def write_text(self, data: str, /, encoding: str) -> int:
-        storage.write(self.path, data.encode(encoding))
-        return len(data)
-
-
 def _write_metrics(path: epath.Path, model: TrainedModel, split: str, mean: dict, records: list[dict]) -> None:
     report = {
         "split": split,
         "step": model.step,
         "num_examples": len(records),
         "mean": mean,
+        "total": {},
         "images": records,
         "config": config_lib.to_dict(model.config),
     }

@@ -6,13 +6,11 @@ import json
 import math
 import urllib.parse
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
+from etils import epath
 
-class _WritablePath(Protocol):
-    """The one method asked of a path, so that pathlib and epath (gs://) both serve."""
-
-    def write_text(self, data: str, /, encoding: str) -> int: ...
+from pix2pix_jax import storage
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +57,7 @@ class Picture:
 
 
 def write_gallery(
-    path: _WritablePath,
+    path: epath.PathLike,
     *,
     title: str,
     subtitle: str,
@@ -69,13 +67,13 @@ def write_gallery(
     columns: Sequence[str] = ("input", "output", "target"),
     above: Sequence[Table | Picture] = (),
 ) -> None:
-    """Writes the page that shows `rows`, with their images, to `path` in a single write.
+    """Writes the page that shows `rows`, with their images, to `path`, whole or not at all.
 
     The page depends on the set of rows, not on the order in which they or their columns and metrics
     come. The images themselves are neither read nor checked.
 
     Args:
-      path: the page, usually index.html; any object with pathlib's `write_text`.
+      path: the page, usually index.html; on a disk or gs://.
       title: heading of the page.
       subtitle: line under the heading, such as the split and the step.
       rows: the examples; they need not all have the same images and metrics.
@@ -106,7 +104,7 @@ def write_gallery(
     }
     template = importlib.resources.files("pix2pix_jax").joinpath("gallery.html")
     page = template.read_text(encoding="utf-8").replace("{{data}}", _script_json(data))
-    path.write_text(page, encoding="utf-8")
+    storage.write(epath.Path(path), page.encode())
 
 
 def _above(part: Table | Picture) -> dict[str, Any]:

@@ -2,4 +2,6 @@
 
 from pix2pix_jax.metrics.image import l1, psnr, ssim
 
-__all__ = ["l1", "psnr", "ssim"]
+LOWER_IS_BETTER = frozenset(("l1", "lpips", "fid", "kid"))
+
+__all__ = ["LOWER_IS_BETTER", "l1", "psnr", "ssim"]
