@@ -78,6 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_inference(evaluate)
     _add_metrics(evaluate)
 
+    compare = _add(commands, "compare", _compare, "several evaluated runs side by side: table, curves, pictures")
+    compare.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="of a training run")
+    compare.add_argument("--split", default="val", choices=("train", "val", "test"))
+    compare.add_argument("--output", default="comparison", metavar="DIR", help="default: comparison")
+    compare.add_argument("--examples", type=int, default=24, metavar="N", help="to show (default: 24)")
+
     translate = _add(commands, "translate", _translate, "translate image files")
     _add_checkpoint(translate)
     translate.add_argument("--input", required=True, metavar="FILE|DIR|GLOB")
@@ -245,6 +251,19 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         print(f"without {metric}: {reason}")
     found = ", ".join(f"{name} {value:.4f}" for name, value in {**result.mean, **result.total}.items())
     print(f"{found} over {len(result.images)} pairs")
+    print(f"gallery: {result.folder / 'index.html'}")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+    _check_no_more(rest)
+    _set_up_libraries()
+    from pix2pix_jax import compare
+
+    result = compare.compare(
+        arguments.workdirs, split=arguments.split, output=arguments.output, examples=arguments.examples
+    )
+    print(result.table)
     print(f"gallery: {result.folder / 'index.html'}")
     return 0
 

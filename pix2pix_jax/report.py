@@ -1,7 +1,6 @@
 """What an evaluation leaves: metrics.json, images/ and index.html, a gallery."""
 
 import collections
-import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -75,8 +74,14 @@ class Report:
             )
             for record in self.records
         ]
-        page = _Page(self.folder / "index.html")
-        gallery.write_gallery(page, title=title, subtitle=subtitle, rows=rows, lower_is_better=LOWER_IS_BETTER)
+        gallery.write_gallery(
+            self.folder / "index.html",
+            title=title,
+            subtitle=subtitle,
+            rows=rows,
+            lower_is_better=LOWER_IS_BETTER,
+            totals=total,
+        )
 
     def __enter__(self) -> "Report":
         self._writer.__enter__()
@@ -117,17 +122,6 @@ class _PictureWriter:
         if exception is None:
             for written in self._pending:
                 written.result()
-
-
-@dataclasses.dataclass(frozen=True)
-class _Page:
-    """A file as the gallery wants it, written whole."""
-
-    path: epath.Path
-
-    def write_text(self, data: str, /, encoding: str) -> int:
-        storage.write(self.path, data.encode(encoding))
-        return len(data)
 
 
 def _without_infinity(value):

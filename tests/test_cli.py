@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from PIL import Image
 
 from pix2pix_jax import cli, inference, recipe
 from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.data import sources
 
 
 @pytest.fixture
@@ -88,12 +90,12 @@ def test_help_and_no_arguments_as_a_user_starts_them():
     command = [sys.executable, "-m", "pix2pix_jax"]
     shown = subprocess.run([*command, "--help"], capture_output=True, text=True, check=False)
     assert shown.returncode == 0 and shown.stderr == ""
-    assert all(name in shown.stdout for name in ("train", "prepare", "evaluate", "translate"))
+    assert all(name in shown.stdout for name in ("train", "prepare", "evaluate", "compare", "translate"))
     bare = subprocess.run(command, capture_output=True, text=True, check=False)
     assert_refused((bare.returncode, bare.stdout, bare.stderr), "SUBCOMMAND", "--help")
 
 
-@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "translate"])
+@pytest.mark.parametrize("command", ["train", "prepare", "evaluate", "compare", "translate"])
 def test_every_subcommand_has_help_and_says_what_it_needs(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0 and "--" in out
@@ -109,6 +111,11 @@ def test_every_subcommand_has_help_and_says_what_it_needs(run, command):
         (("translate", "--workdir=W", "--input=I", "--output=O", "--seed=x"), ("--seed", "'x'")),
         (("translate", "--workdir=W", "--input=I", "--output=O", f"--seed={2**31}"), ("--seed=2147483648",)),
         (("evaluate", "--workdir=W", "--foo=1"), ("--foo=1",)),
+        (("compare", "W", "--foo=1"), ("--foo=1",)),
+        (("compare", "W", "--split=all"), ("--split", "all", "val")),
+        (("compare", "W", "--examples=few"), ("--examples", "few")),
+        (("compare", "W", "--examples=-1"), ("--examples=-1", "at least 1")),
+        (("compare", "W"), ("W: no such folder", "--workdir")),
         (("train", "--config=default", "--workdir=W", "--foo=1"), ("foo",)),
         (("train", "--config=defualt", "--workdir=W"), ("--config=defualt", "default")),
         (
@@ -197,6 +204,20 @@ def test_no_checkpoint(run, tmp_path, command, exists):
 @pytest.mark.parametrize("step", ["7", "last"])
 def test_a_step_that_is_not_there(run, trained, step):
     assert_refused(run("evaluate", f"--workdir={trained}", f"--step={step}"), f"--step={step}", "3, 6 and 'latest'")
+
+
+def test_comparing_says_where_things_are_or_what_to_do_first(run, trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(sources._DRAWN_COUNT, "test", 2)
+    monkeypatch.chdir(tmp_path)
+    workdir = pathlib.Path(shutil.copytree(trained, tmp_path / "run"))
+    assert_refused(run("compare", "run", "--split=test"), "pix2pix evaluate --workdir=run --split=test")
+    assert run("evaluate", f"--workdir={workdir}", "--split=test")[0] == 0
+    code, out, _ = run("compare", "run", "--split=test", "--examples=1")
+    assert code == 0
+    assert "| run | 6 | 2 |" in out and "comparison/index.html" in out
+    assert (tmp_path / "comparison" / "index.html").is_file()
+    assert len(list((tmp_path / "comparison" / "images").iterdir())) == 3
+    assert_refused(run("compare", "run", "run/../run", "--split=test"), workdir, "given 2 times")
 
 
 def test_a_split_that_is_not_there(run, trained, tmp_path):

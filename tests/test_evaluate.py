@@ -48,6 +48,9 @@ def test_metrics_json(result, model):
         assert len(set(values)) > 50
     assert report["config"]["generator"]["features"] == model.config.generator.features
     assert report["mean"] == result.mean
+    for record in report["images"]:
+        assert list(record["files"]) == ["input", "output", "target"]
+        assert all((result.folder / path).is_file() for path in record["files"].values())
 
 
 def test_the_numbers_are_those_of_the_pictures(result):

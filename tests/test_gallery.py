@@ -90,6 +90,7 @@ def test_rows_come_back_in_the_page(index):
             "target": "images/target/a.png",
         },
         "metrics": {"l1": 0.25, "psnr": 20.0},
+        "column_metrics": {},
     }
     assert list(first["images"]) == ["input", "output", "target"]
     assert (second["name"], second["metrics"]) == ("b", {"l1": 0.75})
@@ -120,15 +121,66 @@ def test_a_mean_of_nothing_is_null(index):
 def test_no_rows(index):
     data = embedded(write(index, []))
     assert (data["rows"], data["columns"], data["metrics"]) == ([], [], [])
+    assert (data["column_metrics"], data["totals"], data["above"]) == ([], [], [])
+
+
+def test_values_of_the_whole_set(index):
+    totals = {"mean_iou": math.inf, "fid": 119.1, "kid": math.nan}
+    data = embedded(write(index, [make_row()], totals=totals, lower_is_better={"fid", "kid"}))
+    assert data["totals"] == [
+        {"name": "fid", "lower_is_better": True, "value": 119.1},
+        {"name": "kid", "lower_is_better": True, "value": None},
+        {"name": "mean_iou", "lower_is_better": False, "value": "Infinity"},
+    ]
+    assert [m["name"] for m in data["metrics"]] == ["l1", "psnr"]
+
+
+def make_comparison(order=("input", "b", "a", "target")):
+    images = {column: f"images/{column}.png" for column in (*order, "more")}
+    values = {"a": {"psnr": math.inf, "l1": 0.5}, "b": {"l1": math.nan}}
+    return gallery.Row("x", images, {}, {run: values[run] for run in order if run in values})
+
+
+def test_columns_in_the_order_asked_for(index):
+    data = embedded(write(index, [make_comparison()], columns=("input", "b", "absent", "a", "target")))
+    assert data["columns"] == list(data["rows"][0]["images"]) == ["input", "b", "a", "target", "more"]
+
+
+def test_metrics_of_columns(index):
+    data = embedded(write(index, [make_comparison()], columns=("input", "b", "a", "target")))
+    assert data["rows"][0]["column_metrics"] == {"a": {"l1": 0.5, "psnr": "Infinity"}, "b": {"l1": None}}
+    assert data["column_metrics"] == [
+        {"name": "l1", "column": "b", "lower_is_better": True},
+        {"name": "l1", "column": "a", "lower_is_better": True},
+        {"name": "psnr", "column": "a", "lower_is_better": False},
+    ]
+    assert data["metrics"] == []  # whose means would be those of a few examples
+
+
+def test_tables_and_pictures_above(index):
+    table = gallery.Table("T", ("run", "l1 \u2193"), [("a", "0.5"), ("b", "0.2")], {(1, 1)})
+    data = embedded(write(index, [], above=[table, gallery.Picture("C", "cur ves.svg")]))
+    assert data["above"] == [
+        {
+            **{"kind": "table", "title": "T", "head": ["run", "l1 \u2193"]},
+            **{"rows": [["a", "0.5"], ["b", "0.2"]], "best": [[1, 1]]},
+        },
+        {"kind": "picture", "title": "C", "path": "cur%20ves.svg"},
+    ]
+    with pytest.raises(ValueError, match="absolute"):
+        write(index, [], above=[gallery.Picture("C", "/curves.svg")])
 
 
 def test_order_of_rows_columns_and_metrics_does_not_matter(index):
     rng = random.Random(0)
     rows = [make_row(str(i), metrics={"l1": rng.random(), "ssim": rng.random()}) for i in range(50)]
     rows.append(make_row("7", metrics={"ssim": 0.5}))  # a name twice
+    rows.append(make_comparison())
     page = write(index, rows)
     rng.shuffle(rows)
-    turned = [gallery.Row(r.name, dict(reversed(r.images.items())), dict(reversed(r.metrics.items()))) for r in rows]
+    turned = [
+        gallery.Row(r.name, *(dict(reversed(d.items())) for d in (r.images, r.metrics, r.column_metrics))) for r in rows
+    ]
     assert write(index, turned) == page
 
 
@@ -136,14 +188,19 @@ def test_order_of_rows_columns_and_metrics_does_not_matter(index):
 def test_hostile_text_stays_text(index, text):
     plain = parse(write(index, [make_row()]))
     row = make_row(text, images={text: f"images/{text}.png"}, metrics={text: 1.0})
-    page = write(index, [row], title=text, subtitle=text)
+    compared = make_row(images={text: "a.png"}, metrics={"l1": 1.0})
+    compared.column_metrics[text] = {text: 1.0}
+    above = [gallery.Table(text, [text], [[text]]), gallery.Picture(text, "a.svg")]
+    page = write(index, [row, compared], title=text, subtitle=text, totals={text: 1.0}, above=above)
     assert page.isascii()
     # The same elements as for a harmless name: nothing was closed, opened or turned into an event.
     assert parse(page).tags == plain.tags
     assert parse(page).scripts[1:] == plain.scripts[1:]
     data = embedded(page)
-    assert [data["title"], data["subtitle"], data["rows"][0]["name"]] == [text] * 3
-    assert (list(data["rows"][0]["images"]), data["metrics"][0]["name"]) == ([text], text)
+    shown = next(r for r in data["rows"] if r["name"] == text)
+    assert [data["title"], data["subtitle"], data["totals"][0]["name"], data["above"][0]["rows"][0][0]] == [text] * 4
+    assert (list(shown["images"]), list(shown["metrics"])) == ([text], [text])
+    assert data["column_metrics"][0]["column"] == text
 
 
 @pytest.mark.parametrize("name", HOSTILE + ["javascript:alert(1)", "a\\b", "\udce9"])
