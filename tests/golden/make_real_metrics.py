@@ -3,7 +3,8 @@
 Nothing here is code of theirs: their functions are called. Needs a folder with data/facades/test (the published JPEGs)
 and weights/ (inception_fid.npz, lpips_alex.npz, described in real_metrics.json), and
 
-    pip install torch torchvision scipy scikit-image pytorch-fid clean-fid torch-fidelity torchmetrics lpips pytorch-msssim
+    pip install torch torchvision scipy scikit-image torchmetrics pytorch-fid clean-fid torch-fidelity lpips \
+        pytorch-msssim
     python tests/golden/make_real_metrics.py --shared=../shared
 
 Where torch is without torchvision's operators (a CPU torch beside a CUDA torchvision) only its models are used, and the
@@ -48,8 +49,18 @@ from torchmetrics.functional.image import (
 )
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+ABOUT = {
+    "pictures": "tests/golden/real_pictures.py makes them from facades' 106 test pairs; digest is of the pixels",
+    "pairs": "the first four of each set; blurred_181x203 is [40:221, 20:223] of blurred_256x256",
+    "weights": "inception_fid.npz: TensorFlow's Inception of 2015-12-05; lpips_alex.npz: LPIPS 0.1 on AlexNet",
+    "fid": "what the tool prints; fid_float64: of the tool's features without the matrix square root's error",
+    "float64": "both protocols by torch_metrics.py in float64 from the pixels on",
+}
 PAIRS = 4  # of each set, by name, for the metrics of single images
-PACKAGES = "torch torchvision numpy scipy pillow scikit-image torchmetrics torch_fidelity lpips pytorch-msssim".split()
+PACKAGES = (
+    *("numpy", "pillow", "scikit-image", "scipy", "torch", "torchvision"),
+    *("clean-fid", "lpips", "pytorch-fid", "pytorch-msssim", "torch_fidelity", "torchmetrics"),
+)
 
 
 def nchw(images: np.ndarray, dtype: torch.dtype = torch.float64) -> torch.Tensor:
@@ -180,6 +191,35 @@ def feature_samples(pictures: np.ndarray, targets: np.ndarray) -> dict:
     }
 
 
+def bilinear(images: np.ndarray) -> torch.Tensor:
+    """uint8 NHWC to (N, 3, 299, 299) in [-1, 1], as pytorch-fid does it but in float64."""
+    x = torch.nn.functional.interpolate(nchw(images) / 255, (299, 299), mode="bilinear", align_corners=False)
+    return 2 * x - 1
+
+
+def bicubic(images: np.ndarray) -> torch.Tensor:
+    """uint8 NHWC to (N, 3, 299, 299) in [-1, 127/128], as clean-fid does it: Pillow's float32, the rest in float64."""
+    channels = images.astype(np.float32).transpose(0, 3, 1, 2).reshape(-1, *images.shape[1:3])
+    small = np.stack([np.asarray(Image.fromarray(x).resize((299, 299), Image.Resampling.BICUBIC)) for x in channels])
+    return (torch.tensor(small).clip(0, 255).double().reshape(-1, 3, 299, 299) - 128) / 128
+
+
+def float64_scores(networks: Networks, pictures: np.ndarray, targets: np.ndarray) -> dict:
+    """Both protocols by our own network in float64: digits that differ from the tools' are rounding."""
+    network, answers = networks.ours.double(), {}
+    for name, resize in (("pytorch_fid", bilinear), ("clean_fid", bicubic)):
+        features = [
+            np.concatenate([network(resize(x[i : i + 8])).numpy() for i in range(0, len(x), 8)])
+            for x in (pictures, targets)
+        ]
+        answers[name] = {
+            "fid": torch_metrics.frechet_distance(*features),
+            "kid": torch_metrics.kernel_distance(*features),
+            "features": feature_samples(*features),
+        }
+    return answers
+
+
 def distribution_scores(networks: Networks, pictures: np.ndarray, targets: np.ndarray) -> dict:
     with tempfile.TemporaryDirectory() as folder:
         folders = [write(x, pathlib.Path(folder) / name) for name, x in (("a", pictures), ("b", targets))]
@@ -188,6 +228,7 @@ def distribution_scores(networks: Networks, pictures: np.ndarray, targets: np.nd
             "clean_fid": clean_fid_scores(networks, folders),
             "torch_fidelity": torch_fidelity_scores(networks, pictures, targets),
         }
+    answers["float64"] = float64_scores(networks, pictures, targets)
     for antialias, metric in networks.torchmetrics.items():
         name = "torchmetrics" if antialias else "torchmetrics_without_antialias"
         answers[name] = {"fid": torchmetrics_fid(metric, pictures, targets)}
@@ -233,22 +274,21 @@ def pair_scores(networks: Networks, pictures: np.ndarray, targets: np.ndarray) -
 
 
 def label_scores(labels: np.ndarray) -> dict:
-    """Scores of all counts together; `few` of the first three maps, where classes are missing."""
-    actual, predicted = classes(labels), classes(noisy_labels(labels))
-    answers = {"digest_of_noisy": digest(noisy_labels(labels))}
-    for name, count in (("all", len(labels)), ("few", 3)):
-        table = torch_metrics.confusion(predicted[:count], actual[:count], 12)
-        both = [torch.tensor(z[:count]) for z in (predicted, actual)]
-        answers[name] = {
-            "confusion": table.tolist(),
-            "formula": {key: float(value) for key, value in torch_metrics.label_scores(table).items()},
-            "torchmetrics": {
-                "pixel_accuracy": float(MulticlassAccuracy(12, average="micro")(*both)),
-                "class_accuracy": float(MulticlassAccuracy(12, average="macro")(*both)),
-                "class_iou": float(MulticlassJaccardIndex(12, average="macro")(*both)),
-            },
-        }
-    return answers
+    """Of all maps' counts together. All classes occur; metrics.npz has those that do not."""
+    noisy = noisy_labels(labels)
+    actual, predicted = classes(labels), classes(noisy)
+    table = torch_metrics.confusion(predicted, actual, 12)
+    both = [torch.tensor(z) for z in (predicted, actual)]
+    return {
+        "digest": [digest(noisy), digest(labels)],
+        "confusion": table.tolist(),
+        "formula": {key: float(value) for key, value in torch_metrics.label_scores(table).items()},
+        "torchmetrics": {
+            "pixel_accuracy": float(MulticlassAccuracy(12, average="micro")(*both)),
+            "class_accuracy": float(MulticlassAccuracy(12, average="macro")(*both)),
+            "class_iou": float(MulticlassJaccardIndex(12, average="macro")(*both)),
+        },
+    }
 
 
 def main() -> None:
@@ -258,8 +298,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder = shared / "data" / "facades" / "test"
     networks, sets = Networks(shared / "weights"), picture_sets(folder)
-    photos, labels = halves(folder)
-    answers = {"versions": {name: importlib.metadata.version(name) for name in PACKAGES}}
+    _, labels = halves(folder)
+    answers = {"about": ABOUT, "versions": {name: importlib.metadata.version(name) for name in PACKAGES}}
     path = pathlib.Path(__file__).with_name("real_metrics.json")
     pairs = {name: (a[:PAIRS], b[:PAIRS]) for name, (a, b) in sets.items()}
     odd = pairs["blurred_256x256"]
@@ -269,7 +309,7 @@ def main() -> None:
             name: {"digest": [digest(a), digest(b)], "scores": pair_scores(networks, a, b)}
             for name, (a, b) in pairs.items()
         }
-        answers["labels"] = {"digest": digest(labels)} | label_scores(labels)
+        answers["labels"] = label_scores(labels)
     answers["sets"] = {
         name: {"images": len(a), "digest": [digest(a), digest(b)]} | distribution_scores(networks, a, b)
         for name, (a, b) in sets.items()

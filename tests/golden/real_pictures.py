@@ -60,12 +60,12 @@ def picture_sets(folder: pathlib.Path) -> dict[str, tuple[np.ndarray, np.ndarray
 
 
 def noisy_labels(labels: np.ndarray) -> np.ndarray:
-    """Label maps with squares of 16x16 shifted to the right by 0 to 15 pixels and noise of deviation 40 on every pixel."""
+    """Label maps whose squares of 16x16 come from 0 to 15 pixels further left, with noise up to 69 in every value."""
     stream = np.random.RandomState(zlib.crc32(b"real/labels"))
     shifts = stream.randint(0, 16, (len(labels), 16, 16)).repeat(16, 1).repeat(16, 2)
     columns = (np.arange(256) - shifts) % 256
     moved = np.take_along_axis(labels, columns[..., None], 2)
-    noise = stream.randint(-69, 70, labels.shape)  # uniform, whose deviation is 40
+    noise = stream.randint(-69, 70, labels.shape)
     return np.clip(moved.astype(np.int64) + noise, 0, 255).astype(np.uint8)
 
 

@@ -9,9 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-# Convolutions of a chain: (name, width, (height, width of the kernel)). A list holds convolutions that all take what
-# came before it, and whose outputs are concatenated.
-Chain = list["tuple[str, int, tuple[int, int]] | list[tuple[str, int, tuple[int, int]]]"]
+Conv = tuple[str, int, tuple[int, int]]  # name, width, (height, width) of the kernel
+Chain = list[Conv | list[Conv]]  # a list in it: all take what came before, and their outputs are concatenated
 
 
 class ConvNorm(nn.Module):
@@ -40,6 +39,10 @@ def halve(x: torch.Tensor) -> torch.Tensor:
     return functional.max_pool2d(x, 3, 2)
 
 
+def _convs(link: Conv | list[Conv]) -> list[Conv]:
+    return link if isinstance(link, list) else [link]
+
+
 class Mixed(nn.Module):
     """Chains of convolutions side by side, and last a pool, with a 1x1 convolution of `pool_width` unless it halves.
 
@@ -48,26 +51,21 @@ class Mixed(nn.Module):
 
     def __init__(self, channels: int, chains: list[Chain], *, pool, pool_width: int | None = None):
         super().__init__()
-        self.chains, self.pool, self.width = chains, pool, pool_width or channels
+        self.chains, self.pool = chains, pool
         halves = pool_width is None
         if not halves:
             self.branch_pool = ConvNorm(channels, pool_width, (1, 1))
         for chain in chains:
             before = channels
             for i, link in enumerate(chain):
-                heads, is_last = link if isinstance(link, list) else [link], i == len(chain) - 1
-                strides = halves and is_last
-                for name, width, kernel in heads:
-                    self.add_module(
-                        name, ConvNorm(before, width, kernel, stride=2 if strides else 1, padded=not strides)
-                    )
-                before = sum(width for _, width, _ in heads)
-            self.width += before
+                shape = {"stride": 2, "padded": False} if halves and i == len(chain) - 1 else {}
+                for name, width, kernel in _convs(link):
+                    self.add_module(name, ConvNorm(before, width, kernel, **shape))
+                before = sum(width for _, width, _ in _convs(link))
 
     def _chain(self, chain: Chain, x: torch.Tensor) -> torch.Tensor:
         for link in chain:
-            heads = link if isinstance(link, list) else [link]
-            x = torch.cat([self.get_submodule(name)(x) for name, *_ in heads], 1)
+            x = torch.cat([self.get_submodule(name)(x) for name, *_ in _convs(link)], 1)
         return x
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -121,7 +119,7 @@ def mixed_7a(channels: int) -> Mixed:
 
 
 def mixed_7(channels: int, *, pool) -> Mixed:
-    def split(name: str) -> list[tuple[str, int, tuple[int, int]]]:
+    def split(name: str) -> list[Conv]:
         return [(f"{name}a", 384, (1, 3)), (f"{name}b", 384, (3, 1))]
 
     chains = [
