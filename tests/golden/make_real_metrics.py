@@ -68,8 +68,7 @@ def nchw(images: np.ndarray, dtype: torch.dtype = torch.float64) -> torch.Tensor
 
 
 def batches(images: np.ndarray, call) -> np.ndarray:
-    with torch.no_grad():
-        return np.concatenate([call(nchw(images[i : i + 16], torch.uint8)) for i in range(0, len(images), 16)])
+    return np.concatenate([call(nchw(images[i : i + 16], torch.uint8)) for i in range(0, len(images), 16)])
 
 
 class Networks:
@@ -174,11 +173,10 @@ def torch_fidelity_scores(networks: Networks, pictures: np.ndarray, targets: np.
 
 def torchmetrics_fid(metric: FrechetInceptionDistance, pictures: np.ndarray, targets: np.ndarray) -> float:
     metric.reset()
-    with torch.no_grad():
-        for images, real in ((targets, True), (pictures, False)):
-            for i in range(0, len(images), 16):
-                metric.update(nchw(images[i : i + 16], torch.uint8), real=real)
-        return float(metric.compute())
+    for images, real in ((targets, True), (pictures, False)):
+        for i in range(0, len(images), 16):
+            metric.update(nchw(images[i : i + 16], torch.uint8), real=real)
+    return float(metric.compute())
 
 
 def feature_samples(pictures: np.ndarray, targets: np.ndarray) -> dict:
@@ -310,10 +308,10 @@ def main() -> None:
             for name, (a, b) in pairs.items()
         }
         answers["labels"] = label_scores(labels)
-    answers["sets"] = {
-        name: {"images": len(a), "digest": [digest(a), digest(b)]} | distribution_scores(networks, a, b)
-        for name, (a, b) in sets.items()
-    }
+        answers["sets"] = {
+            name: {"images": len(a), "digest": [digest(a), digest(b)]} | distribution_scores(networks, a, b)
+            for name, (a, b) in sets.items()
+        }
     path.write_text(json.dumps(answers, indent=1) + "\n")
 
 
