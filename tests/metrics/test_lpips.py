@@ -1,0 +1,36 @@
+"""LPIPS against an independent PyTorch program."""
+
+import jax
+import numpy as np
+import pytest
+from golden import ANSWERS, cases, drawn_lpips
+
+from pix2pix_jax.metrics import lpips
+
+
+@pytest.mark.parametrize("case", cases.LPIPS_SIZES)
+def test_distances_equal_those_of_pytorch(case):
+    pictures = [x.astype(np.float32) for x in cases.lpips_images(case)]
+    found = jax.jit(lpips.LPIPS().apply)(lpips.variables(drawn_lpips()), *pictures)
+    np.testing.assert_allclose(found, ANSWERS[f"lpips/{case}/layers"].sum(-1), rtol=1e-5)
+
+
+def test_equal_pictures_are_no_distance_apart():
+    picture = np.random.default_rng(0).uniform(-1, 1, (2, lpips.SIDE, lpips.SIDE, 3)).astype(np.float32)
+    found = jax.jit(lpips.LPIPS().apply)(lpips.variables(drawn_lpips()), picture, picture)
+    np.testing.assert_allclose(found, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("prefix", ["features.{}", "net.slice1.{}"])
+def test_names_of_pytorch(prefix):
+    """Those of torchvision's AlexNet and the lpips package's linear layers, and those of its whole network."""
+    weights = drawn_lpips()
+    theirs = {"scaling_layer.shift": np.zeros(3), "classifier.1.weight": np.zeros((2, 2))}
+    for i, place in enumerate((0, 3, 6, 8, 10)):
+        theirs[prefix.format(place) + ".weight"] = weights[f"conv{i}.kernel"].transpose(3, 2, 0, 1)
+        theirs[prefix.format(place) + ".bias"] = weights[f"conv{i}.bias"]
+        theirs[f"lin{i}.model.1.weight"] = weights[f"lin{i}.weight"].reshape(1, -1, 1, 1)
+    found = lpips.from_torch(theirs)
+    assert found.keys() == weights.keys() == lpips.shapes().keys()
+    for name, array in weights.items():
+        np.testing.assert_array_equal(found[name], array)
