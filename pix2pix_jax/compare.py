@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from concurrent import futures
 from typing import Any
@@ -137,7 +138,7 @@ def _open_run(workdir: epath.Path, name: str, split: str) -> Run:
     if not storage.read(workdir / "config.json"):
         what = "no config.json in it, so not the workdir of a run" if workdir.exists() else "no such folder"
         raise UserError(f"{workdir}: {what}; give the --workdir of a training run")
-    remedy = f"pix2pix evaluate --workdir={workdir} --split={split}"
+    remedy = f"pix2pix evaluate --workdir={shlex.quote(str(workdir))} --split={split}"
     step, folder = _latest_evaluation(workdir, split, remedy)
     try:
         report = json.loads(storage.read(folder / "metrics.json"))

@@ -172,8 +172,7 @@ def _spans_magnitudes(curves: Iterable[_Curve], banded: bool) -> bool:
 
 def _add_legend(figure: Figure, styles: Mapping[str, dict], columns: int) -> None:
     handles = [Line2D([], [], linewidth=2, **style) for style in styles.values()]
-    # The names are put in afterwards: a legend leaves out labels that begin with an underscore.
-    legend = figure.legend(handles, ["run"] * len(styles), loc="outside upper left", frameon=False, ncols=columns)
+    legend = figure.legend(handles, list(styles), loc="outside upper left", frameon=False, ncols=columns)
     for text, run in zip(legend.get_texts(), styles, strict=True):
         _set_plain(text, run)
 

@@ -66,6 +66,10 @@ def test_a_run_and_its_evaluation(bucket, trained):
     assert "gs://bucket/run/eval/val-6/index.html" in out
     assert json.loads(bucket.objects["run/eval/val-6/metrics.json"].data)["num_examples"] == 100
     assert len(bucket.names("run/eval/val-6/images/")) == 300
+    code, _, err = run(bucket, "compare", "gs://bucket/run", "--output=gs://bucket/comparison", "--examples=2")
+    assert code == 0, err
+    assert {"comparison/index.html", "comparison/curves.svg"} <= set(bucket.names("comparison/"))
+    assert len(bucket.names("comparison/images/")) == 6
     picture = trained / "samples" / "000006.png"
     code, _, err = run(bucket, "translate", WORKDIR, f"--input={picture}", "--output=gs://bucket/out", "--pairs=no")
     assert code == 0, err
