@@ -24,7 +24,7 @@ class Statistics:
             self._merge()
 
     def _merge(self) -> None:
-        if not self._waiting:
+        if not sum(map(len, self._waiting)):
             return
         part = np.concatenate(self._waiting).astype(np.float64)
         self._waiting = []

@@ -11,7 +11,8 @@ from flax import traverse_util
 from jax import lax
 
 SIDE = 32  # the least that its pools leave something of
-_SHIFT, _SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)
+_SHIFT = np.float32([-0.030, -0.088, -0.188]).reshape(1, 1, 1, 3)
+_SCALE = np.float32([0.458, 0.448, 0.450]).reshape(1, 1, 1, 3)
 _LAYERS = (  # width, kernel, stride, padding, whether a pool comes before
     (64, 11, 4, 2, False),
     (192, 5, 1, 2, True),
@@ -48,14 +49,14 @@ class LPIPS(nn.Module):
 
     @nn.compact
     def __call__(self, output: jax.Array, target: jax.Array) -> jax.Array:
-        pictures = (jnp.concatenate([output, target]) - jnp.asarray(_SHIFT)) / jnp.asarray(_SCALE)
+        pictures = (jnp.concatenate([output, target]) - _SHIFT) / _SCALE
         distance = jnp.zeros(len(output))
         for i, activations in enumerate(_AlexNet(name="alexnet")(pictures)):
             # Directions of activations are compared; 1e-10 is the published guard.
             norms = jnp.sqrt(jnp.square(activations).sum(-1, keepdims=True))
             ours, theirs = jnp.split(activations / (norms + 1e-10), 2)
             weights = self.param(f"lin{i}", nn.initializers.ones, (activations.shape[-1],))
-            distance += (jnp.square(ours - theirs) * weights).sum(-1).mean((1, 2))
+            distance += jnp.matmul(jnp.square(ours - theirs), weights, precision=lax.Precision.HIGHEST).mean((1, 2))
         return distance
 
 

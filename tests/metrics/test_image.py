@@ -82,3 +82,19 @@ def test_ssim_refuses_images_below_its_window(size):
     with pytest.raises(ValueError, match="x".join(map(str, size))):
         ssim(image, image)
     assert ssim(jnp.zeros((1, 11, 11, 3)), jnp.zeros((1, 11, 11, 3))).shape == (1,)
+
+
+@pytest.mark.parametrize("case", golden.cases.SIMILARITY_SIZES)
+def test_similarities_equal_those_of_the_golden_file(case):
+    """Of sides that are odd at some scale too."""
+    target, output = golden.cases.similarity_images(case)
+    for name in ("psnr", "ssim", "ms_ssim"):
+        found = getattr(metrics, name)(output, target)
+        np.testing.assert_allclose(found, golden.ANSWERS[f"similarity/{case}/{name}"], rtol=1e-4, atol=2e-5)
+
+
+def test_ms_ssim_refuses_pictures_that_leave_nothing_at_the_last_scale():
+    picture = np.zeros((1, 161, 161, 3), np.uint8)
+    np.testing.assert_allclose(metrics.ms_ssim(picture, picture), 1, atol=1e-5)
+    with pytest.raises(ValueError, match="160x161: MS-SSIM needs at least 161 pixels a side"):
+        metrics.ms_ssim(picture[:, 1:], picture[:, 1:])

@@ -28,6 +28,6 @@ def test_features_equal_those_of_pytorch():
 def test_resizes_equal_those_of_the_published_programs(case):
     image = cases.resized_image(case)[None]
     bilinear = np.asarray(inception.resize_as_pytorch_fid(image))[0, list(cases.ROWS)]
-    np.testing.assert_allclose((bilinear + 1) * 127.5, ANSWERS[f"bilinear/{case}"], atol=2e-4)
+    np.testing.assert_allclose((bilinear + 1) * 127.5, ANSWERS[f"bilinear/{case}"], atol=1e-4)
     bicubic = inception.resize_as_clean_fid(image)[0, list(cases.ROWS)]
-    np.testing.assert_array_equal(bicubic * 128 + 128, ANSWERS[f"bicubic/{case}"])
+    np.testing.assert_allclose(bicubic * 128 + 128, ANSWERS[f"bicubic/{case}"], atol=1e-5)
