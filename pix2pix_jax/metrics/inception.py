@@ -204,7 +204,7 @@ def resize_as_pytorch_fid(pictures: jax.Array) -> jax.Array:
 
 
 def _neighbours(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Between which two of `size` pixels each of SIZE lies, and how near to the second; by float64, not as jax.image."""
+    """Between which two of `size` pixels each of SIZE lies, and how near to the second; jax.image takes float32."""
     place = ((np.arange(SIZE) + 0.5) * size / SIZE - 0.5).clip(0)
     low = place.astype(int)
     return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)

@@ -1,11 +1,13 @@
 """Image metrics against closed forms and scikit-image."""
 
+import golden
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
+from pix2pix_jax import metrics
 from pix2pix_jax.metrics import l1, psnr, ssim
 
 jit_ssim = jax.jit(ssim, static_argnames="data_range")
