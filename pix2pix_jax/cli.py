@@ -247,6 +247,8 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         result = evaluate.evaluate_files(arguments.pictures, arguments.targets, inputs=arguments.inputs, **options)
     else:
         result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, **options)
+    for network in result.other_weights:
+        print(f"note: the weights of {network} are not the published ones, and its numbers no one else's")
     for metric, reason in result.left_out.items():
         print(f"without {metric}: {reason}")
     found = ", ".join(f"{name} {value:.4f}" for name, value in {**result.mean, **result.total}.items())

@@ -19,6 +19,7 @@ from pix2pix_jax.inference import TrainedModel
 from pix2pix_jax.metrics import Request
 from pix2pix_jax.metrics.choice import Choice
 from pix2pix_jax.metrics.segmenter import Segmentation
+from pix2pix_jax.metrics.weights import Weights
 from pix2pix_jax.report import Report
 
 COLUMNS = ("input", "output", "target")
@@ -34,6 +35,7 @@ class Result:
       images: {"name", "files", metric: value} of each example.
       folder: of the files.
       left_out: metric -> why it was not computed.
+      other_weights: networks whose weights are not those that others compute their numbers with.
     """
 
     mean: dict[str, float]
@@ -41,6 +43,7 @@ class Result:
     images: list[dict]
     folder: epath.Path
     left_out: dict[str, str]
+    other_weights: tuple[str, ...]
 
 
 def evaluate(
@@ -64,16 +67,16 @@ def evaluate(
       request: which metrics. By default l1 (mean absolute difference of images in [-1, 1], as the training loss), psnr
         (dB), ssim, ms_ssim where pictures are large enough; label scores where the targets are label maps of a set
         that is known; lpips, fid and kid where their networks' weights are found.
-      segmenter: a segmentation network, .onnx, whose classes are compared with the label maps that the inputs are.
+      segmenter: a segmentation network, .onnx, whose classes are compared with the label maps that the inputs are;
+        the palette is theirs then.
 
     Raises:
       UserError: no such split, a metric that cannot be computed, or the folder cannot be written.
     """
     config = model.config
+    segmentation, request = _segmentation(segmenter, request, evaluator.palette_of(config, "input"))
     evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
     pairs = evaluation.pairs
-    inputs_palette = evaluator.palette_of(config, "input") if request.palette == "auto" else request.palette
-    segmentation = Segmentation(segmenter, inputs_palette) if segmenter else None
     folder = storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}"
     with _written(folder), Report(folder) as report:
         for scored in _progress(evaluation.run(model.translate_resized), pairs, f"evaluate {split}"):
@@ -121,6 +124,9 @@ def evaluate_files(
     Raises:
       UserError: files are missing, have no partner, differ in size; and as `evaluate`.
     """
+    if segmenter and not inputs:
+        raise UserError("--segmenter: needs the label maps that the pictures were made from; give --inputs=FOLDER")
+    segmentation, request = _segmentation(segmenter, request, "none")
     source = PictureFiles(pictures, targets, inputs)
     pairs = Pairs(source=source, direction="AtoB", size=source.size, preprocess="none")
     mesh = parallel.make_local_mesh()
@@ -133,9 +139,6 @@ def evaluate_files(
         batch_size=parallel.inference_batch(mesh),
         request=request,
     )
-    if segmenter and not inputs:
-        raise UserError("--segmenter: needs the label maps that the pictures were made from; give --inputs=FOLDER")
-    segmentation = Segmentation(segmenter, request.palette) if segmenter else None
     folder = storage.folder(output)
     with _written(folder), Report(folder) as report:
         for scored in _progress(evaluation.run(lambda images: to_float(images)), pairs, "evaluate"):
@@ -150,6 +153,20 @@ def evaluate_files(
         return _finish(report, evaluation, segmentation, title=pictures, subtitle=subtitle, facts=facts)
 
 
+def _segmentation(file: str, request: Request, known: str) -> tuple[Segmentation | None, Request]:
+    """(the segmenter, the request without its palette): with one, label maps are what pictures were made from.
+
+    Args:
+      file: of the network; "" for none.
+      request: what the user asks for.
+      known: the name of the inputs' palette, or "none".
+    """
+    if not file:
+        return None, request
+    palette = known if request.palette == "auto" else request.palette
+    return Segmentation(file, palette), dataclasses.replace(request, palette="auto")
+
+
 def _finish(
     report: Report,
     evaluation: evaluator.Evaluator,
@@ -162,7 +179,15 @@ def _finish(
     total = evaluation.totals() | (segmentation.totals() if segmentation else {})
     mean = evaluator.means(report.records, total)
     report.finish(title=title, subtitle=subtitle, mean=mean, total=total, facts=facts)
-    return Result(mean, total, report.records, report.folder, evaluation.choice.left_out)
+    choice = evaluation.choice
+    return Result(
+        mean=mean,
+        total=total,
+        images=report.records,
+        folder=report.folder,
+        left_out=choice.left_out,
+        other_weights=tuple(name for name, weights in _networks(choice).items() if not weights.is_published),
+    )
 
 
 @contextlib.contextmanager
@@ -193,12 +218,15 @@ def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.nda
 
 def _protocol(choice: Choice) -> dict:
     """How metrics were made, as far as they depend on more than their name."""
-    networks = {"inception": choice.inception, "lpips": choice.lpips}
     return {
         "weights": {
             name: {"sha256": weights.digest, "published": weights.is_published}
-            for name, weights in networks.items()
-            if weights
+            for name, weights in _networks(choice).items()
         },
         "palette": choice.palette.name if choice.palette else None,
     }
+
+
+def _networks(choice: Choice) -> dict[str, Weights]:
+    networks = {"inception": choice.inception, "lpips": choice.lpips}
+    return {name: weights for name, weights in networks.items() if weights}

@@ -3,6 +3,7 @@
 A feature is found by the SHA-256 of its picture's pixels, so a picture that has changed is never taken for the old one.
 """
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -52,7 +53,8 @@ class FeatureCache:
             partial.replace(self._path)
             self._new = False
         except OSError:
-            partial.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                partial.unlink()
 
 
 def place(*words: str) -> pathlib.Path:

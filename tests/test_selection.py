@@ -1,0 +1,118 @@
+"""Evaluation while a run goes on: the same numbers as afterwards, and the best checkpoint."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from pix2pix_jax import cli, evaluate, inference, parallel, selection, train
+from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.data import sources
+from pix2pix_jax.errors import UserError
+
+EVALUATED = ("--config.eval_every_steps=2", "--config.eval_metrics=l1,ssim", "--config.best_metric=psnr")
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch):
+    monkeypatch.setitem(sources._DRAWN_COUNT, "val", 11)  # of which 8 devices leave a part
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_config):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sources._DRAWN_COUNT, "val", 11)
+        workdir = tmp_path_factory.mktemp("selection") / "run"
+        train.train(tiny_config(*EVALUATED, "--config.keep_checkpoints=1"), workdir)
+    return workdir
+
+
+def lines(workdir) -> dict[int, dict[str, float]]:
+    """Step -> its evaluation."""
+    read = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line for line in read if "val/l1" in line}
+
+
+def best_of(workdir) -> int:
+    found = lines(workdir)
+    return max(found, key=lambda step: found[step]["val/psnr"])
+
+
+def test_every_period_and_at_the_end(run):
+    found = lines(run)
+    assert list(found) == [2, 4, 6]
+    assert found[2].keys() == {"step", "time", "val/l1", "val/ssim", "val/psnr"}
+    every_line = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert every_line == sorted(every_line)
+
+
+def test_the_numbers_are_those_of_evaluate(run):
+    best = inference.load(run, step="best")
+    assert best.step == best_of(run)
+    expected = evaluate.evaluate(best, run).mean
+    found = lines(run)[best.step]
+    for name in ("l1", "psnr", "ssim"):
+        assert found[f"val/{name}"] == pytest.approx(expected[name], rel=1e-4)
+
+
+def test_the_best_checkpoint_stays_beside_the_latest(run):
+    with Checkpoints(run, read_only=True) as checkpoints:
+        assert checkpoints.steps() == sorted({best_of(run), 6})
+        assert checkpoints.progress(6)["best"] == {
+            "metric": "psnr",
+            "step": best_of(run),
+            "value": lines(run)[best_of(run)]["val/psnr"],
+        }
+
+
+def test_a_run_that_goes_on_remembers_its_best(run, tiny_config, tmp_path):
+    """As of another metric, nothing is remembered."""
+    config = tiny_config(*EVALUATED)
+    mesh = parallel.make_mesh(batch_size=2, data=1)
+    select = selection.Selection(config, mesh)
+    select.begin({"metric": "psnr", "step": 4, "value": 99.0})
+    assert select.best["step"] == 4
+    select.begin({"metric": "fid", "step": 4, "value": 99.0})
+    assert select.best is None
+
+
+@pytest.mark.parametrize(("metric", "values", "best"), [("l1", (3, 1, 2, 1), 2), ("ssim", (3, 1, float("nan"), 4), 4)])
+def test_what_is_better(tiny_config, metric, values, best):
+    """Of equal ones the first; what is no number is never the best."""
+    config = tiny_config("--config.eval_every_steps=1", f"--config.best_metric={metric}")
+    select = selection.Selection(config, parallel.make_mesh(batch_size=2, data=1))
+    for step, value in enumerate(values, 1):
+        select._compare(step, value)
+    assert select.best == {"metric": metric, "step": best, "value": values[best - 1]}
+
+
+def test_a_resumed_run_finds_the_same(run, tiny_config, tmp_path):
+    workdir = tmp_path / "stopped"
+    train.train(tiny_config(*EVALUATED, "--config.num_steps=4"), workdir)
+    state = train.train(tiny_config(*EVALUATED), workdir)
+    strip = lambda found: {step: {k: v for k, v in line.items() if k != "time"} for step, line in found.items()}  # noqa: E731
+    assert strip(lines(workdir)) == strip(lines(run))
+    whole = inference.load(run)
+    jax.tree.map(np.testing.assert_array_equal, state.generator.params, whole.variables["params"])
+
+
+def test_metrics_that_cannot_be_had_are_refused_before_anything_is_written(tiny_config, tmp_path):
+    config = tiny_config("--config.eval_every_steps=2", "--config.best_metric=mean_iou")
+    with pytest.raises(UserError, match="^labels: needs --palette"):
+        train.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_set_without_the_split_trains_without_evaluation(tiny_config, tmp_path, capsys, monkeypatch):
+    folder = tmp_path / "pairs"
+    (folder / "train").mkdir(parents=True)
+    from PIL import Image
+
+    for i in range(4):
+        Image.fromarray(np.full((32, 64, 3), 40 * i, np.uint8)).save(folder / "train" / f"{i}.png")
+    config = tiny_config(*EVALUATED, "--config.dataset=folder", f"--config.data_dir={folder}", "--config.num_steps=2")
+    train.train(config, tmp_path / "run")
+    assert "note: folder has no split val" in capsys.readouterr().out
+    assert cli.main(["evaluate", f"--workdir={tmp_path / 'run'}", "--step=best"]) == 2
+    assert "--step=best: the run in" in capsys.readouterr().err
