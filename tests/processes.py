@@ -90,6 +90,7 @@ def tiny_run(workdir: pathlib.Path, *overrides: str) -> list[str]:
         "schedule": "constant",
         "log_every_steps": 1,
         "sample_every_steps": 0,
+        "eval_every_steps": 0,
         "mesh.data": -1,
     }
     arguments = [f"--config.{name}={value}" for name, value in fields.items()]

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.heavy
 
 # Sums over devices are taken in another order, and Adam divides by the root of a running mean square: a large eps keeps
 # it from making steps of full size of rounding errors.
-SHORT = ("num_steps=24", "checkpoint_every_steps=8", "batch_size=8", "eps=1e-3")
+SHORT = ("num_steps=24", "checkpoint_every_steps=8", "eval_every_steps=8", "batch_size=8", "eps=1e-3")
 LONG = ("num_steps=2000", "checkpoint_every_steps=20", "batch_size=8")
 LOSSES = 1e-4  # relative tolerance, over 24 steps
 ARRAYS = 1e-3  # of the largest of an array
@@ -36,9 +36,10 @@ def alone(tmp_path_factory):
 
 
 def assert_same_run(workdir: pathlib.Path, expected: pathlib.Path) -> None:
-    """The losses of all steps and the final parameters, statistics and moments."""
+    """The losses of all steps, the evaluations, and the final parameters, statistics and moments."""
     found, wanted = processes.lines_of(workdir), processes.lines_of(expected)
-    assert [line["step"] for line in found] == list(range(1, 25))
+    assert [line["step"] for line in found] == sorted([*range(1, 25), 8, 16, 24])
+    assert [line["step"] for line in found if "val/psnr" in line] == [8, 16, 24]
     for one, other in zip(found, wanted, strict=True):
         assert one == pytest.approx(other, rel=LOSSES), one["step"]
     state, expected_state = processes.final_state(workdir), processes.final_state(expected)
