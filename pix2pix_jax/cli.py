@@ -202,6 +202,10 @@ def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     try:
         parallel.initialize()
         train.train(config, arguments.workdir)
+        if parallel.is_main_process():
+            from pix2pix_jax import curves
+
+            curves.write(arguments.workdir)
     except interruption.Interrupted as stopped:
         if parallel.is_main_process():
             print(stopped, file=sys.stderr)

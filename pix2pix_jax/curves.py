@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from etils import epath
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from pix2pix_jax import storage
 from pix2pix_jax.errors import shown
 
 POINTS = 150  # of a curve: as much as a panel can show, and fewer smooth better
@@ -42,6 +44,13 @@ class Series:
 
     steps: np.ndarray
     values: np.ndarray
+
+
+def write(workdir: epath.PathLike) -> None:
+    """Draws the curves of a run's metrics.jsonl to its curves.png and curves.svg. Raises OSError."""
+    folder = storage.folder(workdir)
+    for kind, picture in draw({folder.name: read(storage.read(folder / "metrics.jsonl"))}).items():
+        storage.write(folder / f"curves.{kind}", picture)
 
 
 def read(content: bytes) -> dict[str, Series]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import time
 from concurrent import futures
 
@@ -57,12 +58,13 @@ class RunLog:
         self._bar.update(done)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl and one point a curve in TensorBoard."""
+        """One line of metrics.jsonl, where null stands for what is not finite, and one point a curve in TensorBoard."""
         if not self._main:
             return
         now = time.time()
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with workdir_lib.writing():
-            self._lines.append((json.dumps({"step": step, "time": now, **values}) + "\n").encode())
+            self._lines.append((json.dumps({"step": step, "time": now, **finite}) + "\n").encode())
             self._events.scalars(step, values, now)
 
     def commit(self) -> None:
