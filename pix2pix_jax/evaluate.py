@@ -13,7 +13,7 @@ from pix2pix_jax import evaluator, parallel, storage, streams
 from pix2pix_jax.data import color
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.picture_files import PictureFiles
-from pix2pix_jax.data.values import UINT8, render, to_float
+from pix2pix_jax.data.values import UINT8, picture, render, to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import TrainedModel
 from pix2pix_jax.metrics import Request
@@ -21,8 +21,6 @@ from pix2pix_jax.metrics.choice import Choice
 from pix2pix_jax.metrics.segmenter import Segmentation
 from pix2pix_jax.metrics.weights import Weights
 from pix2pix_jax.report import Report
-
-COLUMNS = ("input", "output", "target")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,14 +204,14 @@ def _progress(scored: Iterator[evaluator.Scored], pairs: Pairs, what: str) -> It
 def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.ndarray]:
     """Column -> uint8 (H, W, 1 or 3)."""
     values = streams.stream_values(model.config)
-    floats = {
-        "input": to_float(scored.example["input"], values["input"]),
-        "output": to_float(scored.output, values["target"]),
-        "target": to_float(scored.example["target"], values["target"]),
+    shown = {
+        "input": picture(scored.example["input"], values["input"]),
+        "output": picture(scored.output, values["target"]),
+        "target": picture(scored.example["target"], values["target"]),
     }
     if model.config.color_space == "lab":
-        floats["input"] = color.grey(floats["input"])
-    return {column: render(floats[column]) for column in COLUMNS}
+        shown["input"] = render(color.grey(to_float(scored.example["input"], values["input"])))
+    return shown
 
 
 def _protocol(choice: Choice) -> dict:

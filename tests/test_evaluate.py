@@ -7,11 +7,13 @@ import urllib.parse
 
 import numpy as np
 import pytest
+from onnx_segmenter import make_segmenter
 from PIL import Image
 from skimage import metrics as reference
 
 from pix2pix_jax import cli, evaluate, inference, parallel
 from pix2pix_jax.data import sources
+from pix2pix_jax.metrics import labels
 
 METRICS = ("l1", "psnr", "ssim")
 
@@ -123,3 +125,33 @@ def test_equal_pictures_leave_the_report_readable(model, tmp_path, monkeypatch):
     folder = evaluate.evaluate(model, tmp_path).folder
     report = json.loads((folder / "metrics.json").read_text())
     assert report["mean"]["l1"] == 0 and report["mean"]["psnr"] is None
+
+
+def test_a_segmenter_scores_what_was_made_from_label_maps(trained, tmp_path, monkeypatch, capsys):
+    """Given the label maps themselves as pictures, it would find all; the photographs' colours say little."""
+    monkeypatch.setitem(sources._DRAWN_COUNT, "val", 2)
+    segmenter = make_segmenter(tmp_path / "segmenter.onnx")
+    flags = (f"--segmenter={segmenter}", "--metrics=l1", f"--output={tmp_path / 'out'}")
+    assert cli.main(["evaluate", f"--workdir={trained}", *flags]) == 0
+    total = json.loads((tmp_path / "out" / "metrics.json").read_text())["total"]
+    assert total.keys() == {f"fcn_{real}{name}" for real in ("", "real_") for name in labels.SCORES}
+    assert 0 <= total["fcn_mean_iou"] < 1 and "fcn_real_mean_iou" in capsys.readouterr().out
+    labels_as_pictures = tmp_path / "out" / "images" / "*-input.png"
+    files = (f"--pictures={labels_as_pictures}", f"--targets={labels_as_pictures}", f"--inputs={labels_as_pictures}")
+    flags = (f"--segmenter={segmenter}", "--palette=facades", f"--output={tmp_path / 'perfect'}")
+    assert cli.main(["evaluate", *files, *flags]) == 0
+    total = json.loads((tmp_path / "perfect" / "metrics.json").read_text())["total"]
+    assert total["fcn_pixel_accuracy"] == total["fcn_real_mean_iou"] == 1
+
+
+def test_rules_of_inference_for_one_call(trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sources._DRAWN_COUNT, "val", 2)
+    found = {}
+    for name, flags in (("published", ()), ("running", ("--norm_stats=running", "--dropout=off"))):
+        output = tmp_path / name
+        assert cli.main(["evaluate", f"--workdir={trained}", "--metrics=l1", f"--output={output}", *flags]) == 0
+        found[name] = json.loads((output / "metrics.json").read_text())
+    assert found["running"]["inference"] == {"norm_stats": "running", "dropout": "off", "weights": "latest"}
+    assert found["running"]["mean"]["l1"] != found["published"]["mean"]["l1"]
+    assert cli.main(["evaluate", f"--workdir={trained}", "--weights=ema"]) == 2
+    assert "config.inference.weights: ema, but ema_decay is 0" in capsys.readouterr().err

@@ -88,6 +88,12 @@ def render(image: jax.Array) -> np.ndarray:
     return image[..., : 3 if image.shape[-1] > 3 else None]
 
 
+def picture(stored: np.ndarray, values: Values) -> np.ndarray:
+    """As `render`, of stored values; those of plain pictures are what is shown, as they are."""
+    plain = values == UINT8 and stored.shape[-1] in (1, 3)
+    return np.asarray(stored) if plain else render(to_float(stored, values))
+
+
 def widest(dtypes) -> str:
     """The dtype that holds the values of all, "uint8" of none."""
     return max(dtypes, key=DTYPES.index, default="uint8")

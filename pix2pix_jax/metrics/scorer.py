@@ -1,5 +1,6 @@
 """All metrics of a set of pictures against their targets, batch after batch, on all devices of a mesh."""
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -30,8 +31,10 @@ class Scorer:
           words: what tells the targets from others, as the set and the split, for the files that keep their features;
             without, features are kept in memory only.
         """
-        self._choice, self._mesh, self._values = choice, mesh, values
+        self._choice, self._mesh = choice, mesh
         self._lpips = parallel.replicate(choice.lpips.variables, mesh) if choice.lpips else {}
+        # A program of its own: fused with what follows, equal pictures would come to differ in a last bit.
+        self._normalise = jax.jit(functools.partial(to_float, values=values))
         self._compare = jax.jit(self._compare_batch, out_shardings=parallel.replicated(mesh))
         self._distances = []
         for prefix, resize in RESIZES.items():
@@ -61,8 +64,7 @@ class Scorer:
         Returns:
           For each of them, metric -> value; of label scores the pixel accuracy.
         """
-        # Made on the host: fused with what follows, equal pictures would differ in a last bit.
-        placed = (parallel.spread(np.asarray(to_float(x, self._values)), self._mesh) for x in (output, target))
+        placed = (self._normalise(parallel.spread(x, self._mesh)) for x in (output, target))
         compared = jax.tree.map(np.asarray, self._compare(self._lpips, *placed))
         pictures = compared.pop("pictures", None)
         confusion = compared.pop("confusion", None)

@@ -94,3 +94,16 @@ def test_channels(dtype):
     for image, alpha, wanted in ((clear, False, 3), (clear[..., :2], False, 1), (colour, False, 5), (grey, False, 2)):
         with pytest.raises(UserError, match=f"--config.input_channels={image.shape[-1]}"):
             values.fit_channels(image, wanted, "x", alpha=alpha)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+@pytest.mark.parametrize("dtype", values.DTYPES)
+def test_pictures_of_stored_values_are_those_of_their_floats(channels, dtype):
+    meaning = values.Values.of(dtype, (-1.0, 2.0) if dtype == "float32" else None, "")
+    stored = np.random.default_rng(0).integers(0, 256, (3, 4, channels)).astype(dtype) / (
+        128 if dtype == "float32" else 1
+    )
+    stored = stored.astype(dtype)
+    shown = values.picture(stored, meaning)
+    np.testing.assert_array_equal(shown, values.render(values.to_float(stored, meaning)))
+    assert shown.dtype == np.uint8 and shown.shape[-1] in (1, 3)
