@@ -231,7 +231,7 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     of_files = bool(arguments.pictures or arguments.targets)
     if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
-        raise UserError("give --workdir=DIR of a run, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
+        raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
     if of_files and not arguments.output:
         raise UserError("--output: empty; say which folder is to hold the numbers and the gallery")
     model = None if of_files else _load_model(arguments, rest)

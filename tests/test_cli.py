@@ -203,7 +203,7 @@ def test_no_checkpoint(run, tmp_path, command, exists):
 
 @pytest.mark.parametrize("step", ["7", "last"])
 def test_a_step_that_is_not_there(run, trained, step):
-    assert_refused(run("evaluate", f"--workdir={trained}", f"--step={step}"), f"--step={step}", "3, 6 and 'latest'")
+    assert_refused(run("evaluate", f"--workdir={trained}", f"--step={step}"), f"--step={step}", "3, 6, 'latest' and")
 
 
 def test_comparing_says_where_things_are_or_what_to_do_first(run, trained, tmp_path, monkeypatch):
