@@ -30,12 +30,16 @@ def facts() -> dict[str, Any]:
 
 def describe(found: dict[str, Any]) -> str:
     """One line."""
-    devices = f"{found['devices']} x {found['device']}, " if found["device"] != "cpu" else ""
+    accelerators = f"{devices(found)}, " if found["device"] != "cpu" else ""
     commit = f", commit {found['commit']}" if found["commit"] else ""
     return (
-        f"{devices}{found['cores']} cores of {found['processor']}, Python {found['python']}, jax {found['jax']}, "
+        f"{accelerators}{found['cores']} cores of {found['processor']}, Python {found['python']}, jax {found['jax']}, "
         f"{found['date']}{commit}"
     )
+
+
+def devices(found: dict[str, Any]) -> str:
+    return "CPU" if found["device"] == "cpu" else f"{found['devices']} x {found['device']}"
 
 
 def _processor() -> str:
