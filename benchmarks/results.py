@@ -172,8 +172,8 @@ def table(names: Sequence[str], results: Results, overrides: Sequence[str]) -> s
     lines += [
         "",
         f"{machine.describe(results.facts['machine'])}. Split {SPLIT}, {' and '.join(counts)} pairs. Label scores: "
-        "pixel accuracy, class accuracy, mean IoU. Published: by MMGeneration, the FID of the authors' model and of one "
-        "that it trained; by the paper, label scores, which are of another set.",
+        "pixel accuracy, class accuracy, mean IoU. Published: by MMGeneration, the FID of the authors' model and of "
+        "one that it trained; by the paper, label scores, which are of another set.",
         "",
         "```",
         *(results.runs[name]["command"] for name in names),
