@@ -89,7 +89,8 @@ def attempt(command: Sequence[str]) -> int:
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         running.append(subprocess.Popen([sys.executable, "-m", "pix2pix_jax", *command]))
-        return running[0].wait()
+        code = running[0].wait()
+        return code if code >= 0 else 128 - code  # ended by a signal: as shells say it
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

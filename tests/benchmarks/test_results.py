@@ -97,10 +97,10 @@ def test_what_was_not_computed_stays_empty(tmp_path):
 
 def test_images_per_second(tmp_path):
     (tmp_path / "config.json").write_text('{"batch_size": 4}')
-    points = [(10, 100.0), (20, 110.0), (20, 111.0), (30, 121.0), (40, 500.0), (50, 510.0)]  # an evaluation, a stop
+    points = [(10, 100.0), (20, 110.0), (20, 111.0), (30, 116.0)]  # an evaluation at step 20
     lines = [json.dumps({"step": step, "time": time}) for step, time in points]
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
-    assert results.images_per_second(results.epath.Path(tmp_path)) == 4.0
+    assert results.images_per_second(results.epath.Path(tmp_path)) == 6.0
     (tmp_path / "metrics.jsonl").write_text(lines[0])
     assert results.images_per_second(results.epath.Path(tmp_path)) is None
 
