@@ -8,13 +8,11 @@ Prints a table and, as the last line, JSON.
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import time
 from collections.abc import Callable
 
+import alternate
 import jax
+import machine
 import numpy as np
 
 from pix2pix_jax import config as config_lib
@@ -47,20 +45,6 @@ def torch_step(config) -> Callable[[], None]:
     return lambda: trainer.step(image, target)
 
 
-def measure(systems: dict[str, Callable[[], None]], *, rounds: int, steps_per_round: int) -> dict[str, list[float]]:
-    """Milliseconds a step, systems taking turns so that a slow spell of the machine meets all of them."""
-    times: dict[str, list[float]] = {name: [] for name in systems}
-    for run in systems.values():
-        run(), run()
-    for _ in range(rounds):
-        for name, run in systems.items():
-            for _ in range(steps_per_round):
-                start = time.perf_counter()
-                run()
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return times
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--against", choices=("torch",))
@@ -72,15 +56,16 @@ def main() -> None:
     systems = {"pix2pix_jax": jax_step(config)}
     if arguments.against:
         systems["torch"] = torch_step(config)
-    times = measure(systems, rounds=arguments.rounds, steps_per_round=arguments.steps)
-    device = jax.devices()[0].device_kind
-    print(f"{device} ({os.cpu_count()} CPU cores, {platform.machine()}), jax {jax.__version__}, {config.compute_dtype}")
+    times = alternate.measure(systems, rounds=arguments.rounds, steps=arguments.steps)
+    found = machine.facts()
+    print(f"{machine.describe(found)}, {config.compute_dtype}")
     print(f"image_size {tuple(config.image_size)}, batch {config.batch_size}, features {config.generator.features}")
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, values in times.items():
-        low, _, high = statistics.quantiles(values, n=4)
+    medians = {}
+    for name, values in times.milliseconds.items():
+        low, medians[name], high = alternate.quartiles(values)
         print(f"{name:12} median {medians[name]:8.1f} ms, quartiles {low:.1f} to {high:.1f}")
-    result = {"device": device, "median_ms": medians}
+    print(f"other programs took {times.others:.0%} of the processor meanwhile")
+    result = {"machine": found, "median_ms": medians, "others": times.others}
     if arguments.against:
         result["ratio"] = medians["pix2pix_jax"] / medians["torch"]
         print(f"ratio        {result['ratio']:.2f} x torch's time")

@@ -1,0 +1,65 @@
+"""On what figures were measured.
+
+python benchmarks/machine.py    # as JSON: for programs that must not hold the devices themselves
+"""
+
+import datetime
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import jax
+
+
+def facts() -> dict[str, Any]:
+    """Devices, processor, versions, date (UTC) and the commit of this repository, "" outside a clone of it."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": _commit(),
+    }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """One line."""
+    accelerators = f"{devices(found)}, " if found["device"] != "cpu" else ""
+    commit = f", commit {found['commit']}" if found["commit"] else ""
+    return (
+        f"{accelerators}{found['cores']} cores of {found['processor']}, Python {found['python']}, jax {found['jax']}, "
+        f"{found['date']}{commit}"
+    )
+
+
+def devices(found: dict[str, Any]) -> str:
+    return "CPU" if found["device"] == "cpu" else f"{found['devices']} x {found['device']}"
+
+
+def _processor() -> str:
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str:
+    """With "-changed" where files of the repository are not those of the commit."""
+    command = ("git", "describe", "--always", "--dirty=-changed", "--exclude=*")
+    try:
+        answer = subprocess.run(command, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return ""
+    return answer.stdout.strip()
+
+
+if __name__ == "__main__":
+    print(json.dumps(facts()))

@@ -1,0 +1,276 @@
+"""The table of scores: trains each run with the program itself, evaluates it, and sets it beside what was published.
+
+    python benchmarks/results.py --workdir=runs/results                        # all RUNS, as published
+    python benchmarks/results.py --workdir=runs/results --runs=facades,l1
+    python benchmarks/results.py --workdir=runs/small --reduced --steps=500    # of a size for CPUs
+
+A run is `pix2pix train`, then `pix2pix evaluate --split=test`; at last comes `pix2pix compare` for each direction. The
+commands are printed as they are run. Stopped, by Ctrl-C too, the same command goes on from the last checkpoints; what
+is trained is evaluated again. Flags that are not known here go to every `pix2pix train`: --config.batch_size=4.
+
+Leaves in WORKDIR the table, results.md, and results.json, comparison/, and a workdir for each run.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import json
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import machine
+from etils import epath
+
+from pix2pix_jax import storage
+from pix2pix_jax.metrics.labels import SCORES
+
+SPLIT = "test"
+METRICS = "l1,psnr,ssim,ms_ssim,lpips,fid,kid"
+REDUCED_METRICS = METRICS.replace(",ms_ssim", "")  # whose pictures are too small for it
+REDUCED = (
+    "--config.image_size=128,128",
+    "--config.resize_size=143,143",
+    "--config.generator.features=16",
+    "--config.discriminator.features=16",
+    "--config.num_steps=2000",
+    "--config.log_every_steps=20",
+    "--config.eval_every_steps=0",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A row of the table: flags of `pix2pix train`, what they make, and scores of others, for orientation."""
+
+    flags: tuple[str, ...]
+    about: str
+    published: str = ""
+
+    @property
+    def direction(self) -> str:
+        return self.about.partition(",")[0]
+
+
+_AS_LABELS = "--config.direction=AtoB"
+# FID: MMGeneration's table, of the paper's own model and of its own. Label scores: table 6 of the paper.
+RUNS = {
+    "facades": Run(("--config=facades",), "labels -> photo, L1 + cGAN", "FID 119.1; retrained 125.0"),
+    "l1": Run(("--config=ablations/l1",), "labels -> photo, L1"),
+    "cgan": Run(("--config=ablations/cgan",), "labels -> photo, cGAN"),
+    "labels": Run(("--config=facades", _AS_LABELS), "photo -> labels, L1 + cGAN", "cityscapes: 0.83, 0.36, 0.29"),
+    "labels_l1": Run(("--config=ablations/l1", _AS_LABELS), "photo -> labels, L1", "cityscapes: 0.86, 0.42, 0.35"),
+    "labels_cgan": Run(
+        ("--config=ablations/cgan", _AS_LABELS), "photo -> labels, cGAN", "cityscapes: 0.74, 0.28, 0.22"
+    ),
+}
+
+
+def shown(command: Sequence[str]) -> str:
+    return f"pix2pix {shlex.join(command)}"
+
+
+def attempt(command: Sequence[str]) -> int:
+    """Runs `pix2pix COMMAND`, and returns its exit code.
+
+    Ctrl-C reaches both programs, SIGTERM is passed on: the other one saves what it has, and this one waits for it.
+    """
+    print(f"\n$ {shown(command)}", flush=True)
+    running: list[subprocess.Popen] = []
+    handlers = {
+        signal.SIGINT: lambda *_: None,
+        signal.SIGTERM: lambda *_: [process.terminate() for process in running],
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        running.append(subprocess.Popen([sys.executable, "-m", "pix2pix_jax", *command]))
+        code = running[0].wait()
+        return code if code >= 0 else 128 - code  # ended by a signal: as shells say it
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run(command: Sequence[str]) -> None:
+    """Where `pix2pix COMMAND` fails or is stopped, this program ends with its exit code."""
+    if code := attempt(command):
+        sys.exit(code)
+
+
+class Results:
+    """results.json: of each run its command, the turns that its training took, and its scores."""
+
+    def __init__(self, workdir: epath.Path, facts: dict[str, Any]):
+        storage.make_folder(workdir)
+        self._file, self.facts = workdir / "results.json", facts
+        found = storage.read(self._file)
+        self.runs: dict[str, dict[str, Any]] = json.loads(found)["runs"] if found else {}
+
+    def save(self) -> None:
+        storage.write(self._file, (json.dumps({**self.facts, "runs": self.runs}, indent=2) + "\n").encode())
+
+
+def train_run(name: str, workdir: epath.Path, results: Results, overrides: Iterable[str]) -> None:
+    """Trains a run to its end, and notes how long that took, also if it is stopped."""
+    command = ["train", *RUNS[name].flags, f"--workdir={workdir / name}", *overrides]
+    entry = results.runs.setdefault(name, {"turns": []})
+    entry["command"] = shown(command)
+    start, begin = latest_step(workdir / name), time.perf_counter()
+    code = attempt(command)
+    end = latest_step(workdir / name)
+    if end > start:
+        turn = {"from": start, "to": end, "seconds": time.perf_counter() - begin, "machine": results.facts["machine"]}
+        entry["turns"].append(turn)
+        results.save()
+    if code:
+        sys.exit(code)
+
+
+def evaluate_run(name: str, workdir: epath.Path, results: Results, flags: Iterable[str]) -> None:
+    """Evaluates a run and notes its scores."""
+    run(["evaluate", f"--workdir={workdir / name}", f"--split={SPLIT}", *flags])
+    step = latest_step(workdir / name)
+    report = json.loads(storage.read(workdir / name / "eval" / f"{SPLIT}-{step}" / "metrics.json"))
+    results.runs[name] |= {
+        "step": step,
+        "images_per_s": images_per_second(workdir / name),
+        "num_examples": report["num_examples"],
+        "scores": {**report["mean"], **report["total"]},
+    }
+    results.save()
+
+
+def latest_step(workdir: epath.Path) -> int:
+    """Of its checkpoints; 0 if there are none."""
+    place = workdir / "checkpoints"
+    names = [path.name for path in place.iterdir()] if place.exists() else []
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def images_per_second(workdir: epath.Path) -> float | None:
+    """The median over the stretches between two lines of metrics.jsonl; None if there is none."""
+    batch_size = json.loads(storage.read(workdir / "config.json"))["batch_size"]
+    lines = [json.loads(line) for line in storage.read(workdir / "metrics.jsonl").splitlines()]
+    stretches = [(b["step"] - a["step"], b["time"] - a["time"]) for a, b in itertools.pairwise(lines)]
+    rates = [batch_size * steps / seconds for steps, seconds in stretches if steps > 0 and seconds > 0]
+    return statistics.median(rates) if rates else None
+
+
+def table(names: Sequence[str], results: Results, overrides: Sequence[str]) -> str:
+    """Markdown: the table, what it was measured on, and the commands."""
+    head = ("run", "of", "device", "training", "images/s", "FID", "KID", "LPIPS", "SSIM", "label scores", "published")
+    rows = [head, ["---"] * len(head), *(_row(name, results.runs[name]) for name in names)]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    if overrides:
+        note = "Not the published recipe, and not to be compared with published scores"
+        lines = [f"**{note}**: `{' '.join(overrides)}`.", "", *lines]
+    counts = sorted({str(results.runs[name]["num_examples"]) for name in names})
+    lines += [
+        "",
+        f"{machine.describe(results.facts['machine'])}. Split {SPLIT}, {' and '.join(counts)} pairs. Label scores: "
+        "pixel accuracy, class accuracy, mean IoU. Published: by MMGeneration, the FID of the authors' model and of "
+        "one that it trained; by the paper, label scores, which are of another set.",
+        "",
+        "```",
+        *(results.runs[name]["command"] for name in names),
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(name: str, entry: dict[str, Any]) -> list[str]:
+    scores, turns = entry["scores"], entry["turns"]
+    devices = dict.fromkeys(machine.devices(turn["machine"]) for turn in turns)
+    labels = [_format(scores.get(score), 2) for score in SCORES if score in scores]
+    return [
+        name,
+        RUNS[name].about,
+        ", ".join(devices),
+        _duration(turns, entry["step"]),
+        _format(entry["images_per_s"], 1),
+        _format(scores.get("fid"), 1),
+        *(_format(scores.get(metric), 3) for metric in ("kid", "lpips", "ssim")),
+        ", ".join(labels),
+        RUNS[name].published,
+    ]
+
+
+def _duration(turns: list[dict[str, Any]], step: int) -> str:
+    """Of training, start and compilation included; "over" where turns that were killed have left no time."""
+    seconds = sum(turn["seconds"] for turn in turns)
+    known = sum(turn["to"] - turn["from"] for turn in turns) >= step
+    text = f"{seconds / 3600:.1f} h" if seconds > 2 * 3600 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return text if known else f"over {text}"
+
+
+def _format(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def compare_runs(names: Sequence[str], workdir: epath.Path) -> None:
+    """A page for each direction, whose runs have the same inputs."""
+    for direction in dict.fromkeys(RUNS[name].direction for name in names):
+        same = [str(workdir / name) for name in names if RUNS[name].direction == direction]
+        output = workdir / "comparison" / direction.replace(" -> ", "_to_")
+        run(["compare", *same, f"--split={SPLIT}", f"--output={output}"])
+
+
+def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str], list[str]]:
+    """(flags, names of runs, overrides of every config)."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="of all runs and the table")
+    parser.add_argument("--runs", default=",".join(RUNS), metavar="NAME,...", help="(default: %(default)s)")
+    parser.add_argument("--data_dir", default="", metavar="DIR", help="as --config.data_dir (default: downloads)")
+    parser.add_argument("--reduced", action="store_true", help=f"with {' '.join(REDUCED)}")
+    parser.add_argument("--steps", type=int, metavar="N", help="as --config.num_steps")
+    parser.add_argument("--metrics", metavar="NAME,...", help="of evaluate; labels are added where they can be")
+    parser.add_argument("--inception", default="", metavar="FILE", help="as evaluate's")
+    parser.add_argument("--lpips", default="", metavar="FILE", help="as evaluate's")
+    arguments, rest = parser.parse_known_args(argv)
+    names = arguments.runs.split(",")
+    for name in names:
+        if name not in RUNS:
+            parser.error(f"--runs: no run {name}; there are {', '.join(RUNS)}")
+    for flag in rest:
+        if not flag.startswith("--config."):
+            parser.error(f"{flag}: not a flag; overrides are written --config.FIELD=VALUE")
+    steps = [f"--config.num_steps={arguments.steps}"] if arguments.steps else []
+    overrides = [*(REDUCED if arguments.reduced else ()), *steps, *rest]
+    return (
+        arguments,
+        names,
+        list({flag.split("=")[0]: flag for flag in overrides}.values()),
+    )  # the last of a field counts
+
+
+def evaluate_flags(name: str, arguments: argparse.Namespace) -> list[str]:
+    metrics = arguments.metrics or (REDUCED_METRICS if arguments.reduced else METRICS)
+    if _AS_LABELS in RUNS[name].flags and metrics != "auto":
+        metrics += ",labels"
+    files = {"--inception": arguments.inception, "--lpips": arguments.lpips}
+    return [f"--metrics={metrics}", *(f"{flag}={file}" for flag, file in files.items() if file)]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments, names, overrides = parse(argv)
+    workdir = storage.folder(arguments.workdir)
+    # A program of its own looks at the devices: this one would hold on to them, and training is to have them.
+    looked = subprocess.run([sys.executable, machine.__file__], stdout=subprocess.PIPE, check=True)
+    results = Results(workdir, {"machine": json.loads(looked.stdout), "split": SPLIT, "overrides": overrides})
+    data = [f"--config.data_dir={arguments.data_dir}"] if arguments.data_dir else []
+    for name in names:
+        train_run(name, workdir, results, [*data, *overrides])
+        evaluate_run(name, workdir, results, evaluate_flags(name, arguments))
+    compare_runs(names, workdir)
+    text = table(names, results, overrides)
+    storage.write(workdir / "results.md", text.encode())
+    print(f"\n{text}")
+
+
+if __name__ == "__main__":
+    main()
