@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from pix2pix_jax.data.drawn_facades import LABELS
 from pix2pix_jax.errors import UserError
 
 FAR = 32.0  # of 255, from which on a pixel's distance to the nearest colour is no noise
@@ -139,21 +140,6 @@ def misfit(palette: Palette, label_maps: np.ndarray) -> str:
     )
 
 
-# The colours of the published files (CMP Facades; their JPEGs are about 10 off).
-_FACADES = {
-    "background": (0, 0, 223),
-    "facade": (0, 48, 255),
-    "window": (0, 128, 255),
-    "door": (0, 207, 255),
-    "cornice": (32, 255, 223),
-    "sill": (112, 255, 143),
-    "balcony": (192, 255, 64),
-    "blind": (255, 239, 0),
-    "deco": (255, 159, 0),
-    "molding": (255, 80, 0),
-    "pillar": (255, 0, 0),
-    "shop": (175, 0, 0),
-}
 # Cityscapes' 19 classes of evaluation, in the order of its training numbers (Cordts et al. 2016).
 _CITYSCAPES = {
     "road": (128, 64, 128),
@@ -183,6 +169,6 @@ _CITYSCAPES_VOID = (
     *((230, 150, 140), (150, 100, 100), (150, 120, 90)),
 )
 PALETTES = {
-    "facades": Palette("facades", _FACADES),
+    "facades": Palette("facades", LABELS),
     "cityscapes": Palette("cityscapes", _CITYSCAPES, _CITYSCAPES_VOID),
 }

@@ -78,19 +78,8 @@ def are_in(root: epath.Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: epath.Path) -> Iterator[zipfile.ZipFile]:
-    with path.open("rb") as file, _damage_named(path), zipfile.ZipFile(file) as archive:
+    with path.open("rb") as file, originals.damage_named(path, _DAMAGE), zipfile.ZipFile(file) as archive:
         yield archive
-
-
-@contextlib.contextmanager
-def _damage_named(path: epath.PathLike) -> Iterator[None]:
-    try:
-        yield
-    except UserError:
-        raise  # is a ValueError too
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: the archive cannot be read ({reason}); download it again") from error
 
 
 def _members(archive: zipfile.ZipFile, split: str) -> dict[str, zipfile.ZipInfo]:
@@ -111,7 +100,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """uint8 (256, 256, 3) of a file."""
     path = epath.Path(archive.filename)
     originals.check_size(path, info.filename, info.file_size)
-    with _damage_named(path):
+    with originals.damage_named(path, _DAMAGE):
         data = archive.read(info)
     return images.resize(images.decode(data, f"{path}: {info.filename}"), _SIZE)
 

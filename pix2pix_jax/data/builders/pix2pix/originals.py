@@ -4,6 +4,7 @@ An archive is taken for hostile: nothing of it is written to disk under a name o
 not followed, and no single read is larger than `MAX_BYTES`.
 """
 
+import contextlib
 import gzip
 import hashlib
 import pathlib
@@ -107,24 +108,30 @@ class Archive:
             self._spool.close()
 
 
+@contextlib.contextmanager
+def damage_named(path: epath.PathLike, errors: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Makes of `errors`, which readers of archives raise for damaged ones, a UserError that names the archive."""
+    try:
+        yield
+    except UserError:
+        raise  # is a ValueError too
+    except errors as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: the archive cannot be read to its end ({reason}); download it again") from error
+
+
 def _read_archive(
     path: epath.Path, splits: tuple[str, ...], algorithm: str, at_end: Callable[[str, int], None]
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yields (split, stem, JPEG bytes) of each image, in the archive's order."""
     seen = set()
-    try:
-        with path.open("rb") as raw:
-            hashed = _Hashed(raw, algorithm)
-            stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed)
-            for name, split, data in _tar_members(path, stream, splits):
-                yield split, *_checked(path, name, data, seen)
-            while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
-                pass
-    except UserError:
-        raise  # is a ValueError too
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: the archive cannot be read to its end ({reason}); download it again") from error
+    with damage_named(path, _DAMAGE), path.open("rb") as raw:
+        hashed = _Hashed(raw, algorithm)
+        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed)
+        for name, split, data in _tar_members(path, stream, splits):
+            yield split, *_checked(path, name, data, seen)
+        while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
+            pass
     at_end(hashed.digest.hexdigest(), hashed.num_bytes)
 
 
