@@ -1,14 +1,12 @@
 """The whole program on the published facades, by its command line, in processes of its own. For CI (-m heavy)."""
 
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
-import time
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 
@@ -29,30 +27,15 @@ SMALL = (
 
 
 def start(*arguments) -> subprocess.Popen:
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}  # one device, fully compiled
-    return subprocess.Popen(
-        [sys.executable, "-m", "pix2pix_jax", *map(str, arguments)],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return processes.start(*arguments, XLA_FLAGS="")  # one device, fully compiled
 
 
 def run(*arguments) -> str:
-    process = start(*arguments)
-    out, err = process.communicate(timeout=900)
-    assert process.returncode == 0, err
-    return out
+    return processes.finish(start(*arguments), within=900)
 
 
 def train_arguments(facades, workdir, *overrides) -> list[str]:
     return ["train", "--config=facades", f"--config.data_dir={facades}", f"--workdir={workdir}", *SMALL, *overrides]
-
-
-def losses(workdir) -> list[dict]:
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if k != "time"} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +49,13 @@ def finished(facades, tmp_path_factory):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGKILL, -9)])
 def test_a_run_stopped_by_a_signal_goes_on_with_the_same_losses(facades, finished, tmp_path, number, code):
     process = start(*train_arguments(facades, tmp_path))
-    log = tmp_path / "metrics.jsonl"
-    deadline = time.monotonic() + 600
-    while not log.exists() or log.read_text().count("\n") < 4:  # past the first checkpoint
-        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
-        time.sleep(0.01)
+    processes.wait_for(lambda: processes.num_lines(tmp_path) >= 4, process)  # past the first checkpoint
     process.send_signal(number)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == code, err
+    processes.finish(process, code, within=300)
     out = run(*train_arguments(facades, tmp_path))
     resumed_at = int(re.search(r"starting from step (\d+)", out)[1])
     assert resumed_at >= 80 or number == signal.SIGKILL
-    assert losses(tmp_path) == losses(finished)
+    assert processes.lines_of(tmp_path) == processes.lines_of(finished)
 
 
 def test_evaluate_and_translate_the_test_split(facades, finished, tmp_path):
@@ -105,4 +83,4 @@ def test_prepare_builds_the_archive_and_training_reads_it(facades, finished, tmp
     out = run("prepare", "--config=facades", f"--config.data_dir={root}")
     assert "train: 400 pairs" in out and "val: 100 pairs" in out and "test: 106 pairs" in out
     run(*train_arguments(root, tmp_path / "run", "--config.num_steps=48"))
-    assert losses(tmp_path / "run")[:2] == losses(finished)[:2]
+    assert processes.lines_of(tmp_path / "run")[:2] == processes.lines_of(finished)[:2]
