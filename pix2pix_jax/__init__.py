@@ -10,7 +10,7 @@ from etils import epy
 with epy.lazy_api_imports(globals()):  # JAX and Orbax take seconds to import, which --help and mistakes need not
     from pix2pix_jax.errors import UserError
     from pix2pix_jax.inference import TrainedModel, load
-    from pix2pix_jax.metrics import psnr, ssim
+    from pix2pix_jax.metrics import ms_ssim, psnr, ssim
     from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
     from pix2pix_jax.objective import Objective
     from pix2pix_jax.optimizers import make_adam, make_schedule
@@ -34,6 +34,7 @@ __all__ = [
     "make_schedule",
     "make_train_step",
     "make_translate_step",
+    "ms_ssim",
     "psnr",
     "ssim",
 ]

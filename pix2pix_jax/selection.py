@@ -38,7 +38,7 @@ class Selection:
           mesh: of the run.
 
         Raises:
-          UserError: the config's metrics cannot be computed.
+          UserError: the config's metrics cannot be computed, or the split's files cannot be pairs.
         """
         self._config = config
         self.best: dict[str, Any] | None = None
@@ -46,6 +46,7 @@ class Selection:
         batch = parallel.inference_batch(self._mesh)
         request = Request(metrics=wanted_metrics(config), palette=config.palette)
         self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
+        self._evaluator.pairs.source.describe()  # reads all headers: bad files are found now, not at the first evaluation
         self._translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(self._mesh))
         self._input_values = streams.stream_values(config)["input"]
 

@@ -53,7 +53,7 @@ def _nearest(pictures: jax.Array, table: np.ndarray) -> tuple[jax.Array, jax.Arr
     best = jnp.zeros(pixels.shape[:3], jnp.int32)
     least = jnp.full(pixels.shape[:3], jnp.iinfo(jnp.int32).max)
     for number, colour in enumerate(table):  # one after the other, or all distances would be in memory at once
-        distance = jnp.square(pixels - colour).sum(-1)
+        distance = jnp.square(pixels - colour.reshape(1, 1, 1, 3)).sum(-1)
         best, least = jnp.where(distance < least, number, best), jnp.minimum(distance, least)
     return best, least
 

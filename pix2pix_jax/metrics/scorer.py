@@ -9,9 +9,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pix2pix_jax import parallel
-from pix2pix_jax.data.values import Values, to_float, to_uint8
+from pix2pix_jax.data.values import UINT8, Values, to_float, to_uint8
 from pix2pix_jax.metrics import feature_cache, image, labels, lpips
-from pix2pix_jax.metrics.choice import Choice
+from pix2pix_jax.metrics.choice import Choice, Pictures, Request, choose
 from pix2pix_jax.metrics.features import RESIZES, FeatureDistances
 
 
@@ -104,3 +104,39 @@ class Scorer:
 def _rgb(pictures: jax.Array) -> jax.Array:
     """(N, H, W, C) -> (N, H, W, 3): grey is repeated; metrics of colours are refused for other numbers of channels."""
     return jnp.broadcast_to(pictures[..., :3], (*pictures.shape[:3], 3)) if pictures.shape[-1] != 2 else pictures
+
+
+def score(
+    outputs: np.ndarray,
+    targets: np.ndarray,
+    request: Request = Request(),  # noqa: B008, it is immutable
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """All metrics of pictures in memory.
+
+    Args:
+      outputs: uint8 (N, H, W, C).
+      targets: like `outputs`.
+      request: which metrics, and where the weights of their networks are.
+
+    Returns:
+      (metric -> value of each picture, metric -> value of the set).
+
+    Raises:
+      ValueError: arrays of other or different shapes and dtypes.
+      UserError: a metric that was asked for cannot be computed; see `choice.choose`.
+    """
+    if outputs.shape != targets.shape or outputs.ndim != 4 or not outputs.dtype == targets.dtype == np.uint8:
+        raise ValueError(
+            f"{outputs.dtype} {outputs.shape} and {targets.dtype} {targets.shape}: must be uint8 (N, H, W, C) both"
+        )
+    count, *size, channels = outputs.shape
+    sample = np.broadcast_to(targets[:16, ..., :3], (min(16, count), *size, 3)) if channels in (1, 3) else targets[:16]
+    known = Pictures(size=tuple(size), channels=channels, count=count, palette="none", sample=lambda: sample)
+    mesh = parallel.make_local_mesh()
+    scorer = Scorer(choose(request, known), mesh=mesh, values=UINT8)
+    batch = parallel.inference_batch(mesh)
+    records = []
+    for start in range(0, count, batch):
+        indices = np.minimum(np.arange(start, start + batch), count - 1)
+        records += scorer.add(outputs[indices], targets[indices], min(batch, count - start))
+    return records, scorer.totals()
