@@ -46,7 +46,7 @@ class Selection:
         batch = parallel.inference_batch(self._mesh)
         request = Request(metrics=wanted_metrics(config), palette=config.palette)
         self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
-        self._evaluator.pairs.source.describe()  # reads all headers: bad files are found now, not at the first evaluation
+        self._evaluator.pairs.source.describe()  # reads all headers, so that bad files are found before training
         self._translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(self._mesh))
         self._input_values = streams.stream_values(config)["input"]
 
