@@ -25,6 +25,7 @@ def workdir(tmp_path_factory):
     return place
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_where_it_stopped(workdir):
     entry = json.loads((workdir / "results.json").read_text())["runs"]["labels"]
     assert [(turn["from"], turn["to"]) for turn in entry["turns"]] == [(0, 6), (6, 8)]
@@ -32,6 +33,7 @@ def test_a_run_goes_on_where_it_stopped(workdir):
     assert entry["step"] == 8 and entry["images_per_s"] > 0
 
 
+@pytest.mark.heavy
 def test_scores_are_those_of_the_last_evaluation(workdir):
     found = json.loads((workdir / "results.json").read_text())
     assert found["machine"]["jax"] and found["split"] == "test"
@@ -42,6 +44,7 @@ def test_scores_are_those_of_the_last_evaluation(workdir):
     assert entry["num_examples"] == 100
 
 
+@pytest.mark.heavy
 def test_the_table_says_what_was_run(workdir):
     text = (workdir / "results.md").read_text()
     entry = json.loads((workdir / "results.json").read_text())["runs"]["labels"]
@@ -52,6 +55,7 @@ def test_the_table_says_what_was_run(workdir):
     assert text.startswith("**Not the published recipe")
 
 
+@pytest.mark.heavy
 def test_runs_are_compared(workdir):
     assert "| labels | 8 | 100 |" in (workdir / "comparison" / "photo_to_labels" / "table.md").read_text()
 
