@@ -16,6 +16,7 @@ quickstart: .venv/installed
 	@echo
 	@echo 'Look at:'
 	@echo '  $(RUN)/samples/                  input | output | target, as training went on'
+	@echo '  $(RUN)/curves.png                losses and held-out scores'
 	@echo '  $(RUN)/eval/val-500/index.html   gallery of all held-out pairs; opens in a browser'
 	@echo '  $(RUN)/translated/               ten label maps, translated'
 	@echo '  $(RUN)/checkpoints/              the trained model'
