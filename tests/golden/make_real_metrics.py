@@ -24,13 +24,14 @@ import torch
 import torch_metrics
 from PIL import Image
 from real_pictures import classes, digest, halves, noisy_labels, picture_sets
+from torch.library import Library
 
 try:
     import torchvision
 except RuntimeError:  # its operators are not for this torch: none is called here, but they have to be declared
-    OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
+    operators = Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
-        OPERATORS.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision  # noqa: F401
 
 import lpips
