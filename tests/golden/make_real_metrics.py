@@ -24,14 +24,13 @@ import torch
 import torch_metrics
 from PIL import Image
 from real_pictures import classes, digest, halves, noisy_labels, picture_sets
-from torch.library import Library
+from torch import library
 
 try:
     import torchvision
 except RuntimeError:  # its operators are not for this torch: none is called here, but they have to be declared
-    operators = Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     import torchvision  # noqa: F401
 
 import lpips
