@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from pix2pix_jax import caches
 from pix2pix_jax.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -185,8 +186,7 @@ def _set_up_libraries() -> None:
     sys.unraisablehook = _tell_of_unraisable
     # The second start of a program skips compilation.
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-        jax.config.update("jax_compilation_cache_dir", os.path.join(home, "pix2pix_jax", "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(caches.folder("xla")))
 
 
 def _tell_of_unraisable(unraisable) -> None:

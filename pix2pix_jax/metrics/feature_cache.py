@@ -11,6 +11,8 @@ import zipfile
 
 import numpy as np
 
+from pix2pix_jax import caches
+
 _MOST = 20_000  # pictures, 160 MB: of more than that, features are kept in memory only
 
 
@@ -59,9 +61,8 @@ class FeatureCache:
 
 def place(*words: str) -> pathlib.Path:
     """The file of the targets that `words` describe: network, resize, set, split; for others there is another file."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     name = hashlib.sha256("\0".join(words).encode()).hexdigest()[:24]
-    return pathlib.Path(home) / "pix2pix_jax" / "features" / f"{name}.npz"
+    return caches.folder("features") / f"{name}.npz"
 
 
 def _digest(picture: np.ndarray) -> bytes:

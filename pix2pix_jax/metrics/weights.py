@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pix2pix_jax import download
+from pix2pix_jax import caches, download
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.interop import pth
 from pix2pix_jax.metrics import inception, lpips
@@ -93,7 +93,7 @@ def find(network: Published, given: str = "") -> pathlib.Path | None:
             if not pathlib.Path(path).expanduser().is_file():
                 raise UserError(f"{origin}={path}: no such file; name the .npz or .pth of {network.name}'s weights")
             return pathlib.Path(path).expanduser()
-    downloaded = _folder() / f"{network.name}.npz"
+    downloaded = caches.folder("metrics") / f"{network.name}.npz"
     return downloaded if downloaded.is_file() else None
 
 
@@ -108,7 +108,7 @@ def load(network: Published, given: str = "") -> Weights:
         return read(network, path)
     remedy = f"get it by other means, and name it by --{network.name}=FILE or {network.variable}"
     arrays: dict[str, np.ndarray] = {}
-    parts = [_folder() / pathlib.Path(url).name for url in network.urls]
+    parts = [caches.folder("metrics") / pathlib.Path(url).name for url in network.urls]
     for url, part in zip(network.urls, parts, strict=True):
         download.fetch(url, part, remedy=remedy)
         arrays |= pth.read(part)
@@ -118,7 +118,7 @@ def load(network: Published, given: str = "") -> Weights:
         part.unlink()
     if found != network.digest:
         raise UserError(f"{network.urls[0]}: is not what was published (sha256 {found[:16]}); {remedy}")
-    kept = _folder() / f"{network.name}.npz"
+    kept = caches.folder("metrics") / f"{network.name}.npz"
     partial = kept.with_name(f".{os.getpid()}.npz")
     np.savez(partial, **arrays)
     partial.replace(kept)
@@ -130,11 +130,6 @@ def read(network: Published, path: pathlib.Path) -> Weights:
     arrays = _selected(network, _read_npz(path) if path.suffix == ".npz" else pth.read(path), str(path))
     digest = _digest(arrays)
     return Weights(network.prepare(arrays), digest, digest == network.digest, str(path))
-
-
-def _folder() -> pathlib.Path:
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return pathlib.Path(home) / "pix2pix_jax" / "metrics"
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
