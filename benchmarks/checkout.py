@@ -1,9 +1,8 @@
-"""Lets the benchmarks run from a plain checkout, also where packages of pix2pix_jax are missing: imported first by all.
+"""Lets the benchmarks run from a plain checkout, also where packages of pix2pix_jax are missing: imported before it.
 
     python benchmarks/checkout.py train --config=facades --workdir=DIR    # `pix2pix train ...`, likewise
 
-What is missing is said on stderr, in a line. Where JAX shares a device with PyTorch in one process, it takes memory as it
-needs it, and not three quarters of it at once.
+What is missing is said on stderr, in a line.
 """
 
 import importlib.util
@@ -13,7 +12,7 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STANDINS = ROOT / "benchmarks" / "standins"
-# Package -> what the benchmarks do without it. Of the others that setup.cfg names, only what is not timed here needs them.
+# Package -> what the benchmarks do without it. Others that setup.cfg names are needed by what is not timed here.
 OPTIONAL = {
     "ml_collections": "configs by a stand-in, overrides by ast.literal_eval",
     "clu": "no overview of parameters",
@@ -29,7 +28,6 @@ def set_up() -> list[str]:
     Returns:
       the packages that are missing.
     """
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     missing = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
     sys.path.append(str(STANDINS))
     if importlib.util.find_spec("pix2pix_jax") is None:

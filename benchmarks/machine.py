@@ -4,6 +4,7 @@ python benchmarks/machine.py    # as JSON: for programs that must not hold the d
 """
 
 import datetime
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -14,8 +15,12 @@ from typing import Any
 import jax
 
 
-def facts() -> dict[str, Any]:
-    """Devices, processor, versions, date (UTC) and the commit of this repository, "" outside a clone of it."""
+def facts(*packages: str) -> dict[str, Any]:
+    """Devices, processor, versions, date (UTC) and the commit of this repository, "" outside a clone of it.
+
+    Args:
+      *packages: those beside JAX whose versions matter too; what is not installed has none.
+    """
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
@@ -25,21 +30,30 @@ def facts() -> dict[str, Any]:
         "jax": jax.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": _commit(),
+        "packages": {name: version for name in packages if (version := _version(name))},
     }
 
 
 def describe(found: dict[str, Any]) -> str:
     """One line."""
     accelerators = f"{devices(found)}, " if found["device"] != "cpu" else ""
+    packages = "".join(f", {name} {version}" for name, version in found.get("packages", {}).items())
     commit = f", commit {found['commit']}" if found["commit"] else ""
     return (
-        f"{accelerators}{found['cores']} cores of {found['processor']}, Python {found['python']}, jax {found['jax']}, "
-        f"{found['date']}{commit}"
+        f"{accelerators}{found['cores']} cores of {found['processor']}, Python {found['python']}, jax {found['jax']}"
+        f"{packages}, {found['date']}{commit}"
     )
 
 
 def devices(found: dict[str, Any]) -> str:
     return "CPU" if found["device"] == "cpu" else f"{found['devices']} x {found['device']}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _processor() -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
+
 from ml_collections.config_dict import ConfigDict
 
 
-def DEFINE_config_dict(  # noqa: N802, the package's name
+def DEFINE_config_dict(
     name: str, config: ConfigDict, *, flag_values: flags.FlagValues, sys_argv: Sequence[str]
 ) -> None:
     """Defines the flag `name`, whose value is the config with what `sys_argv` sets by --name.FIELD=VALUE.

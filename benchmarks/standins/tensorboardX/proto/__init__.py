@@ -8,5 +8,5 @@ class Empty(types.SimpleNamespace):
 
     START = 1  # of SessionLog
 
-    def SerializeToString(self) -> bytes:  # noqa: N802, the package's name
+    def SerializeToString(self) -> bytes:
         return b""
