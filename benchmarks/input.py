@@ -64,7 +64,8 @@ def torch_batches(folder: str, *, workers: int) -> Iterator:
 
     torch.set_num_threads(1)  # as in its workers; several threads would spin on arrays this small
 
-    loader = make_loader(os.path.join(folder, "train"), load=LOAD, crop=CROP, batch_size=BATCH, num_workers=workers)
+    options = {"batch_size": BATCH, "num_workers": workers, "tuned": True, "beside_jax": True}
+    loader = make_loader(os.path.join(folder, "train"), load=LOAD, crop=CROP, **options)
     while True:
         yield from loader
 
