@@ -5,9 +5,9 @@
     python benchmarks/loop.py --data_dir=FOLDER --steps=80000 --rounds=1   # the whole recipe: 200 epochs of 400 pairs
 
 What runs is `train.train`: logs, samples, evaluations and checkpoints are written, at the usual periods if there are
-steps enough, or else more often. So two times are told: of a step between those, and of a step with its share of them at
-the usual periods, "all in". Compilation and start are in neither. PyTorch's loop (torch_loop.py), which writes nothing, is
-a process of its own. Systems take turns. Prints a table and, as the last line, JSON.
+steps enough, or else more often. So two times are told: of a step between those, and of a step with its share of them
+at the usual periods, "all in". Compilation and start are in neither. PyTorch's loop (torch_loop.py), which writes
+nothing, is a process of its own. Systems take turns. Prints a table and, as the last line, JSON.
 """
 
 import argparse
@@ -180,8 +180,8 @@ def summarise_ours(config, bare_ms: list[float], runs: list[Run]) -> dict[str, A
     sample = _mean([value for run in runs for value in run.sample])
     checkpoint = _mean([value for run in runs for value in run.checkpoint])
     print(
-        f"samples take {ms(sample)} every {USUAL['sample']} steps; with a checkpoint and an evaluation, {ms(checkpoint)} "
-        f"every {USUAL['checkpoint']}"
+        f"samples take {ms(sample)} every {USUAL['sample']} steps; with a checkpoint and an evaluation, "
+        f"{ms(checkpoint)} every {USUAL['checkpoint']}"
     )
     whole = statistics.median(run.whole for run in runs) / 1e3
     print(f"the whole run of {config.num_steps} steps, start and compilation included: {whole:.1f} s")
