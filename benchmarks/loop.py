@@ -27,14 +27,13 @@ from typing import Any
 
 import alternate
 import bare
+import drawn
 import jax
 import machine
 import report
-from PIL import Image
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import train, validation
-from pix2pix_jax.data.drawn_facades import draw_pair
 
 ms = report.show_ms
 
@@ -111,10 +110,10 @@ def run_ours(config, wanted: dict[str, int]) -> Run:
     return split(times, wanted, whole)
 
 
-def run_torch(config, folder: pathlib.Path, *, seconds: float, tuning: dict | None) -> dict[str, Any]:
+def run_torch(config, folder: str, *, seconds: float, tuning: dict | None) -> dict[str, Any]:
     """The answer of torch_loop.py. Raises CalledProcessError."""
     flags = {
-        "data_dir": folder / "train",
+        "data_dir": os.path.join(folder, "train"),
         "direction": config.direction,
         "seconds": seconds,
         "batch": config.batch_size,
@@ -137,21 +136,8 @@ def choose_tuning(config) -> dict[str, bool]:
     return dataclasses.asdict(torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size))
 
 
-def write_pairs(folder: pathlib.Path, size: tuple[int, int], count: int) -> pathlib.Path:
-    """The embedded pairs as A|B files, of which `count` are for training and a quarter as many for evaluation."""
-    for split_name, first, number in (("train", 0, count), ("val", 1_000_000, max(1, count // 4))):
-        (folder / split_name).mkdir(parents=True)
-        for index in range(number):
-            photo, labels = map(Image.fromarray, draw_pair(0, first + index, size))
-            pair = Image.new("RGB", (2 * size[1], size[0]))
-            pair.paste(photo, (0, 0))
-            pair.paste(labels, (size[1], 0))
-            pair.save(folder / split_name / f"{index:03d}.jpg", quality=95)
-    return folder
-
-
 def take_turns(
-    config, folder: pathlib.Path, others: dict[str, Any], *, rounds: int, seconds: float, left_out: dict[str, str]
+    config, folder: str, others: dict[str, Any], *, rounds: int, seconds: float, left_out: dict[str, str]
 ) -> tuple[list[float], list[Run], dict[str, list]]:
     """(milliseconds of bare steps, runs of the loop, answers of the others, by name)."""
     bare_step, bare_ms, runs = bare.train_step(config), [], []
@@ -230,9 +216,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # each run of the loop compiles
             jax.config.update("jax_compilation_cache_dir", f"{scratch}/xla")
-        drawn = pathlib.Path(scratch) / "drawn"
-        folder = pathlib.Path(arguments.data_dir or write_pairs(drawn, config.image_size, arguments.pairs))
-        config.data_dir = str(folder)
+        folder = arguments.data_dir or drawn.write(f"{scratch}/drawn", size=config.image_size, count=arguments.pairs)
+        config.data_dir = folder
         others = {"torch": None} if "torch" in arguments.against else {}
         if others and (tuning := report.attempt("torch tuned", lambda: choose_tuning(config), left_out)):
             others["torch tuned"] = tuning
