@@ -22,34 +22,46 @@ OPTIONAL = {
 }
 
 
-def set_up() -> list[str]:
+def set_up() -> bool:
     """Puts the checkout on the path, its configs into the package, and stand-ins for what is missing.
 
     Returns:
-      the packages that are missing.
+      whether that was needed: `python -m pix2pix_jax` would fail.
     """
-    missing = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
+    missing = find_missing()
     sys.path.append(str(STANDINS))
-    if importlib.util.find_spec("pix2pix_jax") is None:
+    absent = importlib.util.find_spec("pix2pix_jax") is None
+    if absent:
         sys.path.insert(0, str(ROOT))
     import pix2pix_jax
 
-    if importlib.util.find_spec("pix2pix_jax.configs") is None:  # an installed package has configs/ as this
+    without_configs = importlib.util.find_spec("pix2pix_jax.configs") is None
+    if without_configs:  # an installed package has the folder configs/ as this
         pix2pix_jax.__path__.append(str(pathlib.Path(pix2pix_jax.__path__[0]).parent))
-    return missing
+    return bool(missing) or absent or without_configs
 
 
-def say_missing(missing: list[str]) -> None:
-    if missing:
+def find_missing() -> list[str]:
+    return [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
+
+
+def say_missing() -> None:
+    """Once, not again by the processes that a benchmark starts."""
+    missing = find_missing()
+    if missing and "PIX2PIX_SAID" not in os.environ:
+        os.environ["PIX2PIX_SAID"] = "1"
         print(f"missing: {'; '.join(f'{name} ({OPTIONAL[name]})' for name in missing)}", file=sys.stderr)
 
 
-missing = set_up()
+def program() -> list[str]:
+    """The beginning of a command line, to be followed by train, evaluate ..."""
+    return [sys.executable, __file__] if helped else [sys.executable, "-m", "pix2pix_jax"]
+
+
+say_missing()
+helped = set_up()
 
 if __name__ == "__main__":
     from pix2pix_jax import cli
 
     cli.run()
-elif "CHECKOUT_SAID" not in os.environ:  # once, not again by the processes that a benchmark starts
-    os.environ["CHECKOUT_SAID"] = "1"
-    say_missing(missing)

@@ -1,6 +1,6 @@
 """On what figures were measured.
 
-python benchmarks/machine.py    # as JSON: for programs that must not hold the devices themselves
+python benchmarks/machine.py [PACKAGE ...]    # as JSON; the versions of these packages with it
 """
 
 import datetime
@@ -10,6 +10,7 @@ import os
 import pathlib
 import platform
 import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -32,6 +33,12 @@ def facts(*packages: str) -> dict[str, Any]:
         "commit": _commit(),
         "packages": {name: version for name in packages if (version := _version(name))},
     }
+
+
+def ask(*packages: str) -> dict[str, Any]:
+    """`facts` by another process: this one would hold on to the devices, which others are to have."""
+    command = [sys.executable, __file__, *packages]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def describe(found: dict[str, Any]) -> str:
@@ -76,4 +83,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(facts()))
+    print(json.dumps(facts(*sys.argv[1:])))

@@ -10,6 +10,7 @@ CUDA graph that cannot be captured may leave PyTorch's random generator unusable
 import argparse
 import dataclasses
 import json
+import math
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
+WHAT = ("train", "published", "running")  # steps, or translation by the one or other rules
 READ_EVERY = 100  # steps between looks at the losses: the popular implementation's print_freq
 
 
@@ -39,12 +41,13 @@ class Tuning:
 AS_USERS_RUN = Tuning()
 
 
-def candidates(device: str) -> list[Tuning]:
-    """Of one of which nothing better is known to work on any machine."""
+def candidates(device: str, what: str) -> list[Tuning]:
+    """Those worth trying; `what` is one of WHAT."""
+    adam = what == "train"
     if device == "cuda":
-        best = Tuning(channels_last=True, bfloat16=True, fused_adam=True, compiled=True, cuda_graph=True)
+        best = Tuning(channels_last=True, bfloat16=True, fused_adam=adam, compiled=True, cuda_graph=True)
         return [best, dataclasses.replace(best, compiled=False), dataclasses.replace(best, cuda_graph=False)]
-    plain = Tuning(fused_adam=True)
+    plain = Tuning(fused_adam=adam)
     lasting = dataclasses.replace(plain, channels_last=True)
     return [plain, lasting, dataclasses.replace(lasting, compiled=True)]
 
@@ -161,6 +164,10 @@ class Trainer:
                 self.read()
         synchronize(self.device)
 
+    @property
+    def finite(self) -> bool:
+        return all(map(math.isfinite, self.read()))
+
     def read(self) -> list[float]:
         return [float(loss) for loss in self.losses]
 
@@ -189,6 +196,54 @@ class Trainer:
     def _autocast(self) -> torch.autocast:
         # A cache of cast weights would save nothing, as a pass uses each once, and a graph must cast them anew.
         return torch.autocast(self.device, torch.bfloat16, enabled=self.tuning.bfloat16, cache_enabled=False)
+
+
+class Translator:
+    """The generator alone.
+
+    With `published` rules dropout stays on and a picture is normalised by its own statistics; otherwise dropout is off
+    and those of training count.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_downs: int,
+        features: int,
+        published: bool,
+        device: str | None = None,
+        tuning: Tuning = AS_USERS_RUN,
+    ):
+        self.device, self.tuning = device or default_device(), tuning
+        set_up(tuning)
+        self.network = UNet(num_downs, features, own_statistics=published).train(published)
+        self._dtype = torch.bfloat16 if tuning.bfloat16 else torch.float32
+        self.network = place(self.network.to(self._dtype), self.device, tuning)
+        self._replay: Replay | None = None
+
+    def place(self, image: torch.Tensor) -> torch.Tensor:
+        """A batch as `translate` takes it."""
+        return place(image.to(self._dtype), self.device, self.tuning)
+
+    @torch.no_grad()
+    def translate(self, image: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) in [-1, 1] to the same; returns before it is done."""
+        if not self.tuning.cuda_graph:
+            return self.network(image)
+        if self._replay is None:
+            self._replay = Replay(self.network, image)
+        return self._replay(image)
+
+    def turn(self, image: torch.Tensor, calls: int) -> None:
+        """As many calls; all done at the end."""
+        for _ in range(calls):
+            output = self.translate(image)
+        synchronize(self.device)
+        self._last = output
+
+    @property
+    def finite(self) -> bool:
+        return bool(torch.isfinite(self._last).all())
 
 
 def set_up(tuning: Tuning) -> None:
@@ -240,10 +295,21 @@ def random_pair(batch: int, size: Sequence[int]) -> tuple[torch.Tensor, torch.Te
     return torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1
 
 
-def choose(*, num_downs: int, features: int, batch: int, size: Sequence[int]) -> Tuning:
-    """The fastest of `candidates` by a trial in another process. Raises RuntimeError where none works."""
-    case = {"num_downs": num_downs, "features": features, "batch": batch, "size": list(size)}
-    flags = [f"--{name}={','.join(map(str, value)) if name == 'size' else value}" for name, value in case.items()]
+def choose(*, num_downs: int, features: int, batch: int, size: Sequence[int], what: str = "train") -> Tuning:
+    """The fastest of `candidates` by a trial in another process.
+
+    Args:
+      num_downs: of the U-Net.
+      features: of both networks.
+      batch: pictures.
+      size: (H, W) of them.
+      what: one of WHAT.
+
+    Raises:
+      RuntimeError: none works.
+    """
+    case = {"num_downs": num_downs, "features": features, "batch": batch, "size": "{},{}".format(*size), "what": what}
+    flags = [f"--{name}={value}" for name, value in case.items()]
     answer = subprocess.run([sys.executable, __file__, *flags], stdout=subprocess.PIPE, text=True)
     if answer.returncode:
         raise RuntimeError(f"no tuning works (exit code {answer.returncode} of torch_recipe.py)")
@@ -251,31 +317,36 @@ def choose(*, num_downs: int, features: int, batch: int, size: Sequence[int]) ->
 
 
 def _trial(tuning: Tuning, arguments: argparse.Namespace) -> float:
-    """Milliseconds of a step, the best of three short turns."""
-    device = default_device()
-    trainer = Trainer(num_downs=arguments.num_downs, features=arguments.features, device=device, tuning=tuning)
-    image, target = (trainer.place(x) for x in random_pair(arguments.batch, arguments.size))
-    trainer.turn(image, target, 2)
-    if not all(map(torch.isfinite, trainer.losses)):
-        raise FloatingPointError(f"losses are {trainer.read()}")
-    count = 20 if device == "cuda" else 2
+    """Milliseconds of a call, the best of three short turns. Raises FloatingPointError for what is not finite."""
+    case = {"num_downs": arguments.num_downs, "features": arguments.features, "tuning": tuning}
+    pair = random_pair(arguments.batch, arguments.size)
+    if arguments.what == "train":
+        system, images = Trainer(**case), pair
+    else:
+        system, images = Translator(**case, published=arguments.what == "published"), pair[:1]
+    images = [system.place(image) for image in images]
+    count = 20 if system.device == "cuda" else 2
+    system.turn(*images, 2)
+    if not system.finite:
+        raise FloatingPointError("what comes out is not finite")
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        trainer.turn(image, target, count)
+        system.turn(*images, count)
         times.append(1e3 * (time.perf_counter() - start) / count)
     return min(times)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--what", default="train", choices=WHAT)
     parser.add_argument("--num_downs", type=int, default=8)
     parser.add_argument("--features", type=int, default=64)
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split(","))), default=(256, 256))
     arguments = parser.parse_args()
     found: dict[Tuning, float] = {}
-    for tuning in candidates(default_device()):
+    for tuning in candidates(default_device(), arguments.what):
         try:
             found[tuning] = _trial(tuning, arguments)
             print(f"torch, {tuning}: {found[tuning]:.3g} ms", file=sys.stderr)
