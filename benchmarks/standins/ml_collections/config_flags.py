@@ -13,26 +13,20 @@ from ml_collections.config_dict import ConfigDict
 def DEFINE_config_dict(
     name: str, config: ConfigDict, *, flag_values: flags.FlagValues, sys_argv: Sequence[str]
 ) -> None:
-    """Defines the flag `name`, whose value is the config with what `sys_argv` sets by --name.FIELD=VALUE.
+    """Defines the flag `name`, whose value is a copy of the config, and one for each --name.FIELD of `sys_argv`.
 
-    Raises:
-      KeyError: no such field.
-      ValueError: a value is missing.
+    Parsing `sys_argv` then sets the fields. Raises KeyError if there is no such field.
     """
     config = copy.deepcopy(config)
-    for argument in sys_argv[1:]:
-        flag, _, text = argument.lstrip("-").partition("=")
-        if not flag.startswith(f"{name}."):
-            continue
-        if "=" not in argument:
-            raise ValueError(f"--{flag}: without a value; write --{flag}=VALUE")
-        *groups, field = flag.split(".")[1:]
-        owner = config
-        for group in groups:
-            owner = owner[group]
-        owner[field] = _parse(text, owner[field])
-        flags.DEFINE_string(flag, None, "", flag_values=flag_values, allow_override=True)
     flags.DEFINE(_Given(), name, config, "", flag_values=flag_values)
+    for argument in sys_argv[1:]:
+        flag = argument.lstrip("-").split("=")[0]
+        if flag.startswith(f"{name}."):
+            *groups, field = flag.split(".")[1:]
+            owner = config
+            for group in groups:
+                owner = owner[group]
+            flags.DEFINE(_Field(owner, field), flag, None, "", flag_values=flag_values)
 
 
 class _Given(flags.ArgumentParser):
@@ -42,14 +36,26 @@ class _Given(flags.ArgumentParser):
         return argument
 
 
-def _parse(text: str, before: Any) -> Any:
-    """A value of the kind of the one that it replaces; of a field that was not set, of any kind."""
-    if isinstance(before, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        value = tuple(text.split(",")) if isinstance(before, tuple) else text
-    if isinstance(before, tuple) and not isinstance(value, tuple):
-        return (value,)
-    return float(value) if isinstance(before, float) else value
+class _Field(flags.ArgumentParser):
+    """Sets a field to a value of the kind of its own; one that is unset, to any."""
+
+    def __init__(self, owner: ConfigDict, field: str):
+        self._owner, self._field = owner, field
+
+    def parse(self, argument: str) -> Any:
+        before = self._owner[self._field]
+        value = argument if isinstance(before, str) else self._literal(argument, before)
+        if type(before) in (bool, int, float) and not isinstance(value, type(before)):
+            raise ValueError(f"{argument}: must be {type(before).__name__}")
+        self._owner[self._field] = value
+        return value
+
+    @staticmethod
+    def _literal(text: str, before: Any) -> Any:
+        try:
+            value = ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            value = tuple(text.split(",")) if isinstance(before, tuple) else text
+        if isinstance(before, tuple) and not isinstance(value, tuple):
+            return (value,)
+        return float(value) if isinstance(before, float) and type(value) is int else value
