@@ -74,21 +74,17 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
         return winograd.up_conv(x, kernel)
     kernel = _as_4x4(kernel, after=False)
-    return up_conv_gather(x, kernel) if n * h * w <= _FEW_PIXELS else up_conv_scatter(x, kernel)
+    return up_conv_by_tap(x, kernel) if n * h * w <= _FEW_PIXELS else up_conv_scatter(x, kernel)
 
 
-def up_conv_gather(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Each of the 2x2 output phases is a 2x2 convolution of the input: four products with slices of the kernel."""
+def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A product for each of the 16 taps, of the kernel as it lies in memory; overlapping results are added."""
     n, h, w, c = x.shape
-    x = pad_image(x, 1)
-
-    def phase(p: int, q: int) -> jax.Array:
-        taps = [x[:, p + a : p + a + h, q + b : q + b + w] for a in (0, 1) for b in (0, 1)]
-        rows = jnp.concatenate(taps, axis=-1).reshape(n * h * w, 4 * c)
-        return (rows @ kernel[p::2, q::2].reshape(4 * c, -1)).reshape(n, h, w, -1)
-
-    phases = jnp.stack([jnp.stack([phase(p, q) for q in (0, 1)], axis=3) for p in (0, 1)], axis=2)
-    return phases.reshape(n, 2 * h, 2 * w, -1)
+    rows = jnp.broadcast_to(x.reshape(1, n * h * w, c), (16, n * h * w, c))
+    y = (rows @ kernel.reshape(16, c, -1)).reshape(2, 2, 2, 2, n, h, w, -1)[::-1, ::-1, ::-1, ::-1]
+    y = _add_shifted(y[0], y[1], axis=4)  # rows: (2, 2, 2, n, h + 1, w, o)
+    y = _add_shifted(y[:, 0], y[:, 1], axis=4)  # columns: (2, 2, n, h + 1, w + 1, o)
+    return y.transpose(2, 3, 0, 4, 1, 5).reshape(n, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1]
 
 
 def up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from pix2pix_jax.models import convolutions, matmul_convolutions
 FORMS = {
     "down": (matmul_convolutions.down_conv, convolutions._down_conv_plain, {"pad": 1}),
     "down-padded": (matmul_convolutions.down_conv, convolutions._down_conv_plain, {"pad": 0}),
-    "up-gather": (matmul_convolutions.up_conv_gather, convolutions._up_conv_plain, {}),
+    "up-by-tap": (matmul_convolutions.up_conv_by_tap, convolutions._up_conv_plain, {}),
     "up-scatter": (matmul_convolutions.up_conv_scatter, convolutions._up_conv_plain, {}),
     "up": (matmul_convolutions.up_conv, convolutions._up_conv_plain, {}),
     "flat": (matmul_convolutions.flat_conv, convolutions._flat_conv_plain, {"pad": 1}),
