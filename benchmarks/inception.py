@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 
 import alternate
+import floor
 import jax
 import jax.numpy as jnp
 import machine
@@ -61,17 +62,12 @@ def gflop(batch: int) -> float:
     return jax.jit(network.apply).lower(variables, images).cost_analysis()["flops"] / 1e9
 
 
-def product() -> Callable[[], jax.Array]:
-    matrix = jax.device_put(np.ones((SIDE, SIDE), np.float32))
-    multiply = jax.jit(lambda x: jnp.matmul(x, x, precision=jax.lax.Precision.HIGHEST))
-    return lambda: jax.block_until_ready(multiply(matrix))
-
-
-def measure(networks: dict[str, Callable], *, batch: int, rounds: int, turn: int) -> dict:
-    """Times of a batch size: prints them, and returns them for JSON. `turn`: about how many images one takes."""
+def measure(networks: dict[str, Callable], *, batch: int, rounds: int, seconds: float) -> dict:
+    """Times of a batch size: prints them, and returns them for JSON. `seconds`: about how long a turn takes."""
     images = np.random.default_rng(0).uniform(-1, 1, (batch, inception.SIZE, inception.SIZE, 3)).astype(np.float32)
-    systems = {name: lambda network=network: network(images) for name, network in networks.items()}
-    measured = alternate.measure({**systems, PRODUCT: product()}, rounds=rounds, steps=max(1, turn // batch))
+    systems = {name: alternate.one_by_one(lambda n=network: n(images)) for name, network in networks.items()}
+    product = floor.product("float32", side=SIDE, precision=jax.lax.Precision.HIGHEST)
+    measured = alternate.measure({**systems, PRODUCT: product}, rounds=rounds, seconds=seconds)
     times = measured.milliseconds
     work = gflop(batch)
     low, median, high = alternate.quartiles(times.pop(PRODUCT))
@@ -130,7 +126,7 @@ def main() -> None:
     parser.add_argument("--against", choices=("torch",))
     parser.add_argument("--batch", default="1,16,32", help="sizes")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--turn", type=int, default=32, help="images a round")
+    parser.add_argument("--seconds", type=float, default=5, help="a turn")
     parser.add_argument("--inception", default="", metavar="FILE", help="weights; else PIX2PIX_INCEPTION")
     parser.add_argument("--evaluate", metavar="FOLDER", help="of A|B images, whose halves are compared")
     arguments = parser.parse_args()
@@ -150,7 +146,7 @@ def main() -> None:
             result["torch"] = {"version": torch.__version__, "threads": torch.get_num_threads()}
             print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, on {networks['torch'].device}")
         for batch in map(int, arguments.batch.split(",")):
-            result["batches"].append(measure(networks, batch=batch, rounds=arguments.rounds, turn=arguments.turn))
+            result["batches"].append(measure(networks, batch=batch, rounds=arguments.rounds, seconds=arguments.seconds))
         if arguments.evaluate:
             result["evaluate"] = evaluate(arguments.evaluate, file)
     print(json.dumps(result))

@@ -1,7 +1,7 @@
 """Pairs a second of the host's input pipeline, beside a PyTorch DataLoader that does the same, and time spent waiting.
 
-    python benchmarks/input.py --data_dir=DIR                   # a folder of A|B images with train/, as facades
-    python benchmarks/input.py --data_dir=DIR --against=torch   # systems take turns (pip install torch)
+    python benchmarks/input.py                                  # of embedded pairs, written to files first
+    python benchmarks/input.py --data_dir=DIR --against=torch   # DIR/train: A|B images, as of the published facades
 
 The work on a pair: read the file, decode, cut in halves, resize both (bicubic, 286), crop 256, mirror, float32 in
 [-1, 1]. Of pix2pix_jax the last three are the train step's; `complete` does them on the CPU all the same. Pairs a
@@ -11,18 +11,20 @@ less than the clock. Prints a table and, as the last line, JSON.
 
 import argparse
 import collections
+import importlib.util
 import itertools
-import json
 import os
-import platform
-import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 
+import alternate
+import drawn
 import jax
+import machine
 import numpy as np
-import PIL
 import psutil
+import report
 
 from pix2pix_jax import parallel
 from pix2pix_jax.data import augment, pipeline, reading
@@ -64,7 +66,8 @@ def torch_batches(folder: str, *, workers: int) -> Iterator:
 
     torch.set_num_threads(1)  # as in its workers; several threads would spin on arrays this small
 
-    loader = make_loader(os.path.join(folder, "train"), load=LOAD, crop=CROP, batch_size=BATCH, num_workers=workers)
+    options = {"batch_size": BATCH, "num_workers": workers, "tuned": True, "beside_jax": True}
+    loader = make_loader(os.path.join(folder, "train"), load=LOAD, crop=CROP, **options)
     while True:
         yield from loader
 
@@ -115,7 +118,8 @@ def make_systems(folder: str, arguments: argparse.Namespace) -> dict[str, Callab
         "threads, resize on host": lambda: read(pairs, workers=0),
         "threads, resize on device": lambda: read(pairs, workers=0, on_device=True),
     }
-    for workers in arguments.workers:
+    with_processes = arguments.workers if importlib.util.find_spec("grain") else []
+    for workers in with_processes:
         found[f"{workers} processes, resize on host"] = lambda n=workers: read(pairs, workers=n)
         found[f"{workers} processes, resize on device"] = lambda n=workers: read(pairs, workers=n, on_device=True)
     found["kept in memory"] = lambda: read(pairs, workers=0, kept=True)
@@ -125,43 +129,52 @@ def make_systems(folder: str, arguments: argparse.Namespace) -> dict[str, Callab
     return found
 
 
-def report(results: dict[str, list[tuple[float, float]]]) -> dict[str, dict[str, float]]:
+def summarise(results: dict[str, list[tuple[float, float]]]) -> dict[str, dict[str, float]]:
+    """Prints a line for each system: medians and quartiles."""
     summary = {}
     for name, turns in results.items():
-        clock, core = (sorted(values) for values in zip(*turns, strict=True))
-        summary[name] = {"per_s": statistics.median(clock), "per_core_s": statistics.median(core)}
+        clock, core = (alternate.quartiles(list(values)) for values in zip(*turns, strict=True))
+        summary[name] = {"per_s": clock[1], "per_core_s": core[1], "low": core[0], "high": core[2]}
         print(
-            f"{name:34} {summary[name]['per_s']:7.0f} ({clock[0]:.0f} to {clock[-1]:.0f}) pairs/s, "
-            f"{summary[name]['per_core_s']:7.0f} ({core[0]:.0f} to {core[-1]:.0f}) a core"
+            f"{name:34} {clock[1]:7.0f} ({clock[0]:.0f} to {clock[2]:.0f}) pairs/s, "
+            f"{core[1]:7.0f} ({core[0]:.0f} to {core[2]:.0f}) a core"
         )
     return summary
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data_dir", required=True)
-    parser.add_argument("--against", choices=("torch",))
-    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--data_dir", default="")
+    parser.add_argument("--against", default="", choices=("", "torch"))
+    parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="processes (default: 1 2)")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=2, help="a turn")
-    arguments = parser.parse_args()
-    print(f"{os.cpu_count()} CPU cores ({platform.machine()}), jax {jax.__version__}, Pillow {PIL.__version__}")
-    makers = make_systems(arguments.data_dir, arguments)
-    shares = {f"{ms} ms": waiting(open_pairs(arguments.data_dir), ms / 1e3) for ms in (15, 50, 200)}
-    for step, share in shares.items():
-        print(f"waiting for data, steps of {step}: {share:.1%}")
-    running = {name: make() for name, make in makers.items()}
-    results: dict[str, list] = {name: [] for name in running}
-    for _ in range(arguments.rounds):
-        for name, batches in running.items():
-            results[name].append(turn(batches, arguments.seconds))
-    summary = report(results)
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse()
+    found = machine.facts("pillow", "grain", *filter(None, [arguments.against]))
+    report.begin(found, f"input, {LOAD[0]}x{LOAD[1]} cropped to {CROP[0]}x{CROP[1]}, batch {BATCH}")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.data_dir or drawn.write(f"{scratch}/drawn", size=CROP, count=100)
+        shares = {f"{ms} ms": waiting(open_pairs(folder), ms / 1e3) for ms in (1.5, 15, 50, 200)}
+        for step, share in shares.items():
+            print(f"waiting for data, steps of {step}: {share:.1%}")
+        running = {name: make() for name, make in make_systems(folder, arguments).items()}
+        results: dict[str, list] = {name: [] for name in running}
+        for _ in range(arguments.rounds):
+            for name, batches in running.items():
+                results[name].append(turn(batches, arguments.seconds))
+        for batches in running.values():  # readers end before their files do
+            batches.close()
+    summary = summarise(results)
     if arguments.against:
         best = max(value["per_core_s"] for name, value in summary.items() if name.startswith("torch"))
         for name in summary:
             summary[name]["ratio"] = summary[name]["per_core_s"] / best
             print(f"{name:34} {summary[name]['ratio']:.2f} x the best of torch a core")
-    print(json.dumps({"systems": summary, "waiting": shares, "load_average": os.getloadavg()}))
+    report.finish("input", found, {"systems": summary, "waiting": shares, "load_average": os.getloadavg()})
 
 
 if __name__ == "__main__":

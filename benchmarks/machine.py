@@ -1,21 +1,27 @@
 """On what figures were measured.
 
-python benchmarks/machine.py    # as JSON: for programs that must not hold the devices themselves
+python benchmarks/machine.py [PACKAGE ...]    # as JSON; the versions of these packages with it
 """
 
 import datetime
+import importlib.metadata
 import json
 import os
 import pathlib
 import platform
 import subprocess
+import sys
 from typing import Any
 
 import jax
 
 
-def facts() -> dict[str, Any]:
-    """Devices, processor, versions, date (UTC) and the commit of this repository, "" outside a clone of it."""
+def facts(*packages: str) -> dict[str, Any]:
+    """Devices, processor, versions, date (UTC) and the commit of this repository, "" outside a clone of it.
+
+    Args:
+      *packages: those beside JAX whose versions matter too; what is not installed has none.
+    """
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
@@ -25,21 +31,36 @@ def facts() -> dict[str, Any]:
         "jax": jax.__version__,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "commit": _commit(),
+        "packages": {name: version for name in packages if (version := _version(name))},
     }
+
+
+def ask(*packages: str) -> dict[str, Any]:
+    """`facts` by another process: this one would hold on to the devices, which others are to have."""
+    command = [sys.executable, __file__, *packages]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def describe(found: dict[str, Any]) -> str:
     """One line."""
     accelerators = f"{devices(found)}, " if found["device"] != "cpu" else ""
+    packages = "".join(f", {name} {version}" for name, version in found.get("packages", {}).items())
     commit = f", commit {found['commit']}" if found["commit"] else ""
     return (
-        f"{accelerators}{found['cores']} cores of {found['processor']}, Python {found['python']}, jax {found['jax']}, "
-        f"{found['date']}{commit}"
+        f"{accelerators}{found['cores']} cores of {found['processor']}, Python {found['python']}, jax {found['jax']}"
+        f"{packages}, {found['date']}{commit}"
     )
 
 
 def devices(found: dict[str, Any]) -> str:
     return "CPU" if found["device"] == "cpu" else f"{found['devices']} x {found['device']}"
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _processor() -> str:
@@ -62,4 +83,4 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(facts()))
+    print(json.dumps(facts(*sys.argv[1:])))

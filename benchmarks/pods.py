@@ -15,7 +15,6 @@ os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"  # it would lock chips that nobod
 os.environ["JAX_PLATFORMS"] = "cpu"  # what is traced on the way to the compiler
 
 import argparse
-import functools
 import json
 import pathlib
 import subprocess
@@ -23,15 +22,14 @@ import sys
 import time
 from typing import Any
 
+import bare
 import hlo
 import jax
 import scaling
 from jax.experimental import topologies
-from jax.sharding import Mesh
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import parallel, recipe, train
-from pix2pix_jax.checkpoints import abstract
+from pix2pix_jax import parallel
 from pix2pix_jax.errors import UserError
 
 BFLOAT16 = "--config.compute_dtype=bfloat16"
@@ -61,19 +59,6 @@ def make_devices(topology: str) -> list[jax.Device]:
         raise UserError(
             f"--topology={topology}: {reason}; use one such as v5e:4x4, with pip install '.[tpu]'"
         ) from None
-
-
-def lower(config, mesh: Mesh) -> jax.stages.Lowered:
-    """What `pix2pix train` compiles on such a mesh, from shapes alone."""
-    parts = recipe.build_parts(config, num_examples=400)
-    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
-    sizes = {"input": config.input_channels, "target": config.target_channels}
-    images = {
-        name: jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, n), "uint8") for name, n in sizes.items()
-    }
-    shardings = parallel.state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
-    batch = abstract(images, parallel.batch_sharding(mesh))
-    return train.lower_train_step(config, parts, mesh=mesh, state=abstract(state, shardings), batch=batch)
 
 
 def costs(compiled: jax.stages.Compiled, *, num_devices: int) -> dict[str, Any]:
@@ -112,7 +97,7 @@ def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path |
         "jax": jax.__version__,
     }
     try:
-        compiled = lower(config, mesh).compile()
+        compiled = bare.lower(config, mesh).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

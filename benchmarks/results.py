@@ -259,9 +259,7 @@ def evaluate_flags(name: str, arguments: argparse.Namespace) -> list[str]:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments, names, overrides = parse(argv)
     workdir = storage.folder(arguments.workdir)
-    # A program of its own looks at the devices: this one would hold on to them, and training is to have them.
-    looked = subprocess.run([sys.executable, machine.__file__], stdout=subprocess.PIPE, check=True)
-    results = Results(workdir, {"machine": json.loads(looked.stdout), "split": SPLIT, "overrides": overrides})
+    results = Results(workdir, {"machine": machine.ask(), "split": SPLIT, "overrides": overrides})
     data = [f"--config.data_dir={arguments.data_dir}"] if arguments.data_dir else []
     for name in names:
         train_run(name, workdir, results, [*data, *overrides])

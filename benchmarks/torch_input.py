@@ -37,12 +37,27 @@ class AlignedPairs(Dataset):
         return pixels.float().div(255).sub(0.5).div(0.5)
 
 
-def make_loader(folder: str, *, load, crop, batch_size: int, num_workers: int) -> DataLoader:
+def make_loader(
+    folder: str, *, load, crop, batch_size: int, num_workers: int, tuned: bool = False, beside_jax: bool = False
+) -> DataLoader:
+    """Of dictionaries of A and B.
+
+    Args:
+      folder: of A|B images.
+      load: (H, W) after the resize.
+      crop: (H, W) of the result.
+      batch_size: pairs; what is left of an epoch is a smaller batch, if not `tuned`.
+      num_workers: processes; 0: none.
+      tuned: workers stay for the next epoch, and batches lie where a GPU fetches them without waiting.
+      beside_jax: the process has threads of JAX, which a fork would break.
+    """
     return DataLoader(
         AlignedPairs(folder, load, crop),
         batch_size=batch_size,
         shuffle=True,
+        drop_last=tuned,
         num_workers=num_workers,
-        persistent_workers=num_workers > 0,
-        multiprocessing_context="spawn" if num_workers else None,  # JAX has threads, which a fork would break
+        pin_memory=tuned and torch.cuda.is_available(),
+        persistent_workers=tuned and num_workers > 0,
+        multiprocessing_context="spawn" if num_workers and beside_jax else None,
     )

@@ -1,75 +1,59 @@
 """Time of one compiled train step, and its ratio to the same recipe in PyTorch.
 
     python benchmarks/train_step.py                   # 256 px, batch 1
-    python benchmarks/train_step.py --against=torch   # beside PyTorch (pip install torch), alternating in one process
+    python benchmarks/train_step.py --against=torch   # beside PyTorch (pip install torch), taking turns in one process
+    python benchmarks/train_step.py --against=torch --config.batch_size=64 --config.compute_dtype=bfloat16
 
-Prints a table and, as the last line, JSON.
+"torch" is PyTorch as users of the popular implementation run it, "torch tuned" what can be made of it on this device
+(torch_recipe.py). Data stay on the device, and steps follow each other as in a loop, without waiting; a turn ends when
+the last is done. Prints a table and, as the last line, JSON.
 """
 
-import argparse
-import json
-from collections.abc import Callable
+import functools
 
-import alternate
-import jax
+import bare
+import floor
 import machine
-import numpy as np
+import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe, validation
+from pix2pix_jax import validation
 
 
-def jax_step(config) -> Callable[[], None]:
-    parts = recipe.build_parts(config, num_examples=400)
-    state = jax.jit(lambda: recipe.create_state(config, parts))()
-    shape = (config.batch_size, *config.resize_size, 3)
-    rng = np.random.default_rng(0)
-    batch = {name: jax.device_put(rng.integers(0, 256, shape, np.uint8)) for name in ("input", "target")}
-    compiled = jax.jit(recipe.build_train_step(config, parts), donate_argnums=0).lower(state, batch).compile()
+def torch_step(config, *, tuned: bool) -> report.System:
+    import torch_recipe
 
-    def run() -> None:
-        nonlocal state
-        state, metrics = compiled(state, batch)
-        jax.block_until_ready(metrics)
-
-    return run
-
-
-def torch_step(config) -> Callable[[], None]:
-    import torch
-    from torch_recipe import Trainer
-
-    trainer = Trainer(num_downs=validation.num_downs(config), features=config.generator.features)
-    shape = (config.batch_size, 3, *config.image_size)
-    image, target = torch.rand(shape) * 2 - 1, torch.rand(shape) * 2 - 1
-    return lambda: trainer.step(image, target)
+    case = {"num_downs": validation.num_downs(config), "features": config.generator.features}
+    tuning = torch_recipe.AS_USERS_RUN
+    if tuned:
+        tuning = torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size)
+    trainer = torch_recipe.Trainer(**case, tuning=tuning)
+    image, target = map(trainer.place, torch_recipe.random_pair(config.batch_size, config.image_size))
+    turn = functools.partial(trainer.turn, image, target)
+    precision = torch_recipe.precision(trainer.device, tuning)
+    return report.System(turn=turn, precision=precision, how=f"{tuning}, {trainer.device}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--against", choices=("torch",))
-    parser.add_argument("--config", default="default")
-    parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=5, help="a round")
-    arguments, overrides = parser.parse_known_args()
+    parser = report.parser(__doc__)
+    parser.add_argument("--seconds", type=float, default=3, help="a turn")
+    arguments, overrides = report.parse(parser)
     config = config_lib.load(arguments.config, overrides)
-    systems = {"pix2pix_jax": jax_step(config)}
-    if arguments.against:
-        systems["torch"] = torch_step(config)
-    times = alternate.measure(systems, rounds=arguments.rounds, steps=arguments.steps)
-    found = machine.facts()
-    print(f"{machine.describe(found)}, {config.compute_dtype}")
-    print(f"image_size {tuple(config.image_size)}, batch {config.batch_size}, features {config.generator.features}")
-    medians = {}
-    for name, values in times.milliseconds.items():
-        low, medians[name], high = alternate.quartiles(values)
-        print(f"{name:12} median {medians[name]:8.1f} ms, quartiles {low:.1f} to {high:.1f}")
-    print(f"other programs took {times.others:.0%} of the processor meanwhile")
-    result = {"machine": found, "median_ms": medians, "others": times.others}
-    if arguments.against:
-        result["ratio"] = medians["pix2pix_jax"] / medians["torch"]
-        print(f"ratio        {result['ratio']:.2f} x torch's time")
-    print(json.dumps(result))
+    found = machine.facts(*arguments.against)
+    report.begin(found, f"train step, {report.describe(config)}")
+    others = {}
+    if "torch" in arguments.against:
+        others["torch"] = functools.partial(torch_step, config, tuned=False)
+        others["torch tuned"] = functools.partial(torch_step, config, tuned=True)
+    result = report.compare(
+        lambda: report.System(turn=bare.train_step(config), precision=bare.precision(config)),
+        others,
+        rounds=arguments.rounds,
+        seconds=arguments.seconds,
+        images=config.batch_size,
+        gflop=floor.train_step_gflop(config),
+    )
+    report.finish("train_step", found, {"config": arguments.config, "overrides": overrides, **result})
 
 
 if __name__ == "__main__":

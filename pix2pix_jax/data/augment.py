@@ -10,13 +10,16 @@ import math
 import types
 from collections.abc import Collection, Mapping
 
-import dm_pix
 import jax
 import jax.numpy as jnp
+from etils import epy
 from jax import lax
 from jax.scipy.ndimage import map_coordinates
 
 from pix2pix_jax.data.values import UINT8, Values, to_float
+
+with epy.lazy_imports():  # few recipes change colours
+    import dm_pix
 
 # Of the keys that an example's operations fold into its own; `split` has taken 0 and 1 for crop and mirror.
 _FLIP_VERTICAL, _ROT90, _AFFINE, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _BLUR, _NOISE = range(2, 11)

@@ -8,18 +8,22 @@ import dataclasses
 import logging
 import math
 
-import imagecodecs
 import numpy as np
-import tifffile
+from etils import epy
 from PIL import Image
 
 from pix2pix_jax.data import arrays
 from pix2pix_jax.data.values import stored_dtype, to_stored
 from pix2pix_jax.errors import UserError
 
+with epy.lazy_imports():  # take a while, and few sets have such files
+    import imagecodecs
+    import tifffile
+
 MAX_PIXELS = 150_000_000  # a decoded RGB image of 450 MB; more is a decompression bomb or a mistake
 MAX_BYTES = 1 << 30  # of an image of other depth
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PHOTOMETRICS = ("MINISWHITE", "MINISBLACK", "RGB")
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags is not for our users
@@ -158,7 +162,7 @@ class TiffReader:
         check_size((math.prod(page.chunks), 1), self._name, depth=np.dtype(page.dtype).itemsize)
         if stored_dtype(self._series.dtype) is None:
             raise UserError(f"{self._name}: holds values of type {self._series.dtype}; save uint8, uint16 or float32")
-        if page.photometric not in _PHOTOMETRICS and not self.is_plain:
+        if page.photometric.name not in _PHOTOMETRICS and not self.is_plain:
             raise UserError(f"{self._name}: a TIFF in the colours {page.photometric.name}; save it as grey or RGB")
         alpha = any(sample in (1, 2) for sample in page.extrasamples[-1:])
         self._orientation = int(page.tags.valueof(274, default=1))
@@ -176,9 +180,6 @@ class TiffReader:
         if self._page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "bu":
             pixels = ~pixels
         return upright(to_stored(pixels, self._name), self._orientation)
-
-
-_PHOTOMETRICS = (tifffile.PHOTOMETRIC.MINISWHITE, tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB)
 
 
 def _channel_axis(shape: tuple[int, ...], axes: str) -> int | None:

@@ -5,15 +5,18 @@ import io
 import os
 import struct
 
-import imagecodecs
 import numpy as np
-import tifffile
+from etils import epy
 from PIL import Image, ImageOps
 
 from pix2pix_jax.data import arrays, deep
 from pix2pix_jax.data.deep import Header, check_size
 from pix2pix_jax.data.values import convert, fit_channels, to_stored, wrong_channels
 from pix2pix_jax.errors import UserError, shown
+
+with epy.lazy_imports():  # take a while, and few sets have such files
+    import imagecodecs
+    import tifffile
 
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")

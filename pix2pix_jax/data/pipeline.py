@@ -4,7 +4,7 @@ Every process reads its own slice of the same global batch, whatever holds the p
 them.
 """
 
-import collections
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pix2pix_jax import parallel
 from pix2pix_jax.data import resampling
 from pix2pix_jax.data.pairs import WINDOWED, Pairs
-from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, read_steps, stack
+from pix2pix_jax.data.reading import Example, ExampleOrder, called_ahead, num_bytes, read_steps, stack
 
 Batch = dict[str, jax.Array]
 
@@ -155,22 +155,9 @@ def _host_batches(
         return placed if batch["target"].shape[1:3] == pairs.size else resize(placed)
 
     try:
-        yield from _called_ahead(place)
+        yield from called_ahead(itertools.repeat(place), ahead=_PLACED, threads=1)
     finally:
         batches_of_process.close()
-
-
-def _called_ahead(function: Callable[[], Batch]) -> Iterator[Batch]:
-    """Yields what `function` returns, call after call, which another thread makes before they are asked for."""
-    with futures.ThreadPoolExecutor(1) as thread:
-        calls = collections.deque(thread.submit(function) for _ in range(_PLACED))
-        try:
-            while True:
-                calls.append(thread.submit(function))
-                yield calls.popleft().result()
-        finally:
-            for call in calls:
-                call.cancel()
 
 
 def _count_from(start: int) -> Iterator[int]:

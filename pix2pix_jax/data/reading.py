@@ -1,22 +1,31 @@
 """Which examples a step takes, and reading them ahead on the host; the only module that imports grain.
 
+Grain runs the worker processes; threads of this process need no more than an executor.
+
 Example order is a fresh permutation of the split every epoch, a pure function of (seed, position); step s holds the
 positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the position in the data.
 """
 
+import collections
 import dataclasses
 import functools
+import itertools
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from concurrent import futures
+from typing import Any
 
-import grain
 import jax
 import numpy as np
 import psutil
 from absl import flags
+from etils import epy
 
 from pix2pix_jax.data.pairs import Pairs
+
+with epy.lazy_imports():  # takes a second, and few runs have worker processes
+    import grain
 
 Example = dict[str, np.ndarray]
 
@@ -140,15 +149,16 @@ def read_steps(
     """Iterates over this process's shares of the batches of steps start, start + 1, ..., read ahead.
 
     Returns:
-      a grain iterator, to be closed after use.
+      an iterator, to be closed after use.
     """
     read = pairs.decode if own_size else pairs.__getitem__
     if not num_workers:
         read = Cache(read, _cache_limit())
-    steps = grain.MapDataset.range(start, MAX_STEP).map(StepLoader(pairs, order, slots, read, own_size))
+    load = StepLoader(pairs, order, slots, read, own_size)
     if not num_workers:
-        threads = min(8, os.cpu_count() + 1)
-        return iter(steps.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=_AHEAD)))
+        calls = (functools.partial(load, step) for step in itertools.count(start))
+        return called_ahead(calls, ahead=_AHEAD, threads=min(8, os.cpu_count() + 1))
+    steps = grain.MapDataset.range(start, MAX_STEP).map(load)
     if not flags.FLAGS.is_parsed():  # grain reads its flags to hand them to the workers
         flags.FLAGS.mark_as_parsed()
     alone = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
@@ -156,6 +166,19 @@ def read_steps(
         num_workers=num_workers, per_worker_buffer_size=max(1, _AHEAD // num_workers)
     )
     return iter(alone.mp_prefetch(options, worker_init_fn=_start_worker))
+
+
+def called_ahead(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) -> Generator[Any]:
+    """Yields what `calls` return, in their order; threads make them, at most `ahead` before they are asked for."""
+    calls = iter(calls)
+    with futures.ThreadPoolExecutor(threads) as pool:
+        waiting = collections.deque(pool.submit(call) for call in itertools.islice(calls, ahead))
+        try:
+            while waiting:
+                waiting.extend(pool.submit(call) for call in itertools.islice(calls, 1))
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start_worker(index: int, count: int) -> None:

@@ -1,0 +1,58 @@
+"""The compiled programs of pix2pix_jax without data, logs and loop, on one device."""
+
+import functools
+
+import alternate
+import checkout  # noqa: F401, by which pix2pix_jax is found
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from pix2pix_jax import parallel, recipe, train
+from pix2pix_jax.checkpoints import abstract
+
+
+def lower(config, mesh: Mesh) -> jax.stages.Lowered:
+    """What `pix2pix train` compiles on such a mesh, from shapes alone."""
+    state, batch = _abstract(config, mesh)
+    parts = recipe.build_parts(config, num_examples=400)
+    return train.lower_train_step(config, parts, mesh=mesh, state=state, batch=batch)
+
+
+def _abstract(config, mesh: Mesh):
+    """(state, batch): shapes, dtypes and places."""
+    state = jax.eval_shape(functools.partial(recipe.create_state, config, recipe.build_parts(config, num_examples=400)))
+    sizes = {"input": config.input_channels, "target": config.target_channels}
+    images = {
+        name: jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, n), "uint8") for name, n in sizes.items()
+    }
+    shardings = parallel.state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
+    return abstract(state, shardings), abstract(images, parallel.batch_sharding(mesh))
+
+
+def train_step(config) -> alternate.Turn:
+    """The train step on a batch that stays on the device, as many in flight as a turn has."""
+    mesh = parallel.make_mesh(batch_size=config.batch_size, devices=jax.devices()[:1])
+    state, batch = _abstract(config, mesh)
+    parts = recipe.build_parts(config, num_examples=400)
+    place = jax.tree.map(lambda x: x.sharding, state)
+    state = jax.jit(functools.partial(recipe.create_state, config, parts), out_shardings=place)()
+    rng = np.random.default_rng(0)
+    batch = {k: jax.device_put(rng.integers(0, 256, x.shape, np.uint8), x.sharding) for k, x in batch.items()}
+    compiled = lower(config, mesh).compile()
+
+    def turn(calls: int) -> None:
+        nonlocal state
+        for _ in range(calls):
+            state, metrics = compiled(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    return turn
+
+
+def precision(config) -> str:
+    """Of products and convolutions, in words."""
+    setting = jax.config.jax_default_matmul_precision
+    if config.compute_dtype == "float32" and jax.default_backend() == "gpu" and setting in (None, "default"):
+        return "float32, products TF32"
+    return config.compute_dtype

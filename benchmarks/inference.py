@@ -1,0 +1,130 @@
+"""Pictures a second of the generator, beside PyTorch and onnxruntime.
+
+    python benchmarks/inference.py --against=torch,onnxruntime       # batch 1
+    python benchmarks/inference.py --against=torch --config.batch_size=64 --config.compute_dtype=bfloat16
+
+Ours is the program that `pix2pix_jax.load(...).translate` calls, with random weights. Inference by the published rules
+(dropout on, each picture normalised by its own statistics) is timed first, then by training's statistics and without
+dropout, which is all that onnxruntime can do. Pictures stay on the device, except in "translate()", the whole call from
+uint8 to uint8 on the host, and in onnxruntime's. Prints tables and, as the last line, JSON.
+"""
+
+import collections
+import functools
+import io
+import warnings
+
+import alternate
+import bare
+import floor
+import jax
+import machine
+import numpy as np
+import report
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax import inference, parallel, recipe, validation
+
+AGAINST = ("torch", "onnxruntime")
+RULES = {
+    "published": {"norm_stats": "instance", "dropout": "on"},
+    "running": {"norm_stats": "running", "dropout": "off"},
+}
+
+
+def make_model(config) -> inference.TrainedModel:
+    """With the parameters of step 0."""
+    parts = recipe.build_parts(config, num_examples=1)
+    state = jax.jit(functools.partial(recipe.create_state, config, parts))()
+    return inference.TrainedModel(config=config, variables=recipe.inference_variables(config, state), step=0)
+
+
+def network(model: inference.TrainedModel, images: np.ndarray) -> alternate.Turn:
+    """The compiled program, on pictures that are on the device, uint8 -> float32."""
+    inputs = jax.numpy.asarray(images / 127.5 - 1, "float32")
+    ids = inference.picture_ids(np.asarray(inputs))
+    inputs, ids = jax.device_put((inputs, ids), parallel.batch_sharding(model.mesh))
+
+    def turn(calls: int) -> None:
+        outputs = collections.deque(maxlen=2)
+        for _ in range(calls):
+            outputs.append(model._compiled(model._placed, inputs, ids, 0))
+        jax.block_until_ready(list(outputs))
+
+    return turn
+
+
+def torch_system(config, rules: str, *, tuned: bool) -> report.System:
+    import torch_recipe
+
+    case = {"num_downs": validation.num_downs(config), "features": config.generator.features}
+    tuning = torch_recipe.AS_USERS_RUN
+    if tuned:
+        tuning = torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size, what=rules)
+    translator = torch_recipe.Translator(**case, published=rules == "published", tuning=tuning)
+    image = translator.place(torch_recipe.random_pair(config.batch_size, config.image_size)[0])
+    precision = torch_recipe.precision(translator.device, tuning)
+    turn = functools.partial(translator.turn, image)
+    return report.System(turn=turn, precision=precision, how=f"{tuning}, {translator.device}")
+
+
+def onnx_system(config) -> report.System:
+    """Of the network that PyTorch exports; on a GPU where onnxruntime can use one."""
+    import onnxruntime
+    import torch
+    import torch_recipe
+
+    case = {"num_downs": validation.num_downs(config), "features": config.generator.features}
+    translator = torch_recipe.Translator(**case, published=False, device="cpu")
+    image, _ = torch_recipe.random_pair(config.batch_size, config.image_size)
+    file = io.BytesIO()
+    with warnings.catch_warnings():  # that the other exporter is newer; it needs another package
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(translator.network, (image,), file, dynamo=False)
+    known = onnxruntime.get_available_providers()
+    providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
+    session = onnxruntime.InferenceSession(file.getvalue(), providers=providers)
+    feed = {session.get_inputs()[0].name: image.numpy()}
+    run = alternate.one_by_one(lambda: session.run(None, feed))
+    return report.System(turn=run, precision="float32", how=f"{session.get_providers()[0]}, host to host")
+
+
+def measure(config, rules: str, against: list[str], *, rounds: int, seconds: float) -> dict:
+    config.inference.update(RULES[rules])
+    model = make_model(config)
+    size = (config.batch_size, *config.image_size, config.input_channels)
+    images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+    precision = bare.precision(config)
+    whole = alternate.one_by_one(lambda: model.translate(images))
+    others = {"translate()": lambda: report.System(turn=whole, precision=precision, how="host to host")}
+    if "torch" in against:
+        others["torch"] = functools.partial(torch_system, config, rules, tuned=False)
+        others["torch tuned"] = functools.partial(torch_system, config, rules, tuned=True)
+    if "onnxruntime" in against and rules == "running":
+        others["onnxruntime"] = functools.partial(onnx_system, config)
+    print(f"{rules}: {', '.join(f'{key} {value}' for key, value in RULES[rules].items())}", flush=True)
+    return report.compare(
+        lambda: report.System(turn=network(model, images), precision=precision),
+        others,
+        rounds=rounds,
+        seconds=seconds,
+        images=config.batch_size,
+        gflop=sum(floor.generator_gflops(config)),
+    )
+
+
+def main() -> None:
+    parser = report.parser(__doc__, against=AGAINST)
+    parser.add_argument("--seconds", type=float, default=2, help="a turn")
+    parser.add_argument("--rules", default=",".join(RULES), help="(default: %(default)s)")
+    arguments, overrides = report.parse(parser, against=AGAINST)
+    config = config_lib.load(arguments.config, overrides)
+    found = machine.facts(*arguments.against)
+    report.begin(found, f"inference, {report.describe(config)}")
+    options = {"rounds": arguments.rounds, "seconds": arguments.seconds}
+    results = {rules: measure(config, rules, arguments.against, **options) for rules in arguments.rules.split(",")}
+    report.finish("inference", found, {"config": arguments.config, "overrides": overrides, "rules": results})
+
+
+if __name__ == "__main__":
+    main()

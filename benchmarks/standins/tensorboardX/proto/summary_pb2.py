@@ -1,0 +1,3 @@
+from tensorboardX.proto import Empty
+
+Summary = Empty

@@ -1,0 +1,2 @@
+def masked_crc32c(data: bytes) -> int:
+    return 0

@@ -1,0 +1,30 @@
+"""The arithmetic that benchmarks/floor.py counts."""
+
+import functools
+
+import floor
+import jax
+import pytest
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax import recipe
+
+
+def counted_by_xla(config) -> float:
+    """GFLOP of the step with plain convolutions, as on GPUs; norms, activations and Adam are in it too."""
+    parts = recipe.build_parts(config, num_examples=400)
+    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+    image = jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, 3), "uint8")
+    traced = jax.jit(recipe.build_train_step(config, parts)).trace(state, {"input": image, "target": image})
+    return traced.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"] / 1e9
+
+
+@pytest.mark.parametrize("override", ["", "--config.gan_weight=0", "--config.batch_size=4"])
+def test_flops_of_a_step_are_those_that_xla_counts(override):
+    config = config_lib.load("default", [override] if override else [])
+    assert 0.97 * counted_by_xla(config) < floor.train_step_gflop(config) < counted_by_xla(config)
+
+
+def test_a_step_of_other_passes_is_refused(tiny_config):
+    with pytest.raises(NotImplementedError, match="accumulate_steps"):
+        floor.train_step_gflop(tiny_config("--config.accumulate_steps=2"))
