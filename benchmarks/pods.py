@@ -73,7 +73,7 @@ def lower(config, mesh: Mesh) -> jax.stages.Lowered:
     }
     shardings = parallel.state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
     batch = abstract(images, parallel.batch_sharding(mesh))
-    return train.lower_train_step(config, parts, mesh=mesh, state=abstract(state, shardings), batch=batch)
+    return train.trace_train_step(config, parts, mesh=mesh, state=abstract(state, shardings), batch=batch).lower()
 
 
 def costs(compiled: jax.stages.Compiled, *, num_devices: int) -> dict[str, Any]:
