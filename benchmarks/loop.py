@@ -201,7 +201,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.set_defaults(config="facades", rounds=2)
     parser.add_argument("--data_dir", default="", metavar="FOLDER", help="with train/ of A|B images")
     parser.add_argument("--steps", type=int, default=0, help="of a run (default: 8200, on a CPU 40)")
-    parser.add_argument("--seconds", type=float, default=20, help="a turn of PyTorch's loop")
+    parser.add_argument("--seconds", type=float, default=10, help="a turn of PyTorch's loop")
     parser.add_argument("--pairs", type=int, default=400, help="to draw where there is no --data_dir")
     return report.parse(parser)
 

@@ -5,8 +5,8 @@
 
 Starts the program itself, first with an empty compilation cache, then with the one that the first start has filled,
 taking turns with PyTorch's loop (torch_loop.py). The parts of a start are told by the lines that the program prints,
-and its first step by metrics.jsonl, to which a step's losses come when two more steps are under way. Prints a table and,
-as the last line, JSON.
+and its first step by metrics.jsonl, to which a step's losses come when two more steps are under way. Prints a table
+and, as the last line, JSON.
 """
 
 import functools

@@ -8,6 +8,7 @@ CUDA graph that cannot be captured may leave PyTorch's random generator unusable
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import math
@@ -193,9 +194,11 @@ class Trainer:
         logits = logits.float()
         return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> contextlib.AbstractContextManager:
+        if not self.tuning.bfloat16:
+            return contextlib.nullcontext()
         # A cache of cast weights would save nothing, as a pass uses each once, and a graph must cast them anew.
-        return torch.autocast(self.device, torch.bfloat16, enabled=self.tuning.bfloat16, cache_enabled=False)
+        return torch.autocast(self.device, torch.bfloat16, cache_enabled=False)
 
 
 class Translator:
@@ -280,7 +283,8 @@ class Replay:
         torch.cuda.current_stream().wait_stream(side)
         torch.cuda.synchronize()
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Not "global": a thread that pins memory for a DataLoader may go on with it.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._outputs = function(*self._inputs)
 
     def __call__(self, *inputs: torch.Tensor):
