@@ -18,6 +18,7 @@ from pix2pix_jax import (
     interruption,
     monitor,
     parallel,
+    profiling,
     recipe,
     rollback,
     samples,
@@ -74,6 +75,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     workdir = storage.folder(workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
+    profiling.check_reached(config.profile_steps, total=recipe.total_steps(config, num_examples=len(pairs)))
     parts = recipe.build_parts(config, num_examples=len(pairs))
     select = selection.open_selection(config, mesh)
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
@@ -147,7 +149,7 @@ def _attempt(
         select = run.select
         if select:
             select.begin(progress["best"])
-        with _open_log(run, start) as log, stop:
+        with _open_log(run, start) as log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
             watch = symptoms.Watch(config, num_examples=len(run.pairs))
             losses = monitor.LossReader(log, config.log_every_steps, since=progress["losses"], watch=watch)
 
@@ -166,7 +168,7 @@ def _attempt(
 
             remaining = stop.until(itertools.chain([first], batches), start=start)
             for step, batch in zip(range(start + 1, run.total + 1), remaining, strict=False):
-                state, metrics = train_step(state, batch)
+                state, metrics = profiler(step, train_step, state, batch)
                 losses.push(step, metrics)
                 run.checkpoints.check()
                 if step == run.total:
