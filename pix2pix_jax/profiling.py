@@ -48,6 +48,11 @@ class Profiler:
         self._metrics: Any = None
 
     @property
+    def disturbed(self) -> range:
+        """The steps that take longer for it, and the one that waits until all is written."""
+        return range(self._steps.start, self._steps.stop + 1) if self._steps else self._steps
+
+    @property
     def tracing(self) -> bool:
         return self._scratch is not None
 
