@@ -27,7 +27,7 @@ def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
     Multiplications with the padding of an image, and with the zeros between pixels that make a convolution a transposed
     one, do not count. Loops count as often as they run. Of the branches of a condition the last counts: here they are
     one convolution in the forms that suit the platforms (`models.convolutions`), of which the last is the plain one,
-    and others multiply more or less. The published recipe takes 83.4 GFLOP a pair of 256 px.
+    while others multiply more or less often. The published recipe takes 83.4 GFLOP a pair of 256 px.
 
     Args:
       jaxpr: as of `jax.jit(f).trace(...)`. XLA's own count of the lowered program, `cost_analysis`, takes the body of
@@ -44,7 +44,7 @@ def _flops(equation: core.JaxprEqn) -> int:
     if name == "conv_general_dilated":
         return _flops_of_convolution(equation)
     if name == "cond":
-        return count_flops(params["branches"][-1])
+        return count_flops(params["branches"][-1])  # the default of `lax.platform_dependent`
     inner = [part for part in jax.tree.leaves(params) if isinstance(part, core.Jaxpr | core.ClosedJaxpr)]
     return sum(map(count_flops, inner)) * (params["length"] if name == "scan" else 1)
 
