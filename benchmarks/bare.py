@@ -12,11 +12,11 @@ from pix2pix_jax import parallel, recipe, train
 from pix2pix_jax.checkpoints import abstract
 
 
-def lower(config, mesh: Mesh) -> jax.stages.Lowered:
+def trace(config, mesh: Mesh) -> jax.stages.Traced:
     """What `pix2pix train` compiles on such a mesh, from shapes alone."""
     state, batch = _abstract(config, mesh)
     parts = recipe.build_parts(config, num_examples=400)
-    return train.lower_train_step(config, parts, mesh=mesh, state=state, batch=batch)
+    return train.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch)
 
 
 def _abstract(config, mesh: Mesh):
@@ -39,7 +39,7 @@ def train_step(config) -> alternate.Turn:
     state = jax.jit(functools.partial(recipe.create_state, config, parts), out_shardings=place)()
     rng = np.random.default_rng(0)
     batch = {k: jax.device_put(rng.integers(0, 256, x.shape, np.uint8), x.sharding) for k, x in batch.items()}
-    compiled = lower(config, mesh).compile()
+    compiled = trace(config, mesh).lower().compile()
 
     def turn(calls: int) -> None:
         nonlocal state

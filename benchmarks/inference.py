@@ -109,7 +109,7 @@ def measure(config, rules: str, against: list[str], *, rounds: int, seconds: flo
         rounds=rounds,
         seconds=seconds,
         images=config.batch_size,
-        gflop=sum(floor.generator_gflops(config)),
+        gflop=floor.generator_gflop(config),
     )
 
 

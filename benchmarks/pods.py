@@ -97,7 +97,7 @@ def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path |
         "jax": jax.__version__,
     }
     try:
-        compiled = bare.lower(config, mesh).compile()
+        compiled = bare.trace(config, mesh).lower().compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

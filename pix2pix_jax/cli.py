@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pix2pix_jax import caches
+from pix2pix_jax import allocator, caches
 from pix2pix_jax.errors import UserError
 
 EXIT_USER_ERROR = 2
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """`main` as a program of its own."""
+    allocator.keep_freed_memory()
     code = main()
     if code == 0:
         sys.exit(0)

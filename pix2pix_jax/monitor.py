@@ -12,6 +12,7 @@ import numpy as np
 from pix2pix_jax import steps
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import RunLog, say
+from pix2pix_jax.roofline import Speed
 from pix2pix_jax.state import TrainState
 
 _LAG = 2  # steps between an update's dispatch and the reading of its losses, so that the device never waits for it
@@ -46,7 +47,8 @@ class LossReader:
     """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
 
     What is logged is the mean over the steps since the last log line, `window`. It is part of the checkpoint, so that a
-    stopped run logs what it would have logged. `watch` is asked about every line, and what it answers is printed.
+    stopped run logs what it would have logged. `watch` is asked about every line, and what it answers is printed, as is
+    what `speed` has to say; it hears of every step whose losses are there.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class LossReader:
         *,
         since: list[dict[str, float]],
         watch: Callable[[int, dict[str, float]], list[str]],
+        speed: Speed,
     ):
-        self._log, self._every, self._watch, self.window = log, every, watch, list(since)
+        self._log, self._every, self._watch, self._speed, self.window = log, every, watch, speed, list(since)
         self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
 
     def push(self, step: int, metrics: steps.Metrics) -> None:
@@ -74,6 +77,7 @@ class LossReader:
     def _read(self) -> None:
         step, metrics = self._pending.popleft()
         losses = {name: float(value) for name, value in metrics.items()}
+        self._speed.finished(step)
         if not np.isfinite(list(losses.values())).all():
             raise Diverged(step, "the losses are no longer finite numbers")
         self._log.progress(step, losses)
@@ -83,8 +87,8 @@ class LossReader:
             means = {name: float(np.mean([past[name] for past in self.window])) for name in losses}
             self._log.scalars(step, means)
             self.window.clear()
-            for warning in self._watch(step, means):
-                say(warning)
+            for line in (*self._watch(step, means), *self._speed.settled()):
+                say(line)
 
 
 def check_finite(state: TrainState, step: int) -> None:

@@ -18,8 +18,10 @@ from pix2pix_jax import (
     interruption,
     monitor,
     parallel,
+    profiling,
     recipe,
     rollback,
+    roofline,
     samples,
     selection,
     steps,
@@ -74,6 +76,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     workdir = storage.folder(workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
+    profiling.check_reached(config.profile_steps, total=recipe.total_steps(config, num_examples=len(pairs)))
     parts = recipe.build_parts(config, num_examples=len(pairs))
     select = selection.open_selection(config, mesh)
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
@@ -141,18 +144,22 @@ def _attempt(
     with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
         first = next(batches)
         begin = time.monotonic()
-        train_step = lower_train_step(config, run.parts, mesh=run.mesh, state=state, batch=first).compile()
+        traced = trace_train_step(config, run.parts, mesh=run.mesh, state=state, batch=first)
+        train_step = traced.lower().compile()
         say(f"compiled the train step in {time.monotonic() - begin:.0f} s")
+        speed = _make_speed(run, start, traced)
         sampler = samples.Sampler(run.config, run.mesh, state)
         select = run.select
         if select:
             select.begin(progress["best"])
-        with _open_log(run, start) as log, stop:
+        with _open_log(run, start) as log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
             watch = symptoms.Watch(config, num_examples=len(run.pairs))
-            losses = monitor.LossReader(log, config.log_every_steps, since=progress["losses"], watch=watch)
+            speed.skip(*profiler.disturbed)
+            losses = monitor.LossReader(log, config.log_every_steps, since=progress["losses"], watch=watch, speed=speed)
 
             def save() -> None:
                 losses.drain()
+                speed.skip(step + 1)
                 log.commit()
                 monitor.check_finite(state, step)
                 best = select.best if select else None
@@ -161,18 +168,20 @@ def _attempt(
             def evaluate() -> bool:
                 """Logs the numbers of this step; whether it is the best so far."""
                 losses.drain()
+                speed.skip(step + 1)
                 log.scalars(step, select(step, state))
                 return select.best is not None and select.best["step"] == step
 
             remaining = stop.until(itertools.chain([first], batches), start=start)
             for step, batch in zip(range(start + 1, run.total + 1), remaining, strict=False):
-                state, metrics = train_step(state, batch)
+                state, metrics = profiler(step, train_step, state, batch)
                 losses.push(step, metrics)
                 run.checkpoints.check()
                 if step == run.total:
                     break
                 if monitor.due(step, config.sample_every_steps):
                     log.samples(step, sampler(state))
+                    speed.skip(step + 1)
                 is_best = select and monitor.due(step, config.eval_every_steps) and evaluate()
                 if is_best or monitor.due(step, config.checkpoint_every_steps):
                     save()
@@ -180,6 +189,8 @@ def _attempt(
             if select and step == run.total:
                 evaluate()
             save()
+            for line in speed.summary():
+                say(line)
             run.checkpoints.wait()
     if stop.error:
         raise stop.error
@@ -196,9 +207,20 @@ def _open_log(run: Run, start: int) -> RunLog:
     )
 
 
-def lower_train_step(
+def _make_speed(run: Run, start: int, traced: jax.stages.Traced) -> roofline.Speed:
+    config = run.config
+    return roofline.Speed(
+        start=start,
+        batch_size=config.batch_size,
+        flops=roofline.count_flops(traced.jaxpr),
+        ceiling=roofline.measure_ceiling(run.mesh, config.compute_dtype),
+        dtype=config.compute_dtype,
+    )
+
+
+def trace_train_step(
     config: ConfigDict, parts: steps.Parts, *, mesh: Mesh, state: TrainState, batch: pipeline.Batch
-) -> jax.stages.Lowered:
+) -> jax.stages.Traced:
     """The train step as `train` runs it: the state that goes in is overwritten by the one that comes out.
 
     Args:
@@ -212,7 +234,7 @@ def lower_train_step(
     parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
     step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
     out = (jax.tree.map(lambda x: x.sharding, state), parallel.replicated(mesh))
-    return jax.jit(step, donate_argnums=0, out_shardings=out).lower(state, batch)
+    return jax.jit(step, donate_argnums=0, out_shardings=out).trace(state, batch)
 
 
 def _resume(run: Run) -> tuple[TrainState, dict[str, Any]] | None:

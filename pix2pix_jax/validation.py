@@ -108,6 +108,7 @@ _AT_MOST = {
 }
 _BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum", "label_smoothing", "ema_decay")
 MIN_DOWNS, MAX_DOWNS = 2, 10
+MOST_PROFILED = 1000  # steps; a trace is kept in memory, and no viewer opens one of millions of events
 MIN_SIDE = 16  # SSIM's window takes 11 pixels
 
 
@@ -142,6 +143,11 @@ def check(config: ConfigDict) -> ConfigDict:
             raise UserError(f"config.{field}: {flat[field]}; must be at most {most}")
     if config.num_steps is not None and config.num_steps < 1:
         raise UserError(f"config.num_steps: {config.num_steps}; must be at least 1")
+    if config.profile_steps is not None and not _is_stretch(config.profile_steps):
+        raise UserError(
+            f"config.profile_steps: {config.profile_steps}; must be the first and the last of at most {MOST_PROFILED} "
+            "steps, as 100,110"
+        )
     if config.data_url and not config.data_url.startswith(("http://", "https://", "file://")):
         raise UserError(f"config.data_url: {config.data_url!r}; must begin with http://, https:// or file://")
     for metric in config.eval_metrics:
@@ -154,6 +160,12 @@ def check(config: ConfigDict) -> ConfigDict:
     _check_losses(config)
     _check_shares(config)
     return config
+
+
+def _is_stretch(steps: Sequence) -> bool:
+    if len(steps) != 2 or not all(type(step) is int for step in steps):
+        return False
+    return 1 <= steps[0] <= steps[1] < steps[0] + MOST_PROFILED
 
 
 def _check_streams(config: ConfigDict) -> None:

@@ -138,6 +138,11 @@ def test_a_field_near_to_none():
         ("input_dtype=int8", ("config.input_dtype: 'int8'", "auto, uint8, uint16, float32")),
         ("target_interpolation=cubic", ("config.target_interpolation: 'cubic'", "bicubic, bilinear, nearest, lanczos")),
         ("input_range=1", ("config.input_range", "(low, high)")),
+        ("profile_steps=100", ("config.profile_steps: (100,)", "100,110")),
+        ("profile_steps=0,5", ("config.profile_steps: (0, 5)", "first and the last")),
+        ("profile_steps=110,100", ("config.profile_steps: (110, 100)", "first and the last")),
+        ("profile_steps=1.5,3", ("config.profile_steps: (1.5, 3)", "first and the last")),
+        ("profile_steps=1,1001", ("config.profile_steps: (1, 1001)", "at most 1000 steps")),
         ("input_range=5,1", ("config.input_range", "the lower first")),
         ("target_range=0,x", ("config.target_range", "two numbers")),
         ("a_folders=rgb,", ("config.a_folders", "names of folders")),
@@ -273,6 +278,7 @@ def test_differences_ignore_what_may_change():
         **{"inference.norm_stats": "batch", "inference.dropout": "off"},
         **{"inference.weights": "latest", "preset": "pytorch", "on_divergence": "rollback"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
+        "profile_steps": "1,2",
         **{"eval_every_steps": 1, "eval_metrics": "lpips,fid", "palette": "none", "best_metric": "fid"},
     }
     assert values.keys() == config_lib.MAY_CHANGE

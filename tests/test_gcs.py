@@ -56,8 +56,10 @@ def assert_complete(bucket, trained):
 
 
 def test_a_run_and_its_evaluation(bucket, trained):
-    assert run(bucket, *TRAIN)[0] == 0
+    assert run(bucket, *TRAIN, "--config.profile_steps=2,3")[0] == 0
     assert_complete(bucket, trained)
+    traces = bucket.names("run/plugins/profile/steps-2-3/")
+    assert [name.split(".", 1)[1] for name in sorted(traces)] == ["perfetto_trace.json.gz", "xplane.pb"]
     assert json.loads(bucket.objects["run/config.json"].data)["num_steps"] == 6
     events = [name for name in bucket.names("run/events.out.tfevents.") if bucket.objects[name].data]
     assert len(events) == 1 and len(bucket.objects[events[0]].data) > 20_000  # the two grids

@@ -37,7 +37,7 @@ def run(tiny_config, make_batch):
         parts = recipe.build_parts(config, num_examples=10)
         state = jax.device_put(create(), shardings)
         batch = jax.device_put(make_batch(count=BATCH_SIZE), parallel.batch_sharding(mesh))
-        step = train.lower_train_step(config, parts, mesh=mesh, state=state, batch=batch).compile()
+        step = train.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch).lower().compile()
         losses = []
         for _ in range(STEPS):
             state, metrics = step(state, batch)

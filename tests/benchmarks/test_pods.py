@@ -20,7 +20,7 @@ def costs(tiny_config):
     params = jax.eval_shape(lambda: recipe.create_state(config, parts))
     networks = (params.generator.params, params.discriminator.params)
     num_params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(networks))
-    return pods.costs(bare.lower(config, mesh).compile(), num_devices=8), num_params
+    return pods.costs(bare.trace(config, mesh).lower().compile(), num_devices=8), num_params
 
 
 def test_a_step_sends_its_gradients_and_little_else(costs):

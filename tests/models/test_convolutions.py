@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pix2pix_jax.models import convolutions
+from pix2pix_jax.models import convolutions, matmul_convolutions
 
 FORMS = {
-    "down": (convolutions._down_conv_matmul, convolutions._down_conv_plain, {"pad": 1}),
-    "down-padded": (convolutions._down_conv_matmul, convolutions._down_conv_plain, {"pad": 0}),
-    "up-gather": (convolutions._up_conv_gather, convolutions._up_conv_plain, {}),
-    "up-scatter": (convolutions._up_conv_scatter, convolutions._up_conv_plain, {}),
-    "up": (convolutions._up_conv_matmul, convolutions._up_conv_plain, {}),
-    "flat": (convolutions._flat_conv_matmul, convolutions._flat_conv_plain, {"pad": 1}),
+    "down": (matmul_convolutions.down_conv, convolutions._down_conv_plain, {"pad": 1}),
+    "down-padded": (matmul_convolutions.down_conv, convolutions._down_conv_plain, {"pad": 0}),
+    "up-by-tap": (matmul_convolutions.up_conv_by_tap, convolutions._up_conv_plain, {}),
+    "up-scatter": (matmul_convolutions.up_conv_scatter, convolutions._up_conv_plain, {}),
+    "up": (matmul_convolutions.up_conv, convolutions._up_conv_plain, {}),
+    "flat": (matmul_convolutions.flat_conv, convolutions._flat_conv_plain, {"pad": 1}),
 }
 CASES = [(form, 4) for form in FORMS] + [("down", 3), ("up", 3), ("flat", 3), ("flat", 1)]
 

@@ -1,0 +1,91 @@
+"""4x4 convolutions with 9 products where the definition has 16, for processors whose arithmetic is the limit.
+
+Winograd's F(2x2, 2x2) (Winograd 1980; Lavin & Gray 2016): two neighbouring outputs of a kernel of two taps,
+y0 = x0 k0 + x1 k1 and y1 = x1 k0 + x2 k1, are y0 = (x0 - x1) k0 + m and y1 = m + (x2 - x1) k1 with
+m = x1 (k0 + k1): 3 products instead of 4, and over rows and columns 9 instead of 16. All else is additions, so the
+rounding stays near that of the plain sum. A product here is one of matrices: pixels x channels by channels x features.
+
+A 4x4 kernel of stride 2 is a 2x2 kernel over the 2x2 blocks of the image; its transposed convolution is that,
+transposed; a 4x4 kernel of stride 1 is 2x2 kernels of 2x2 taps each, whose blocks of outputs are neighbours.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# Below this many pixels at the small side, preparing the kernel costs more than the products that it saves; below that
+# many channels the products are no longer what takes the time. Measured (benchmarks/README.md).
+_FEWEST_PIXELS = 512
+_FEWEST_CHANNELS = 32
+
+_Grid = list[list[jax.Array]]  # by row, by column
+
+
+def pays(*, pixels: int, kernel: jax.Array) -> bool:
+    """Whether these forms are faster than 16 products, and as exact: `pixels` at the smaller side, of all examples."""
+    size, channels = kernel.shape[0], min(kernel.shape[2:])
+    exact = kernel.dtype == jnp.float32
+    return size == 4 and exact and pixels >= _FEWEST_PIXELS and channels >= _FEWEST_CHANNELS
+
+
+def down_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """4x4 convolution, stride 2, of a padded image: (N, 2H + 2, 2W + 2, I) -> (N, H, W, O), H and W even."""
+    n, h, w, c = x.shape
+    blocks = x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h // 2, w // 2, 4 * c)
+    # A tap a of 4 is 2 A + p: pixel p of block A.
+    taps = kernel.reshape(2, 2, 2, 2, c, -1).transpose(0, 2, 1, 3, 4, 5).reshape(2, 2, 4 * c, -1)
+    return _interleave(_convolve(_tiles(blocks), [list(row) for row in taps]))
+
+
+def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """4x4 transposed convolution, stride 2: (N, H, W, I) -> (N, 2H, 2W, O), H and W even."""
+    n, h, w, _ = x.shape
+    large = jax.ShapeDtypeStruct((n, 2 * h + 2, 2 * w + 2, kernel.shape[3]), x.dtype)
+    (padded,) = jax.linear_transpose(lambda y: down_conv(y, kernel[::-1, ::-1].swapaxes(2, 3)), large)(x)
+    return padded[:, 1:-1, 1:-1]
+
+
+def flat_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """4x4 convolution, stride 1, of a padded image: (N, H + 3, W + 3, I) -> (N, H, W, O)."""
+    _, h, w, c = x.shape
+    h, w = h - 3, w - 3
+    rows, columns = -(-h // 2), -(-w // 2)  # tiles of 2x2 outputs; the last may reach beyond the image
+    x = jnp.pad(x, ((0, 0), (0, 2 * rows - h), (0, 2 * columns - w), (0, 0)))
+
+    def neighbours(tile: jax.Array) -> jax.Array:
+        return jnp.concatenate([tile[:, a : a + rows, b : b + columns] for a in (0, 1) for b in (0, 1)], axis=-1)
+
+    tiles = [[neighbours(tile) for tile in row] for row in _tiles(x)]
+    # A tap a of 4 is 2 A + p: tap p of the kernel for the neighbour at A.
+    taps = kernel.reshape(2, 2, 2, 2, c, -1)
+    taps = [[taps[:, p, :, q].reshape(4 * c, -1) for q in (0, 1)] for p in (0, 1)]
+    return _interleave(_convolve(tiles, taps))[:, :h, :w]
+
+
+def _tiles(x: jax.Array) -> _Grid:
+    """3x3 arrays (N, H, W, C) of (N, 2H + 1, 2W + 1, C): what the products take of each tile of 3x3 pixels."""
+    return [_thirds(row, axis=2) for row in _thirds(x, axis=1)]
+
+
+def _thirds(x: jax.Array, *, axis: int) -> list[jax.Array]:
+    end = x.shape[axis] // 2 * 2
+    x0, x1, x2 = (jax.lax.slice_in_dim(x, start, end + start - 1, 2, axis) for start in (0, 1, 2))
+    return [x0 - x1, x1, x2 - x1]
+
+
+def _convolve(tiles: _Grid, taps: _Grid) -> _Grid:
+    """3x3 tiles (N, H, W, C) and 2x2 taps (C, O) to the 2x2 outputs (N, H, W, O) of each tile."""
+    kernels = _transposed([[k0, k0 + k1, k1] for k0, k1 in _transposed([[k0, k0 + k1, k1] for k0, k1 in taps])])
+    products = [[x @ k for x, k in zip(*rows, strict=True)] for rows in zip(tiles, kernels, strict=True)]
+    sums = _transposed([[m0 + m1, m1 + m2] for m0, m1, m2 in products])
+    return _transposed([[m0 + m1, m1 + m2] for m0, m1, m2 in sums])
+
+
+def _transposed(grid: _Grid) -> _Grid:
+    return [list(column) for column in zip(*grid, strict=True)]
+
+
+def _interleave(phases: _Grid) -> jax.Array:
+    """2x2 arrays (N, H, W, O) to (N, 2H, 2W, O)."""
+    n, h, w, features = phases[0][0].shape
+    y = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
+    return y.reshape(n, 2 * h, 2 * w, features)
