@@ -65,8 +65,12 @@ class Run:
         """A step with its share of what is written at the usual periods."""
         saves = 1 / USUAL["checkpoint"]
         samples = 1 / USUAL["sample"] - saves
-        # Its evaluation compiles at first; later ones are the rule.
-        return self.step + samples * _mean(self.sample) + saves * (self.checkpoint[-1] if self.checkpoint else 0)
+        return self.step + samples * _mean(self.sample) + saves * self.save
+
+    @property
+    def save(self) -> float:
+        """The last checkpoint; the evaluation with the first has compiled."""
+        return self.checkpoint[-1] if self.checkpoint else 0.0
 
 
 def _mean(values: list[float]) -> float:
@@ -77,7 +81,7 @@ def periods(steps: int) -> dict[str, int]:
     """The usual ones, or smaller ones by which a run of so many steps has some of each."""
     log = min(USUAL["log"], max(1, steps // 80))
     sample = log * max(2, min(USUAL["sample"], steps // 10) // log)
-    return {"log": log, "sample": sample, "checkpoint": sample * max(1, min(USUAL["checkpoint"], steps // 2) // sample)}
+    return {"log": log, "sample": sample, "checkpoint": sample * max(1, min(USUAL["checkpoint"], steps // 3) // sample)}
 
 
 def split(times: dict[int, float], wanted: dict[str, int], whole: float) -> Run:
@@ -164,7 +168,7 @@ def summarise_ours(config, bare_ms: list[float], runs: list[Run]) -> dict[str, A
         f"loop, all in         {ms(all_in)}, {all_in / least - 1:+.1%}; {1e3 * config.batch_size / all_in:.3g} images/s"
     )
     sample = _mean([value for run in runs for value in run.sample])
-    checkpoint = _mean([value for run in runs for value in run.checkpoint])
+    checkpoint = _mean([run.save for run in runs])
     print(
         f"samples take {ms(sample)} every {USUAL['sample']} steps; with a checkpoint and an evaluation, "
         f"{ms(checkpoint)} every {USUAL['checkpoint']}"
@@ -200,7 +204,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = report.parser(__doc__)
     parser.set_defaults(config="facades", rounds=2)
     parser.add_argument("--data_dir", default="", metavar="FOLDER", help="with train/ of A|B images")
-    parser.add_argument("--steps", type=int, default=0, help="of a run (default: 8200, on a CPU 40)")
+    parser.add_argument("--steps", type=int, default=0, help="of a run (default: 12200, on a CPU 40)")
     parser.add_argument("--seconds", type=float, default=10, help="a turn of PyTorch's loop")
     parser.add_argument("--pairs", type=int, default=400, help="to draw where there is no --data_dir")
     return report.parse(parser)
@@ -208,7 +212,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
 
 def main() -> None:
     arguments, overrides = parse()
-    steps = arguments.steps or (40 if jax.default_backend() == "cpu" else 8200)
+    steps = arguments.steps or (40 if jax.default_backend() == "cpu" else 12200)
     config = load_config(arguments.config, overrides, steps)
     found, left_out = machine.facts(*arguments.against), {}
     data = arguments.data_dir or f"{arguments.pairs} drawn pairs"

@@ -8,10 +8,10 @@ from PIL import Image
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        (8200, {"log": 50, "sample": 400, "checkpoint": 4000}),  # as usual
+        (12200, {"log": 50, "sample": 400, "checkpoint": 4000}),  # as usual
         (80000, {"log": 50, "sample": 400, "checkpoint": 4000}),
-        (40, {"log": 1, "sample": 4, "checkpoint": 20}),
-        (1000, {"log": 12, "sample": 96, "checkpoint": 480}),
+        (40, {"log": 1, "sample": 4, "checkpoint": 12}),
+        (1000, {"log": 12, "sample": 96, "checkpoint": 288}),
         (6, {"log": 1, "sample": 2, "checkpoint": 2}),
     ],
 )
