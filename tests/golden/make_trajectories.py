@@ -4,7 +4,8 @@ Independent of pix2pix_jax. Needs numpy and torch (CPU), which the tests do not;
 
     python tests/golden/make_trajectories.py
 
-It also prints how far float32 strays from the float64 that is stored, for the tests' tolerances.
+It also prints how far float32 strays from the float64 that is stored, for the tests' tolerances, and how near an
+activation came to a kink (`cases.DRAW`).
 
 Networks, batches, mixing shares and the optimiser, which is the same for both networks at a constant learning rate, are
 those at the end of `cases.py`; parameters are drawn under their names as for models.npz; running means start at 0 and
@@ -106,6 +107,14 @@ class Training:
             fill(parameters(network), cases.draw)
         self.ema = copy.deepcopy(self.g)
         self.g_adam, self.d_adam = (self._adam(network) for network in (self.g, self.d))
+        self.nearest_kink = np.inf  # over all activations so far, in standard deviations of their tensor
+        for module in (*self.g.modules(), *self.d.modules()):
+            if isinstance(module, torch.nn.ReLU | torch.nn.LeakyReLU):
+                module.register_forward_pre_hook(self._note_kink)
+
+    def _note_kink(self, _: torch.nn.Module, operands: tuple[torch.Tensor]) -> None:
+        x = operands[0].detach()
+        self.nearest_kink = min(self.nearest_kink, (x.abs().min() / x.std()).item())
 
     def _adam(self, network: torch.nn.Module) -> torch.optim.Adam:
         adam = cases.ADAM
@@ -207,6 +216,7 @@ def run(recipe: Recipe, dtype: torch.dtype) -> dict[str, np.ndarray]:
     answers = {name: np.array([x[name] for x in losses]) for name in losses[0]}
     if recipe.penalty == "wgan_gp":
         answers["mixing"] = np.stack([cases.mixing(step) for step in range(cases.STEPS)])
+    print(f"{dtype}: nearest kink {training.nearest_kink:.1e}")
     networks = {"generator": training.g, "discriminator": training.d}
     if recipe == RECIPES["vanilla"]:
         networks["ema"] = training.ema
