@@ -51,6 +51,8 @@ def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
     return (x, pad) if padding == "zero" else (pad_image(x, pad, mode="reflect"), 0)
 
 
+# Compiled as a part of what calls it; as a function of its own it is traced once, and not for each pass and program.
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="pad")
 def _by_platform(on_cpu: Callable, elsewhere: Callable, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
     on_cpu, elsewhere = functools.partial(on_cpu, **options), functools.partial(elsewhere, **options)
     return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
