@@ -16,7 +16,8 @@ STANDINS = ROOT / "benchmarks" / "standins"
 OPTIONAL = {
     "ml_collections": "configs by a stand-in, overrides by ast.literal_eval",
     "clu": "no overview of parameters",
-    "tensorboardX": "no TensorBoard events are written",
+    "tensorboard": "no TensorBoard events are written",
+    "google_crc32c": "those that are written have no checksums",
     "grain": "no worker processes that read, threads only",
     "tensorflow_datasets": "published sets only from their own files, by --data_dir",
 }

@@ -84,8 +84,9 @@ class RunLog:
 
     def _write_grid(self, step: int, images: dict[str, jax.Array]) -> None:
         grid = make_grid([render(column) for column in images.values()])
-        storage.write(self._workdir / "samples" / f"{step:06d}.png", encode_png(grid))
-        self._events.image(step, "samples: " + " | ".join(images), grid)
+        png = encode_png(grid)
+        storage.write(self._workdir / "samples" / f"{step:06d}.png", png)
+        self._events.image(step, "samples: " + " | ".join(images), png, size=grid.shape[:2])
 
     def _collect(self, *, wait: bool) -> None:
         """Raises what writing pictures raised; of all, or of those that are done."""

@@ -11,7 +11,10 @@ from conftest import TINY
 from pix2pix_jax import config as config_lib
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-HIDDEN = ("ml_collections", "clu", "tensorboardX", "grain", "tensorflow_datasets", "tifffile", "imagecodecs", "dm_pix")
+HIDDEN = (
+    *("ml_collections", "clu", "tensorboard", "google_crc32c"),
+    *("grain", "tensorflow_datasets", "tifffile", "imagecodecs", "dm_pix"),
+)
 # Finds none of them but in the folder of stand-ins, and the package in the checkout alone, wherever it is installed.
 PROGRAM = f"""
 import importlib.machinery, runpy, sys

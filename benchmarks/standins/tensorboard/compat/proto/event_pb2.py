@@ -1,0 +1,3 @@
+from tensorboard.compat.proto import Empty
+
+Event = SessionLog = Empty

@@ -1,0 +1,5 @@
+from tensorboard.compat.proto import Empty
+
+
+class Summary(Empty):
+    Image = Value = Empty

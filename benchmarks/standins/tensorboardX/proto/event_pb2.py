@@ -1,3 +1,0 @@
-from tensorboardX.proto import Empty
-
-Event = SessionLog = Empty
