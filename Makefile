@@ -20,7 +20,7 @@ quickstart: .venv/installed
 	@echo '  $(RUN)/eval/val-500/index.html   gallery of all held-out pairs; opens in a browser'
 	@echo '  $(RUN)/translated/               ten label maps, translated'
 	@echo '  $(RUN)/checkpoints/              the trained model'
-	@echo '  $(RUN)/events.out.*              for TensorBoard: pip install tensorboard && tensorboard --logdir=$(RUN)'
+	@echo '  $(RUN)/events.out.*              for TensorBoard: $(BIN)/tensorboard --logdir=$(RUN)'
 	@echo 'Next:'
 	@echo '  . .venv/bin/activate'
 	@echo '  pix2pix train --config=facades --workdir=runs/facades                    photographs of facades (a GPU helps)'

@@ -84,7 +84,7 @@ class Profiler:
             self._keep(pathlib.Path(scratch.name))
         say(
             f"profile_steps: the trace of steps {self._traced[0]} to {self._traced[-1]} is in {self._folder}; open its "
-            ".json.gz in ui.perfetto.dev, or pip install tensorboard xprof, and tensorboard --logdir WORKDIR"
+            ".json.gz in ui.perfetto.dev, or pip install xprof, and tensorboard --logdir WORKDIR"
         )
 
     def _keep(self, scratch: pathlib.Path) -> None:

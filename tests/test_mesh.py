@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from pix2pix_jax import parallel, recipe, train
+from pix2pix_jax import loop, parallel, recipe
 
 STEPS = 3
 BATCH_SIZE = 8
@@ -37,7 +37,7 @@ def run(tiny_config, make_batch):
         parts = recipe.build_parts(config, num_examples=10)
         state = jax.device_put(create(), shardings)
         batch = jax.device_put(make_batch(count=BATCH_SIZE), parallel.batch_sharding(mesh))
-        step = train.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch).lower().compile()
+        step = loop.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch).lower().compile()
         losses = []
         for _ in range(STEPS):
             state, metrics = step(state, batch)

@@ -61,6 +61,15 @@ def batches(
     return _resident_batches(pairs, order, mesh, start, sharded=residency == "sharded")
 
 
+def abstract_batch(pairs: Pairs, mesh: Mesh, *, batch_size: int) -> Batch:
+    """The shapes, dtypes and places of what `batches` yields."""
+    place = parallel.batch_sharding(mesh)
+    return {
+        name: jax.ShapeDtypeStruct((batch_size, *image.shape), image.dtype, sharding=place)
+        for name, image in pairs[0].items()
+    }
+
+
 def choose_residency(pairs: Pairs, setting: str = "auto", *, shards: int = 1) -> str:
     """Where a split is to be: "device", "sharded" or "host".
 

@@ -1,0 +1,197 @@
+"""The training loop: from a state to the run's last step, and what is done beside the steps."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax import (
+    interruption,
+    monitor,
+    parallel,
+    profiling,
+    recipe,
+    rollback,
+    roofline,
+    samples,
+    selection,
+    steps,
+    streams,
+    symptoms,
+)
+from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.data import pipeline
+from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.logs import RunLog, say
+from pix2pix_jax.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What stays the same from the first step of a run to its last."""
+
+    config: ConfigDict
+    workdir: epath.Path
+    mesh: Mesh
+    pairs: Pairs
+    parts: steps.Parts
+    checkpoints: Checkpoints
+    select: selection.Selection | None
+
+    @property
+    def total(self) -> int:
+        """The last step."""
+        return recipe.total_steps(self.config, num_examples=len(self.pairs))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a run stands: a state, its step, and what the checkpoint of that step says of the way there."""
+
+    state: TrainState
+    step: int
+    progress: dict[str, Any]
+
+
+def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.StopRequest) -> TrainState:
+    """Trains from `begin` to the end.
+
+    Raises:
+      monitor.Diverged: numbers stop being finite.
+      interruption.Interrupted: `stop` was asked for, and the state is saved.
+      UserError: data cannot be read; the state before them is saved if the process is alone.
+    """
+    config = rollback.redrawn(run.config, begin.progress["rollbacks"])
+    batches = streams.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
+    with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
+        train_step, speed, first = _get_ready(run, config, begin, batches)
+        with _open_log(run, begin.step) as log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
+            speed.skip(*profiler.disturbed)
+            beside = _Beside(run, begin.progress, log, speed)
+            remaining = stop.until(itertools.chain([first], batches), start=begin.step)
+            state = begin.state
+            for step, batch in zip(range(begin.step + 1, run.total + 1), remaining, strict=False):
+                state, metrics = profiler(step, train_step, state, batch)
+                beside.after(step, state, metrics)
+            beside.finish(step, state)
+    if stop.error:
+        raise stop.error
+    if step < run.total:
+        raise interruption.Interrupted(
+            f"stopped after step {step} of {run.total}, which is saved; the same command goes on from there", by=stop.by
+        )
+    return state
+
+
+def _get_ready(
+    run: Run, config: ConfigDict, begin: Standing, batches: Iterator[pipeline.Batch]
+) -> tuple[jax.stages.Compiled, roofline.Speed, pipeline.Batch]:
+    """(the train step, what measures its speed, the first batch): the step is compiled while the data are read."""
+
+    def compile_step() -> tuple[jax.stages.Compiled, int]:
+        began = time.monotonic()
+        batch = pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size)
+        traced = trace_train_step(config, run.parts, mesh=run.mesh, state=begin.state, batch=batch)
+        compiled = traced.lower().compile()
+        say(f"compiled the train step in {time.monotonic() - began:.0f} s")
+        return compiled, roofline.count_flops(traced.jaxpr)
+
+    with futures.ThreadPoolExecutor(1) as thread:
+        compiling = thread.submit(compile_step)
+        first = next(batches)
+        train_step, flops = compiling.result()
+    ceiling = roofline.measure_ceiling(run.mesh, config.compute_dtype)
+    options = {"batch_size": config.batch_size, "dtype": config.compute_dtype}
+    return train_step, roofline.Speed(start=begin.step, flops=flops, ceiling=ceiling, **options), first
+
+
+def _open_log(run: Run, start: int) -> RunLog:
+    return RunLog(
+        run.workdir, start=start, total=run.total, num_examples=len(run.pairs), batch_size=run.config.batch_size
+    )
+
+
+class _Beside:
+    """What is done beside the steps: losses are read, samples drawn, held-out pictures scored, checkpoints written."""
+
+    def __init__(self, run: Run, progress: dict[str, Any], log: RunLog, speed: roofline.Speed):
+        self._run, self._config, self._progress, self._log, self._speed = run, run.config, progress, log, speed
+        self._select = run.select
+        if self._select:
+            self._select.begin(progress["best"])
+        watch = symptoms.Watch(self._config, num_examples=len(run.pairs))
+        every, since = self._config.log_every_steps, progress["losses"]
+        self._losses = monitor.LossReader(log, every, since=since, watch=watch, speed=speed)
+        self._sampler: samples.Sampler | None = None
+
+    def after(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+        """What is due after a step that is under way; after the run's last one, `finish` does it."""
+        self._losses.push(step, metrics)
+        self._run.checkpoints.check()
+        if self._sampler is None:  # only now, as the devices have the first step to compute meanwhile
+            self._sampler = samples.Sampler(self._config, self._run.mesh, state)
+        if step == self._run.total:
+            return
+        if monitor.due(step, self._config.sample_every_steps):
+            self._draw(step, state)
+        is_best = self._select and monitor.due(step, self._config.eval_every_steps) and self._evaluate(step, state)
+        if is_best or monitor.due(step, self._config.checkpoint_every_steps):
+            self._save(step, state)
+
+    def finish(self, step: int, state: TrainState) -> None:
+        """What belongs to the last step of all, or of a run that was asked to stop."""
+        self._draw(step, state)
+        if self._select and step == self._run.total:
+            self._evaluate(step, state)
+        self._save(step, state)
+        for line in self._speed.summary():
+            say(line)
+        self._run.checkpoints.wait()
+
+    def _draw(self, step: int, state: TrainState) -> None:
+        self._log.samples(step, self._sampler(state))
+        self._speed.skip(step + 1)
+
+    def _evaluate(self, step: int, state: TrainState) -> bool:
+        """Logs the numbers of this step; whether it is the best so far."""
+        self._losses.drain()
+        self._speed.skip(step + 1)
+        self._log.scalars(step, self._select(step, state))
+        return self._select.best is not None and self._select.best["step"] == step
+
+    def _save(self, step: int, state: TrainState) -> None:
+        self._losses.drain()
+        self._speed.skip(step + 1)
+        self._log.commit()
+        monitor.check_finite(state, step)
+        best = self._select.best if self._select else None
+        progress = {**self._progress, "losses": self._losses.window, "best": best}
+        self._run.checkpoints.save(step, state, self._config, progress)
+
+
+def trace_train_step(
+    config: ConfigDict, parts: steps.Parts, *, mesh: Mesh, state: TrainState, batch: pipeline.Batch
+) -> jax.stages.Traced:
+    """The train step as the loop runs it: the state that goes in is overwritten by the one that comes out.
+
+    Args:
+      config: of the run.
+      parts: of the run.
+      mesh: of the run; its devices need not be there.
+      state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
+      batch: at load size.
+    """
+    place = functools.partial(parallel.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
+    parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
+    step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
+    out = (jax.tree.map(lambda x: x.sharding, state), parallel.replicated(mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=out).trace(state, batch)
