@@ -8,16 +8,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax import parallel, recipe
+from pix2pix_jax import loop, parallel, recipe
 from pix2pix_jax.checkpoints import abstract
-from pix2pix_jax.loop import trace_train_step
 
 
-def trace(config, mesh: Mesh) -> jax.stages.Traced:
-    """What `pix2pix train` compiles on such a mesh, from shapes alone."""
+def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:
+    """What `pix2pix train` compiles on such a mesh, from shapes alone; `platform`: see `loop.trace_train_step`."""
     state, batch = _abstract(config, mesh)
     parts = recipe.build_parts(config, num_examples=400)
-    return trace_train_step(config, parts, mesh=mesh, state=state, batch=batch)
+    return loop.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch, platform=platform)
 
 
 def _abstract(config, mesh: Mesh):

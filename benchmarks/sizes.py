@@ -16,7 +16,6 @@ is JSON.
 """
 
 import argparse
-import contextlib
 import copy
 import functools
 import json
@@ -25,7 +24,7 @@ import pathlib
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import alternate
@@ -98,7 +97,7 @@ def measure(name: str, overrides: Sequence[str], *, seconds: float = 0.0) -> dic
 
 def _compile(config, device: jax.Device, options: Mapping[str, Any] | None = None) -> dict[str, int]:
     """FLOPs of a step; bytes of all that it holds, and of what is there only while it runs (gradients, activations)."""
-    traced = bare.trace(config, parallel.make_mesh(batch_size=1, devices=[device]))
+    traced = bare.trace(config, parallel.make_mesh(batch_size=1, devices=[device]), platform="gpu")
     found = traced.lower().compile(compiler_options=options).memory_analysis()
     fresh = found.output_size_in_bytes - found.alias_size_in_bytes
     code = found.generated_code_size_in_bytes
@@ -113,24 +112,12 @@ def _estimate(config, device: jax.Device, trained: Any) -> dict[str, int]:
     """As `_compile`, of a CPU, for accelerators; `trained` are the parameters."""
     plain = copy.deepcopy(config)
     plain.compute_dtype = "float32"
-    with like_accelerators():
-        found = _compile(plain, device, LIKE_ACCELERATORS)
+    found = _compile(plain, device, LIKE_ACCELERATORS)
     if config.compute_dtype == "bfloat16":
         gradients = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(trained))
         less = max(0, found["temporary"] - gradients) // 2
         found |= {name: found[name] - less for name in ("memory", "temporary")}
     return found
-
-
-@contextlib.contextmanager
-def like_accelerators() -> Iterator[None]:
-    """Within it, convolutions are traced in the form of platforms that are not named, as GPUs and TPUs are not."""
-    original = jax.lax.platform_dependent
-    jax.lax.platform_dependent = lambda *arguments, default, **platforms: default(*arguments)
-    try:
-        yield
-    finally:
-        jax.lax.platform_dependent = original
 
 
 def read_results(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -28,10 +28,11 @@ from pix2pix_jax import (
     streams,
     symptoms,
 )
-from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.logs import RunLog, say
+from pix2pix_jax.models import convolutions
 from pix2pix_jax.state import TrainState
 
 
@@ -46,6 +47,10 @@ class Run:
     parts: steps.Parts
     checkpoints: Checkpoints
     select: selection.Selection | None
+
+    @property
+    def platform(self) -> str:
+        return self.mesh.devices.flat[0].platform
 
     @property
     def total(self) -> int:
@@ -73,10 +78,10 @@ def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.St
     config = rollback.redrawn(run.config, begin.progress["rollbacks"])
     batches = streams.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
     with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
-        train_step, speed, first = _get_ready(run, config, begin, batches)
+        train_step, speed, first, sampler = _get_ready(run, config, begin, batches)
         with _open_log(run, begin.step) as log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
             speed.skip(*profiler.disturbed)
-            beside = _Beside(run, begin.progress, log, speed)
+            beside = _Beside(run, begin.progress, log, speed, sampler)
             remaining = stop.until(itertools.chain([first], batches), start=begin.step)
             state = begin.state
             for step, batch in zip(range(begin.step + 1, run.total + 1), remaining, strict=False):
@@ -94,24 +99,41 @@ def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.St
 
 def _get_ready(
     run: Run, config: ConfigDict, begin: Standing, batches: Iterator[pipeline.Batch]
-) -> tuple[jax.stages.Compiled, roofline.Speed, pipeline.Batch]:
-    """(the train step, what measures its speed, the first batch): the step is compiled while the data are read."""
+) -> tuple[jax.stages.Compiled, roofline.Speed, pipeline.Batch, samples.Sampler]:
+    """(the train step, its speed, the first batch, what draws samples): all else while the step is compiled."""
+    shapes = {
+        "mesh": run.mesh,
+        "state": abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state)),
+        "batch": pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size),
+    }
 
-    def compile_step() -> tuple[jax.stages.Compiled, int]:
+    trace = functools.partial(trace_train_step, config, run.parts, **shapes)
+
+    def compile_step() -> tuple[jax.stages.Traced, jax.stages.Compiled]:
         began = time.monotonic()
-        batch = pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size)
-        traced = trace_train_step(config, run.parts, mesh=run.mesh, state=begin.state, batch=batch)
+        traced = trace()
         compiled = traced.lower().compile()
         say(f"compiled the train step in {time.monotonic() - began:.0f} s")
-        return compiled, roofline.count_flops(traced.jaxpr)
+        return traced, compiled
+
+    def flops() -> int:
+        # Those of the definition; a CPU's forms take fewer.
+        plain = trace(platform="gpu") if run.platform == "cpu" else traced
+        return roofline.count_flops(plain.jaxpr)
 
     with futures.ThreadPoolExecutor(1) as thread:
         compiling = thread.submit(compile_step)
         first = next(batches)
-        train_step, flops = compiling.result()
-    ceiling = roofline.measure_ceiling(run.mesh, config.compute_dtype)
-    options = {"batch_size": config.batch_size, "dtype": config.compute_dtype}
-    return train_step, roofline.Speed(start=begin.step, flops=flops, ceiling=ceiling, **options), first
+        sampler = samples.Sampler(run.config, run.mesh, begin.state)
+        traced, train_step = compiling.result()
+    speed = roofline.Speed(
+        start=begin.step,
+        batch_size=config.batch_size,
+        flops=flops,
+        ceiling=roofline.measure_ceiling(run.mesh, config.compute_dtype),  # now, while nothing else is under way
+        dtype=config.compute_dtype,
+    )
+    return train_step, speed, first, sampler
 
 
 def _open_log(run: Run, start: int) -> RunLog:
@@ -123,22 +145,22 @@ def _open_log(run: Run, start: int) -> RunLog:
 class _Beside:
     """What is done beside the steps: losses are read, samples drawn, held-out pictures scored, checkpoints written."""
 
-    def __init__(self, run: Run, progress: dict[str, Any], log: RunLog, speed: roofline.Speed):
-        self._run, self._config, self._progress, self._log, self._speed = run, run.config, progress, log, speed
+    def __init__(
+        self, run: Run, progress: dict[str, Any], log: RunLog, speed: roofline.Speed, sampler: samples.Sampler
+    ):
+        self._run, self._config, self._progress = run, run.config, progress
+        self._log, self._speed, self._sampler = log, speed, sampler
         self._select = run.select
         if self._select:
             self._select.begin(progress["best"])
         watch = symptoms.Watch(self._config, num_examples=len(run.pairs))
         every, since = self._config.log_every_steps, progress["losses"]
         self._losses = monitor.LossReader(log, every, since=since, watch=watch, speed=speed)
-        self._sampler: samples.Sampler | None = None
 
     def after(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
         """What is due after a step that is under way; after the run's last one, `finish` does it."""
         self._losses.push(step, metrics)
         self._run.checkpoints.check()
-        if self._sampler is None:  # only now, as the devices have the first step to compute meanwhile
-            self._sampler = samples.Sampler(self._config, self._run.mesh, state)
         if step == self._run.total:
             return
         if monitor.due(step, self._config.sample_every_steps):
@@ -179,7 +201,13 @@ class _Beside:
 
 
 def trace_train_step(
-    config: ConfigDict, parts: steps.Parts, *, mesh: Mesh, state: TrainState, batch: pipeline.Batch
+    config: ConfigDict,
+    parts: steps.Parts,
+    *,
+    mesh: Mesh,
+    state: TrainState,
+    batch: pipeline.Batch,
+    platform: str | None = None,
 ) -> jax.stages.Traced:
     """The train step as the loop runs it: the state that goes in is overwritten by the one that comes out.
 
@@ -189,9 +217,16 @@ def trace_train_step(
       mesh: of the run; its devices need not be there.
       state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
       batch: at load size.
+      platform: in whose form convolutions are computed; by default that of the mesh.
     """
     place = functools.partial(parallel.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
     parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
     step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
+    platform = platform or mesh.devices.flat[0].platform
+
+    def train_step(state: TrainState, batch: pipeline.Batch) -> tuple[TrainState, steps.Metrics]:
+        with convolutions.traced_for(platform):
+            return step(state, batch)
+
     out = (jax.tree.map(lambda x: x.sharding, state), parallel.replicated(mesh))
-    return jax.jit(step, donate_argnums=0, out_shardings=out).trace(state, batch)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=out).trace(state, batch)

@@ -7,6 +7,7 @@ which are all but a few per cent of its arithmetic. What devices can do is measu
 import functools
 import math
 import time
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -110,9 +111,10 @@ class Speed:
     nothing is waited for that would not be.
     """
 
-    def __init__(self, *, start: int, batch_size: int, flops: int, ceiling: float | None, dtype: str):
-        """`start`: the step at which the run begins; `flops` of a step; `ceiling`: see `measure_ceiling`."""
-        self._batch_size, self._flops, self._ceiling, self._dtype = batch_size, flops, ceiling, dtype
+    def __init__(self, *, start: int, batch_size: int, flops: Callable[[], int], ceiling: float | None, dtype: str):
+        """`start`: the step at which the run begins; `flops`: counts those of a step, which may take a second, and is
+        asked when they are to be told; `ceiling`: see `measure_ceiling`."""
+        self._batch_size, self._flops, self._ceiling, self._dtype = batch_size, functools.cache(flops), ceiling, dtype
         self._skipped = set(range(start + 1, start + 1 + _WARM_UP))
         self._steps, self._seconds, self._before, self._told = 0, 0.0, 0.0, False
 
@@ -140,7 +142,7 @@ class Speed:
         if not self._steps:
             return []
         rate = self._steps / max(self._seconds, 1e-9)
-        reached = self._flops * rate
+        reached = self._flops() * rate
         line = f"speed: {rate:.3g} steps/s, {rate * self._batch_size:.3g} images/s, {_with_unit(reached)}"
         if self._ceiling:
             share, most = 100 * reached / self._ceiling, _with_unit(self._ceiling)

@@ -1,7 +1,6 @@
 """Trains: builds the parts of a run from its config, restores or initialises its state, and runs the loop."""
 
 import dataclasses
-import functools
 from collections.abc import Callable
 
 import jax
@@ -18,6 +17,7 @@ from pix2pix_jax.data import pipeline
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
 from pix2pix_jax.loop import Run, Standing, train_on
+from pix2pix_jax.models import convolutions
 from pix2pix_jax.state import TrainState
 
 
@@ -117,8 +117,7 @@ def _resume(run: Run) -> Standing | None:
 
 def _create(run: Run, *, rollbacks: int) -> Standing:
     # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
-    on_cpu = run.mesh.devices.flat[0].platform == "cpu"
-    options = {"xla_backend_optimization_level": 1} if on_cpu else None
+    options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
     create = _initialiser(run, rollbacks=rollbacks)
     shardings = jax.tree.map(lambda x: x.sharding, _abstract_state(run, create))
     state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
@@ -126,7 +125,13 @@ def _create(run: Run, *, rollbacks: int) -> Standing:
 
 
 def _initialiser(run: Run, *, rollbacks: int) -> Callable[[], TrainState]:
-    return functools.partial(recipe.create_state, rollback.redrawn(run.config, rollbacks), run.parts)
+    config = rollback.redrawn(run.config, rollbacks)
+
+    def create() -> TrainState:
+        with convolutions.traced_for(run.platform):
+            return recipe.create_state(config, run.parts)
+
+    return create
 
 
 def _abstract_state(run: Run, create: Callable[[], TrainState]) -> TrainState:

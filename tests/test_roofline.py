@@ -118,7 +118,7 @@ def test_matrices_that_do_not_fit_leave_the_ceiling_open(monkeypatch):
 
 
 def make_speed(**options) -> roofline.Speed:
-    found = {"start": 10, "batch_size": 4, "flops": 10**9, "ceiling": 4e11, "dtype": "float32"}
+    found = {"start": 10, "batch_size": 4, "flops": lambda: 10**9, "ceiling": 4e11, "dtype": "float32"}
     return roofline.Speed(**found | options)
 
 

@@ -4,8 +4,10 @@ Kernels are stored HWIO at their mathematical size, as (4, 4, in, out), whatever
 initialised by N(0, 0.02) (Isola et al. 2017, section 6.2).
 """
 
+import contextlib
+import contextvars
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import flax.linen as nn
@@ -20,6 +22,23 @@ kernel_init = nn.initializers.normal(0.02)
 PADDINGS = ("zero", "reflect")
 
 _DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+_platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
+
+
+@contextlib.contextmanager
+def traced_for(platform: str) -> Iterator[None]:
+    """Within it, convolutions are traced in their form for one platform, as "cpu" or "gpu", wherever they run then.
+
+    That takes half as long as tracing the forms for all platforms, of which lowering takes one. To be entered inside of
+    the function that is traced: the trace may be kept for another call.
+    """
+    token = _platform.set(platform)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
 
 
 def down_conv(x: jax.Array, kernel: jax.Array, *, padding: str = "zero") -> jax.Array:
@@ -51,11 +70,19 @@ def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
     return (x, pad) if padding == "zero" else (pad_image(x, pad, mode="reflect"), 0)
 
 
-# Compiled as a part of what calls it; as a function of its own it is traced once, and not for each pass and program.
-@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="pad")
 def _by_platform(on_cpu: Callable, elsewhere: Callable, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+    return _convolve(on_cpu, elsewhere, _platform.get(), x, kernel, **options)
+
+
+# Compiled as a part of what calls it; as a function of its own it is traced once, and not for each pass and program.
+@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames="pad")
+def _convolve(
+    on_cpu: Callable, elsewhere: Callable, platform: str | None, x: jax.Array, kernel: jax.Array, **options: int
+) -> jax.Array:
     on_cpu, elsewhere = functools.partial(on_cpu, **options), functools.partial(elsewhere, **options)
-    return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+    if platform is None:
+        return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
+    return (on_cpu if platform == "cpu" else elsewhere)(x, kernel)
 
 
 def _flat_conv_plain(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:

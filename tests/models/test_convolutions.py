@@ -1,5 +1,6 @@
 """Convolutions in every form against the plain ones."""
 
+import contextlib
 import functools
 
 import flax.linen as nn
@@ -39,6 +40,24 @@ def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
     for one, other in zip(jax.tree.leaves(run(fast)), jax.tree.leaves(run(plain)), strict=True):
         assert one.shape == other.shape
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu", None])
+def test_a_trace_for_one_platform_has_its_form_alone(platform):
+    x, kernel = normal(1, 8, 8, 3), normal(4, 4, 3, 5)
+
+    def run(x, kernel):
+        with convolutions.traced_for(platform) if platform else contextlib.nullcontext():
+            return convolutions.down_conv(x, kernel)
+
+    traced = jax.jit(run).trace(x, kernel)
+    text = str(traced.jaxpr)
+    assert ("dot_general" in text) == (platform in ("cpu", None))
+    assert ("conv_general_dilated" in text) == (platform != "cpu")
+    assert ("platform_index" in text) == (platform is None)
+    expected = convolutions._down_conv_plain(x, kernel, pad=1)
+    np.testing.assert_allclose(traced.lower().compile()(x, kernel), expected, rtol=1e-5, atol=1e-5)
+    assert convolutions._platform.get() is None
 
 
 def test_gradients_leave_rows_on_their_devices():
