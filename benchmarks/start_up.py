@@ -34,7 +34,7 @@ PARTS = {
     "imports, data, state": "starting from step",
     "reading and compiling": "compiled the train step",
 }
-FIRST_STEP = "samples, first step"
+FIRST_STEP = "first step"
 
 
 def start(flags: list[str], cache: str) -> dict[str, float]:
