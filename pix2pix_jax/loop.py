@@ -79,7 +79,9 @@ def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.St
     batches = streams.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
     with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
         train_step, speed, first, sampler = _get_ready(run, config, begin, batches)
-        with _open_log(run, begin.step) as log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
+        sizes = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
+        log = RunLog(run.workdir, start=begin.step, **sizes)
+        with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
             speed.skip(*profiler.disturbed)
             beside = _Beside(run, begin.progress, log, speed, sampler)
             remaining = stop.until(itertools.chain([first], batches), start=begin.step)
@@ -106,7 +108,6 @@ def _get_ready(
         "state": abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state)),
         "batch": pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size),
     }
-
     trace = functools.partial(trace_train_step, config, run.parts, **shapes)
 
     def compile_step() -> tuple[jax.stages.Traced, jax.stages.Compiled]:
@@ -134,12 +135,6 @@ def _get_ready(
         dtype=config.compute_dtype,
     )
     return train_step, speed, first, sampler
-
-
-def _open_log(run: Run, start: int) -> RunLog:
-    return RunLog(
-        run.workdir, start=start, total=run.total, num_examples=len(run.pairs), batch_size=run.config.batch_size
-    )
 
 
 class _Beside:

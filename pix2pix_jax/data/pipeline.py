@@ -17,7 +17,7 @@ from tqdm import tqdm
 from pix2pix_jax import parallel
 from pix2pix_jax.data import resampling
 from pix2pix_jax.data.pairs import WINDOWED, Pairs
-from pix2pix_jax.data.reading import Example, ExampleOrder, called_ahead, num_bytes, read_steps, stack
+from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, prefetch, read_steps, stack
 
 Batch = dict[str, jax.Array]
 
@@ -164,7 +164,7 @@ def _host_batches(
         return placed if batch["target"].shape[1:3] == pairs.size else resize(placed)
 
     try:
-        yield from called_ahead(itertools.repeat(place), ahead=_PLACED, threads=1)
+        yield from prefetch(itertools.repeat(place), ahead=_PLACED, threads=1)
     finally:
         batches_of_process.close()
 

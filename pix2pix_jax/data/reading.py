@@ -157,7 +157,7 @@ def read_steps(
     load = StepLoader(pairs, order, slots, read, own_size)
     if not num_workers:
         calls = (functools.partial(load, step) for step in itertools.count(start))
-        return called_ahead(calls, ahead=_AHEAD, threads=min(8, os.cpu_count() + 1))
+        return prefetch(calls, ahead=_AHEAD, threads=min(8, os.cpu_count() + 1))
     steps = grain.MapDataset.range(start, MAX_STEP).map(load)
     if not flags.FLAGS.is_parsed():  # grain reads its flags to hand them to the workers
         flags.FLAGS.mark_as_parsed()
@@ -168,7 +168,7 @@ def read_steps(
     return iter(alone.mp_prefetch(options, worker_init_fn=_start_worker))
 
 
-def called_ahead(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) -> Generator[Any]:
+def prefetch(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) -> Generator[Any]:
     """Yields what `calls` return, in their order; threads make them, at most `ahead` before they are asked for."""
     calls = iter(calls)
     with futures.ThreadPoolExecutor(threads) as pool:

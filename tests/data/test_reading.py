@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pix2pix_jax.data.reading import called_ahead
+from pix2pix_jax.data.reading import prefetch
 
 
 def test_results_come_in_the_order_of_their_calls():
@@ -17,7 +17,7 @@ def test_results_come_in_the_order_of_their_calls():
         later.set() if index else later.wait(10)  # the first ends after the second
         return index
 
-    assert list(called_ahead((functools.partial(call, i) for i in range(20)), ahead=4, threads=2)) == list(range(20))
+    assert list(prefetch((functools.partial(call, i) for i in range(20)), ahead=4, threads=2)) == list(range(20))
 
 
 def test_no_more_is_called_than_may_be_ahead():
@@ -28,7 +28,7 @@ def test_no_more_is_called_than_may_be_ahead():
             made.append(index)
             yield lambda: None
 
-    results = called_ahead(calls(), ahead=3, threads=2)
+    results = prefetch(calls(), ahead=3, threads=2)
     next(results), next(results)
     assert len(made) == 2 + 3
     results.close()
@@ -42,14 +42,14 @@ def test_closing_waits_for_running_calls_and_leaves_the_others():
         threading.Event().wait(0.05)
         ended.append(index)
 
-    results = called_ahead((functools.partial(call, i) for i in range(100)), ahead=50, threads=1)
+    results = prefetch((functools.partial(call, i) for i in range(100)), ahead=50, threads=1)
     next(results)
     results.close()
     assert started == ended and len(started) < 10
 
 
 def test_an_error_comes_where_its_result_would():
-    results = called_ahead(iter([lambda: 1, lambda: 1 / 0, lambda: 3]), ahead=3, threads=3)
+    results = prefetch(iter([lambda: 1, lambda: 1 / 0, lambda: 3]), ahead=3, threads=3)
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
