@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.heavy
 
 # Sums over devices are taken in another order, and Adam divides by the root of a running mean square: a large eps keeps
-# it from making steps of full size of rounding errors. Where an activation lies within rounding of the kink of its ReLU,
+# it from making steps of full size of rounding errors. Where an activation lies within rounding of its ReLU's kink,
 # the order of a sum decides on its slope: with seed 0 one run so strays from step 17 on, with seeds 1 to 3 none does.
 SHORT = ("num_steps=24", "checkpoint_every_steps=8", "eval_every_steps=8", "batch_size=8", "eps=1e-3", "seed=3")
 LONG = ("num_steps=2000", "checkpoint_every_steps=20", "batch_size=8")
