@@ -22,7 +22,7 @@ def train_step_gflop(config) -> float:
     mesh = parallel.make_mesh(
         batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, devices=jax.devices()[:1]
     )
-    return 1e-9 * roofline.count_flops(bare.trace(config, mesh, platform="gpu").jaxpr)  # a CPU's forms take fewer
+    return 1e-9 * roofline.count_flops(bare.trace(config, mesh, platform="default").jaxpr)  # a CPU's forms take fewer
 
 
 def generator_gflop(config) -> float:

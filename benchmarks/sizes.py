@@ -97,7 +97,7 @@ def measure(name: str, overrides: Sequence[str], *, seconds: float = 0.0) -> dic
 
 def _compile(config, device: jax.Device, options: Mapping[str, Any] | None = None) -> dict[str, int]:
     """FLOPs of a step; bytes of all that it holds, and of what is there only while it runs (gradients, activations)."""
-    traced = bare.trace(config, parallel.make_mesh(batch_size=1, devices=[device]), platform="gpu")
+    traced = bare.trace(config, parallel.make_mesh(batch_size=1, devices=[device]), platform="default")
     found = traced.lower().compile(compiler_options=options).memory_analysis()
     fresh = found.output_size_in_bytes - found.alias_size_in_bytes
     code = found.generated_code_size_in_bytes

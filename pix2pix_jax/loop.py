@@ -119,7 +119,7 @@ def _get_ready(
 
     def flops() -> int:
         # Those of the definition; a CPU's forms take fewer.
-        plain = trace(platform="gpu") if run.platform == "cpu" else traced
+        plain = trace(platform="default") if run.platform == "cpu" else traced
         return roofline.count_flops(plain.jaxpr)
 
     with futures.ThreadPoolExecutor(1) as thread:

@@ -8,21 +8,18 @@ import contextlib
 import contextvars
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 from jax import lax
 
-from pix2pix_jax.models import matmul_convolutions
+from pix2pix_jax.models import gpu_convolutions, matmul_convolutions, plain_convolutions
 from pix2pix_jax.models.matmul_convolutions import pad_image
 from pix2pix_jax.models.remat import keep
 
 kernel_init = nn.initializers.normal(0.02)
 PADDINGS = ("zero", "reflect")
-
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-
 
 _platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
 
@@ -31,8 +28,9 @@ _platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform
 def traced_for(platform: str) -> Iterator[None]:
     """Within it, convolutions are traced in their form for one platform, as "cpu" or "gpu", wherever they run then.
 
-    That takes half as long as tracing the forms for all platforms, of which lowering takes one. To be entered inside of
-    the function that is traced: the trace may be kept for another call.
+    "default" is the form of all that have none of their own: the definition. One form takes a third of the time of all
+    of them, of which lowering takes one. To be entered inside of the function that is traced: the trace may be kept for
+    another call.
     """
     token = _platform.set(platform)
     try:
@@ -47,7 +45,7 @@ def down_conv(x: jax.Array, kernel: jax.Array, *, padding: str = "zero") -> jax.
     Computed in the form that is fast on the platform it is lowered for; the result is that of the plain convolution.
     """
     x, pad = _reflected(x, 1, padding)
-    return _by_platform(matmul_convolutions.down_conv, _down_conv_plain, x, kernel, pad=pad)
+    return _by_platform(_DOWN, x, kernel, pad=pad)
 
 
 def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -56,13 +54,13 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     PyTorch's ConvTranspose2d(k=4, s=2, p=1) and (k=3, s=2, p=1, output_padding=1) store the same kernels rotated by 180
     degrees; for 4x4 it is `flax.linen.ConvTranspose(..., (4, 4), (2, 2), "SAME")`.
     """
-    return _by_platform(matmul_convolutions.up_conv, _up_conv_plain, x, kernel)
+    return _by_platform(_UP, x, kernel)
 
 
 def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int = 1, padding: str = "zero") -> jax.Array:
     """k x k convolution, stride 1: (N, H, W, I) -> (N, H', W', O) with H' = H + 2 pad + 1 - k."""
     x, pad = _reflected(x, pad, padding)
-    return _by_platform(matmul_convolutions.flat_conv, _flat_conv_plain, x, kernel, pad=pad)
+    return _by_platform(_FLAT, x, kernel, pad=pad)
 
 
 def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
@@ -70,53 +68,30 @@ def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
     return (x, pad) if padding == "zero" else (pad_image(x, pad, mode="reflect"), 0)
 
 
-def _by_platform(on_cpu: Callable, elsewhere: Callable, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
-    return _convolve(on_cpu, elsewhere, _platform.get(), x, kernel, **options)
+class _Forms(NamedTuple):
+    """One convolution as it is computed on a CPU, on GPUs, and elsewhere."""
+
+    cpu: Callable
+    gpu: Callable
+    default: Callable
+
+
+_DOWN = _Forms(matmul_convolutions.down_conv, gpu_convolutions.down_conv, plain_convolutions.down_conv)
+_UP = _Forms(matmul_convolutions.up_conv, gpu_convolutions.up_conv, plain_convolutions.up_conv)
+_FLAT = _Forms(matmul_convolutions.flat_conv, gpu_convolutions.flat_conv, plain_convolutions.flat_conv)
+
+
+def _by_platform(forms: _Forms, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+    return _convolve(forms, _platform.get(), x, kernel, **options)
 
 
 # Compiled as a part of what calls it; as a function of its own it is traced once, and not for each pass and program.
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), static_argnames="pad")
-def _convolve(
-    on_cpu: Callable, elsewhere: Callable, platform: str | None, x: jax.Array, kernel: jax.Array, **options: int
-) -> jax.Array:
-    on_cpu, elsewhere = functools.partial(on_cpu, **options), functools.partial(elsewhere, **options)
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="pad")
+def _convolve(forms: _Forms, platform: str | None, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+    forms = _Forms(*(functools.partial(form, **options) for form in forms))
     if platform is None:
-        return lax.platform_dependent(x, kernel, cpu=on_cpu, default=elsewhere)
-    return (on_cpu if platform == "cpu" else elsewhere)(x, kernel)
-
-
-def _flat_conv_plain(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), [(pad, pad)] * 2, dimension_numbers=_DIMENSIONS)
-
-
-def _down_conv_plain(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (2, 2), [(pad, pad)] * 2, dimension_numbers=_DIMENSIONS)
-
-
-@jax.custom_vjp
-def _up_conv_plain(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    before = kernel.shape[0] - 2
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), [(before, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=_DIMENSIONS
-    )
-
-
-def _up_conv_gradient(operands: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As that of the strided convolution whose transpose this is.
-
-    The gradient of the kernel that JAX derives from the dilated form is the same, but where images are sharded by rows
-    XLA first brings all rows of both operands to every device, and each then does the work of all.
-    """
-    x, kernel = operands
-    x_gradient, pull_back = jax.vjp(lambda k: _down_conv_plain(gradient, k, pad=1), _transposed(kernel))
-    return x_gradient, _transposed(*pull_back(x))
-
-
-def _transposed(kernel: jax.Array) -> jax.Array:
-    return kernel[::-1, ::-1].swapaxes(2, 3)
-
-
-_up_conv_plain.defvjp(lambda x, kernel: (_up_conv_plain(x, kernel), (x, kernel)), _up_conv_gradient)
+        return lax.platform_dependent(x, kernel, cpu=forms.cpu, cuda=forms.gpu, rocm=forms.gpu, default=forms.default)
+    return forms._asdict().get(platform, forms.default)(x, kernel)
 
 
 class _Convolution(nn.Module):

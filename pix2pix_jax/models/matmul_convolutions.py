@@ -73,12 +73,12 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     n, h, w, _ = x.shape
     if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
         return winograd.up_conv(x, kernel)
-    kernel = _as_4x4(kernel, after=False)
     return up_conv_by_tap(x, kernel) if n * h * w <= _FEW_PIXELS else up_conv_scatter(x, kernel)
 
 
 def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """A product for each of the 16 taps, of the kernel as it lies in memory; overlapping results are added."""
+    kernel = _as_4x4(kernel, after=False)
     n, h, w, c = x.shape
     rows = jnp.broadcast_to(x.reshape(1, n * h * w, c), (16, n * h * w, c))
     y = (rows @ kernel.reshape(16, c, -1)).reshape(2, 2, 2, 2, n, h, w, -1)[::-1, ::-1, ::-1, ::-1]
@@ -89,6 +89,7 @@ def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """One product gives every input pixel's 4x4 patch of the output; overlapping patches are added."""
+    kernel = _as_4x4(kernel, after=False)
     n, h, w, c = x.shape
     taps = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, -1)
     x = (x.reshape(n * h * w, c) @ taps).reshape(n, h, w, 2, 2, 4, -1)

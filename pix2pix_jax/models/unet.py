@@ -93,8 +93,7 @@ class UNetGenerator(Network):
             x = self.normalize(x, f"up{i}_norm", use_running_average=use_running_average)
             if self.dropout and self.num_downs - i in dropout_layers:
                 x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
-            skip = skips.pop()
-            x = x if after else nn.relu(x)
-            x = jnp.concatenate([skip, x], axis=-1) if self.skips else x
-            x = nn.relu(x) if after else x
+            x, skip = nn.relu(x), skips.pop()
+            if self.skips:
+                x = jnp.concatenate([nn.relu(skip) if after else skip, x], axis=-1)
         return x

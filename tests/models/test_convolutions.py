@@ -9,24 +9,28 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pix2pix_jax.models import convolutions, matmul_convolutions
+from pix2pix_jax.models import convolutions, gpu_convolutions, matmul_convolutions, plain_convolutions
 
 FORMS = {
-    "down": (matmul_convolutions.down_conv, convolutions._down_conv_plain, {"pad": 1}),
-    "down-padded": (matmul_convolutions.down_conv, convolutions._down_conv_plain, {"pad": 0}),
-    "up-by-tap": (matmul_convolutions.up_conv_by_tap, convolutions._up_conv_plain, {}),
-    "up-scatter": (matmul_convolutions.up_conv_scatter, convolutions._up_conv_plain, {}),
-    "up": (matmul_convolutions.up_conv, convolutions._up_conv_plain, {}),
-    "flat": (matmul_convolutions.flat_conv, convolutions._flat_conv_plain, {"pad": 1}),
+    "down": (matmul_convolutions.down_conv, plain_convolutions.down_conv, {"pad": 1}),
+    "down-padded": (matmul_convolutions.down_conv, plain_convolutions.down_conv, {"pad": 0}),
+    "up-by-tap": (matmul_convolutions.up_conv_by_tap, plain_convolutions.up_conv, {}),
+    "up-scatter": (matmul_convolutions.up_conv_scatter, plain_convolutions.up_conv, {}),
+    "up": (matmul_convolutions.up_conv, plain_convolutions.up_conv, {}),
+    "flat": (matmul_convolutions.flat_conv, plain_convolutions.flat_conv, {"pad": 1}),
+    "gpu-down": (gpu_convolutions.down_conv, plain_convolutions.down_conv, {"pad": 1}),
+    "gpu-up": (gpu_convolutions.up_conv, plain_convolutions.up_conv, {}),
+    "gpu-flat": (gpu_convolutions.flat_conv, plain_convolutions.flat_conv, {"pad": 1}),
 }
-CASES = [(form, 4) for form in FORMS] + [("down", 3), ("up", 3), ("flat", 3), ("flat", 1)]
+SMALLER = [(form, 3) for form in ("down", "up", "flat", "gpu-down", "gpu-up")] + [("flat", 1)]
+CASES = [(form, 4) for form in FORMS] + SMALLER
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("shape", [(1, 4, 4, 5), (2, 6, 10, 3)], ids=["small", "oblong"])
+@pytest.mark.parametrize("shape", [(1, 4, 4, 20), (2, 6, 10, 3)], ids=["more-channels", "more-pixels"])
 @pytest.mark.parametrize(("form", "size"), CASES)
 def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
     x, kernel = normal(*shape), normal(size, size, shape[-1], 7)
@@ -55,9 +59,19 @@ def test_a_trace_for_one_platform_has_its_form_alone(platform):
     assert ("dot_general" in text) == (platform in ("cpu", None))
     assert ("conv_general_dilated" in text) == (platform != "cpu")
     assert ("platform_index" in text) == (platform is None)
-    expected = convolutions._down_conv_plain(x, kernel, pad=1)
+    expected = plain_convolutions.down_conv(x, kernel, pad=1)
     np.testing.assert_allclose(traced.lower().compile()(x, kernel), expected, rtol=1e-5, atol=1e-5)
     assert convolutions._platform.get() is None
+
+
+def test_what_xla_looks_for_on_gpus_is_in_their_program():
+    """A kernel reversed behind a barrier makes a transposed convolution; kernels' gradients keep the kernels' order."""
+    x, kernel = normal(1, 8, 8, 3), normal(4, 4, 3, 5)
+    gradients = jax.jit(jax.grad(lambda x, kernel: gpu_convolutions.up_conv(x, kernel).sum(), argnums=1))
+    text = gradients.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+    assert "LayoutConstraint" in text
+    text = jax.jit(gpu_convolutions.up_conv).trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+    assert 0 < text.find("optimization_barrier") < text.rfind("stablehlo.reverse") < text.find("stablehlo.convolution")
 
 
 def test_gradients_leave_rows_on_their_devices():
@@ -67,7 +81,7 @@ def test_gradients_leave_rows_on_their_devices():
     x, y, kernel = normal(2, 16, 8, 3), normal(2, 32, 16, 5), normal(4, 4, 3, 5)
 
     def step(x, kernel, gradient):
-        return jax.vjp(convolutions._up_conv_plain, x, kernel)[1](gradient)
+        return jax.vjp(plain_convolutions.up_conv, x, kernel)[1](gradient)
 
     placed = jax.jit(step, in_shardings=(rows, whole, rows), out_shardings=(rows, whole))
     text = placed.lower(x, kernel, y).compile().as_text()
@@ -81,7 +95,7 @@ def test_odd_sizes_lose_their_last_row(shape):
     x, kernel = normal(*shape), normal(4, 4, 2, 3)
     actual = convolutions.down_conv(x, kernel)
     assert actual.shape == (shape[0], shape[1] // 2, shape[2] // 2, 3)
-    np.testing.assert_allclose(actual, convolutions._down_conv_plain(x, kernel, pad=1), atol=1e-4)
+    np.testing.assert_allclose(actual, plain_convolutions.down_conv(x, kernel, pad=1), atol=1e-4)
 
 
 @pytest.mark.parametrize(("size", "before", "after"), [(4, 2, 2), (3, 1, 2)])
@@ -98,8 +112,8 @@ def test_reflection_reads_the_mirrored_rim():
     x, kernel = normal(1, 6, 6, 2), normal(4, 4, 2, 3)
     mirrored = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
     for convolve, plain in (
-        (convolutions.down_conv, convolutions._down_conv_plain),
-        (convolutions.flat_conv, convolutions._flat_conv_plain),
+        (convolutions.down_conv, plain_convolutions.down_conv),
+        (convolutions.flat_conv, plain_convolutions.flat_conv),
     ):
         actual = convolve(x, kernel, padding="reflect")
         np.testing.assert_allclose(actual, plain(mirrored, kernel, pad=0), atol=1e-4)

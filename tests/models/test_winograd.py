@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2pix_jax.models import convolutions, matmul_convolutions, winograd
+from pix2pix_jax.models import matmul_convolutions, plain_convolutions, winograd
 from pix2pix_jax.models.matmul_convolutions import pad_image
 
 
@@ -23,9 +23,9 @@ def _flat(x, kernel):
 
 # form -> (ours, the definition)
 FORMS = {
-    "down": (_down, functools.partial(convolutions._down_conv_plain, pad=1)),
-    "up": (winograd.up_conv, convolutions._up_conv_plain),
-    "flat": (_flat, functools.partial(convolutions._flat_conv_plain, pad=1)),
+    "down": (_down, functools.partial(plain_convolutions.down_conv, pad=1)),
+    "up": (winograd.up_conv, plain_convolutions.up_conv),
+    "flat": (_flat, functools.partial(plain_convolutions.flat_conv, pad=1)),
 }
 
 
