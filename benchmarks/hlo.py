@@ -1,4 +1,4 @@
-"""What a compiled TPU program sends between chips and moves in and out of their memory, read from its HLO text."""
+"""What a compiled program runs, moves in and out of memory and sends between devices, read from its HLO text."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ _LISTED_GROUPS = re.compile(r"replica_groups=\{\{([\d,]*)\}")
 _COUNTED_GROUPS = re.compile(r"replica_groups=\[\d+,(\d+)\]")
 _NAMED_GROUPS = re.compile(r"replica_groups=mesh\[(?P<sizes>[^\]]*)\].*?\{(?P<names>'[^}]*)\}")
 
-_NO_TRAFFIC = frozenset(("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"))
+_RUN_NOTHING = frozenset(("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,19 +80,25 @@ def summarise(found: Iterable[Collective]) -> dict[str, dict[str, int]]:
 
 
 def memory_traffic(text: str) -> int:
-    """Bytes that instructions read from and write to a chip's main memory; loops count once.
+    """Bytes that instructions read from and write to a device's main memory; loops count once.
 
-    The compiler's own "bytes accessed" counts on-chip memory too, and the whole of an array of which a slice is read.
+    The compiler's own "bytes accessed" counts a TPU's on-chip memory too, and the whole of an array of which a slice is
+    read.
     """
+    return sum(num_bytes for _, num_bytes in launches(text))
+
+
+def launches(text: str) -> Iterator[tuple[Instruction, int]]:
+    """The instructions that run, on a GPU a kernel or a call of a library each, with their bytes; loops count once."""
     computations, entry = _computations(text)
-    total, todo = 0, [entry]
+    todo = [entry]
     while todo:
         instructions = computations[todo.pop()]
         shapes = {instruction.name: instruction.arrays for instruction in instructions}
         for instruction in instructions:
             todo += _called(instruction)
-            total += _traffic(instruction, shapes)
-    return total
+            if instruction.op not in _RUN_NOTHING and not instruction.op.endswith("-done"):
+                yield instruction, _traffic(instruction, shapes)
 
 
 def _parse(line: str) -> Instruction | None:
@@ -122,8 +128,6 @@ def _called(instruction: Instruction) -> Iterator[str]:
 
 def _traffic(instruction: Instruction, shapes: dict[str, list[re.Match]]) -> int:
     op, arrays = instruction.op, instruction.arrays
-    if op in _NO_TRAFFIC or op.endswith("-done"):
-        return 0
     operands = [array for name in instruction.operands for array in shapes.get(name, ())]
     if op == "slice-start":  # (what is sliced, the slice, state)
         whole, part = arrays[:2]
