@@ -4,9 +4,9 @@
     python benchmarks/kernels.py --forms=default    # convolutions as XLA's own, for comparison
     python benchmarks/kernels.py --devices=8 --config.batch_size=8
 
-Needs `pip install '.[cuda]'`, for the compiler alone, and half a minute. Nothing is timed: the least time is that of the
-bytes at the bandwidth that a copy reaches on an H200. Of what a kernel reads a part of, the whole counts. XLA cannot
-try algorithms without the GPU, so how it splits matrix products is not what it would choose there.
+Needs `pip install '.[cuda]'`, for the compiler alone, and half a minute. Nothing is timed: the least time is that of
+the bytes at the bandwidth that a copy reaches on an H200. Of what a kernel reads a part of, the whole counts. XLA
+cannot try algorithms without the GPU, so how it splits matrix products is not what it would choose there.
 """
 
 import os
@@ -94,7 +94,9 @@ def report(launches: list[tuple[hlo.Instruction, int]], top: int, about: Mapping
     for instruction, num_bytes in sorted(launches, key=lambda launch: -launch[1])[:top]:
         source = _SOURCE.search(instruction.rest)
         shapes = ", ".join(array[0].split("{")[0] for array in instruction.arrays)
-        print(f"{num_bytes / 1e6:9.1f} MB  {kind(instruction)}, {shapes[:60]}  {source['name'][-70:] if source else ''}")
+        print(
+            f"{num_bytes / 1e6:9.1f} MB  {kind(instruction)}, {shapes[:60]}  {source['name'][-70:] if source else ''}"
+        )
     print(json.dumps({**about, "kinds": by_kind, **total, "least_ms": 1e3 * least}))
 
 
