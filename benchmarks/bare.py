@@ -8,8 +8,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax import loop, parallel, recipe
+from pix2pix_jax import inference, loop, parallel, recipe
 from pix2pix_jax.checkpoints import abstract
+from pix2pix_jax.models import convolutions
 
 
 def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:
@@ -17,6 +18,22 @@ def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:
     state, batch = _abstract(config, mesh)
     parts = recipe.build_parts(config, num_examples=400)
     return loop.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch, platform=platform)
+
+
+def trace_translation(config, mesh: Mesh, platform: str) -> jax.stages.Traced:
+    """What `pix2pix_jax.load(...).translate` compiles on such a mesh, for pictures of the config's size."""
+    state, _ = _abstract(config, mesh)
+    images = jax.ShapeDtypeStruct((config.batch_size, *config.image_size, config.input_channels), "float32")
+    pictures = (images, jax.ShapeDtypeStruct((config.batch_size,), "uint32"))
+    pictures = abstract(pictures, parallel.batch_sharding(mesh))
+    run = inference.make_translate(config)
+
+    def translate(variables, images, ids, seed):
+        with convolutions.traced_for(platform):
+            return run(variables, images, ids, seed)
+
+    translate = jax.jit(translate, out_shardings=parallel.batch_sharding(mesh))
+    return translate.trace(recipe.inference_variables(config, state), *pictures, 0)
 
 
 def _abstract(config, mesh: Mesh):

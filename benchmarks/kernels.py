@@ -1,7 +1,8 @@
-"""Compiles the train step for a GPU that is not there, and lists what it launches and the bytes of each kernel.
+"""Compiles the programs for a GPU that is not there, and says what they launch and the bytes that kernels move.
 
     python benchmarks/kernels.py --config.batch_size=64 --config.compute_dtype=bfloat16
     python benchmarks/kernels.py --forms=default    # convolutions as XLA's own, for comparison
+    python benchmarks/kernels.py --program=translate --config.batch_size=16
     python benchmarks/kernels.py --devices=8 --config.batch_size=8
 
 Needs `pip install '.[cuda]'`, for the compiler alone, and half a minute. Nothing is timed: the least time is that of
@@ -32,6 +33,7 @@ from pix2pix_jax import config as config_lib
 from pix2pix_jax import parallel
 from pix2pix_jax.errors import UserError
 
+PROGRAMS = {"train": bare.trace, "translate": bare.trace_translation}
 BANDWIDTH = 4.3e12  # bytes/s
 
 # XLA's GpuTargetConfigProto.
@@ -103,6 +105,7 @@ def report(launches: list[tuple[hlo.Instruction, int]], top: int, about: Mapping
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--config", default="default")
+    parser.add_argument("--program", choices=PROGRAMS, default="train")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--forms", default="gpu", help="of convolutions: of which platform, or default")
     parser.add_argument("--top", type=int, default=0, help="how many launches to list, most bytes first")
@@ -116,10 +119,11 @@ def main() -> None:
         )
     except UserError as error:
         sys.exit(f"error: {error}")
-    text = bare.trace(config, mesh, arguments.forms).lower().compile().as_text()
+    text = PROGRAMS[arguments.program](config, mesh, arguments.forms).lower().compile().as_text()
     if arguments.save:
         arguments.save.write_text(text)
-    about = {"forms": arguments.forms, "overrides": overrides, "devices": len(devices), "jax": jax.__version__}
+    about = {name: getattr(arguments, name) for name in ("program", "forms", "devices")}
+    about |= {"overrides": overrides, "jax": jax.__version__}
     report(list(hlo.launches(text)), arguments.top, about)
 
 
