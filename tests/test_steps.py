@@ -10,6 +10,7 @@ import pytest
 
 from pix2pix_jax import losses, steps
 from pix2pix_jax.data import augment
+from pix2pix_jax.models import convolutions
 from pix2pix_jax.state import random_streams
 
 
@@ -59,6 +60,27 @@ def test_a_step_is_what_its_definition_says(build, tiny_config, order, gan_loss,
     for expected, found in ((g_params, after.generator.params), (d_params, after.discriminator.params)):
         errors = jax.tree.map(lambda a, b: jnp.abs(a - b).ravel(), expected, found)
         assert np.quantile(np.concatenate(jax.tree.leaves(errors)), 0.99) < 1e-3
+
+
+def test_a_step_in_the_form_for_gpus_is_the_same_step(build, tiny_config, make_batch):
+    """Also what is computed again for the backward pass, and the gradients of gradients of a penalty."""
+    overrides = ("gan_loss=wgan-gp", "discriminator.norm=instance", "remat=True", "batch_size=1")
+    config = tiny_config(*(f"--config.{override}" for override in overrides))
+    _, state, step = build(config)
+
+    def step_in(form, state, batch):
+        with convolutions.traced_for(form):
+            return step.__wrapped__(state, batch)  # not that which was traced for the other form
+
+    run = jax.jit(step_in, static_argnums=0)
+    (plain, metrics), (after, found) = run("default", state, make_batch(1)), run("gpu", state, make_batch(1))
+    assert float(metrics["d_penalty"]) > 0
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), found, metrics)
+    # Adam's first moment is half of the gradient.
+    for network in ("generator", "discriminator"):
+        expected, mu = (getattr(s, network).opt_state[0].mu for s in (plain, after))
+        scale = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(expected))
+        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4 * scale), mu, expected)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     """As `convolutions.down_conv`, `pad` zeros at each side."""
     n, h, w, _ = x.shape
     if n * (h // 2) * (w // 2) < kernel.shape[3]:  # a kernel larger than all patches that it is multiplied by
-        return matmul_convolutions.down_conv(x, kernel, pad=pad)
+        return matmul_convolutions.down_conv_gather(x, kernel, pad=pad)
     return plain_convolutions.down_conv(x, _in_order(kernel), pad=pad)
 
 

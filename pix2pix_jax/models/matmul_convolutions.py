@@ -41,18 +41,16 @@ def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
 
 def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     """As `convolutions.down_conv`, `pad` zeros at each side."""
-    x = pad_image(x, pad)
     n, h, w, _ = x.shape
-    h, w = h // 2 - 1, w // 2 - 1
-    x = x[:, : 2 * h + 2, : 2 * w + 2]  # of an odd number of rows, the last is not looked at
+    h, w = h // 2 + pad - 1, w // 2 + pad - 1
     if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
-        return winograd.down_conv(x, kernel)
-    return down_conv_gather(x, kernel)
+        return winograd.down_conv(_padded(x, pad), kernel)
+    return down_conv_gather(x, kernel, pad=pad)
 
 
-def down_conv_gather(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def down_conv_gather(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     """Gathers each output pixel's 16 taps into a row, in the kernel's own order so that the kernel is never copied."""
-    kernel = _as_4x4(kernel, after=True)
+    kernel, x = _as_4x4(kernel, after=True), _padded(x, pad)
     n, h, w, c = x.shape
     h, w = h // 2 - 1, w // 2 - 1
     x = x.reshape(n, h + 1, 2, w + 1, 2, c)
@@ -60,6 +58,12 @@ def down_conv_gather(x: jax.Array, kernel: jax.Array) -> jax.Array:
     x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2)  # and the 4 rows: (n, h, 4, w, 4, c)
     rows = x.transpose(0, 1, 3, 2, 4, 5).reshape(n * h * w, 16 * c)
     return (rows @ kernel.reshape(16 * c, -1)).reshape(n, h, w, -1)
+
+
+def _padded(x: jax.Array, pad: int) -> jax.Array:
+    """With `pad` zeros at each side, less the last of an odd number of rows or columns, which is not looked at."""
+    x = pad_image(x, pad)
+    return x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
 
 
 def _as_4x4(kernel: jax.Array, *, after: bool) -> jax.Array:
