@@ -11,12 +11,12 @@ from pix2pix_jax import recipe
 
 
 def counted_by_xla(config) -> float:
-    """GFLOP of the step with plain convolutions, as on GPUs; norms, activations and Adam are in it too."""
+    """GFLOP of the step with plain convolutions, as on TPUs; norms, activations and Adam are in it too."""
     parts = recipe.build_parts(config, num_examples=400)
     state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
     image = jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, 3), "uint8")
     traced = jax.jit(recipe.build_train_step(config, parts)).trace(state, {"input": image, "target": image})
-    return traced.lower(lowering_platforms=("cuda",)).cost_analysis()["flops"] / 1e9
+    return traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"] / 1e9
 
 
 @pytest.mark.parametrize("override", ["", "--config.gan_weight=0", "--config.batch_size=4"])
