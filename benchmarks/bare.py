@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from pix2pix_jax import inference, loop, parallel, recipe
 from pix2pix_jax.checkpoints import abstract
-from pix2pix_jax.models import convolutions
 
 
 def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:
@@ -26,12 +25,7 @@ def trace_translation(config, mesh: Mesh, platform: str) -> jax.stages.Traced:
     images = jax.ShapeDtypeStruct((config.batch_size, *config.image_size, config.input_channels), "float32")
     pictures = (images, jax.ShapeDtypeStruct((config.batch_size,), "uint32"))
     pictures = abstract(pictures, parallel.batch_sharding(mesh))
-    run = inference.make_translate(config)
-
-    def translate(variables, images, ids, seed):
-        with convolutions.traced_for(platform):
-            return run(variables, images, ids, seed)
-
+    translate = inference.make_translate(config, platform=platform)
     translate = jax.jit(translate, out_shardings=parallel.batch_sharding(mesh))
     return translate.trace(recipe.inference_variables(config, state), *pictures, 0)
 

@@ -16,6 +16,7 @@ from pix2pix_jax import checkpoints, parallel, recipe, steps, streams, validatio
 from pix2pix_jax.data import color
 from pix2pix_jax.data.images import resize
 from pix2pix_jax.data.values import Values, from_float, to_float, to_uint8
+from pix2pix_jax.models import convolutions
 
 
 def load(workdir: epath.PathLike, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
@@ -154,7 +155,8 @@ class TrainedModel:
 
     @functools.cached_property
     def _compiled(self):
-        return jax.jit(make_translate(self.config), out_shardings=parallel.batch_sharding(self.mesh))
+        translate = make_translate(self.config, platform=parallel.platform(self.mesh))
+        return jax.jit(translate, out_shardings=parallel.batch_sharding(self.mesh))
 
     @functools.cached_property
     def _placed(self) -> Any:
@@ -179,11 +181,12 @@ def resize_within(
     return resized.clip(*limits) if limits else resized
 
 
-def make_translate(config: ConfigDict):
+def make_translate(config: ConfigDict, *, platform: str):
     """The inference step f(variables, images, ids, seed) with the rules of `config.inference`.
 
     Like `steps.make_translate_step`, with each picture's key drawn from `seed` and its id (`picture_ids`). Images and
-    translations are RGB in colourisation too, where the images' own colours are not looked at.
+    translations are RGB in colourisation too, where the images' own colours are not looked at. Convolutions are traced
+    in their form for `platform`.
     """
     translate = steps.make_translate_step(
         recipe.build_generator(config),
@@ -191,6 +194,7 @@ def make_translate(config: ConfigDict):
         dropout=config.inference.dropout == "on",
     )
 
+    @convolutions.traced_for(platform)
     def translate_by_id(variables, images, ids, seed):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(ids)
         if config.color_space == "rgb":

@@ -50,7 +50,7 @@ class Run:
 
     @property
     def platform(self) -> str:
-        return self.mesh.devices.flat[0].platform
+        return parallel.platform(self.mesh)
 
     @property
     def total(self) -> int:
@@ -217,11 +217,6 @@ def trace_train_step(
     place = functools.partial(parallel.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
     parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
     step = recipe.build_train_step(config, parts, constrain=functools.partial(parallel.constrain_images, mesh=mesh))
-    platform = platform or mesh.devices.flat[0].platform
-
-    def train_step(state: TrainState, batch: pipeline.Batch) -> tuple[TrainState, steps.Metrics]:
-        with convolutions.traced_for(platform):
-            return step(state, batch)
-
+    step = convolutions.traced_for(platform or parallel.platform(mesh))(step)
     out = (jax.tree.map(lambda x: x.sharding, state), parallel.replicated(mesh))
-    return jax.jit(train_step, donate_argnums=0, out_shardings=out).trace(state, batch)
+    return jax.jit(step, donate_argnums=0, out_shardings=out).trace(state, batch)

@@ -186,9 +186,14 @@ def evaluation_mesh(mesh: Mesh) -> Mesh:
     return make_local_mesh() if jax.process_count() == 1 else _mesh(mesh.devices.reshape(-1, 1))
 
 
+def platform(mesh: Mesh) -> str:
+    """Of a mesh's devices: "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
+
+
 def inference_batch(mesh: Mesh) -> int:
     """How many pictures go through a network at once: a CPU gains nothing from several, accelerators do."""
-    return mesh.shape["data"] * (1 if mesh.devices.flat[0].platform == "cpu" else 16)  # 16 at 256 px take about 1 GB
+    return mesh.shape["data"] * (1 if platform(mesh) == "cpu" else 16)  # 16 at 256 px take about 1 GB
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

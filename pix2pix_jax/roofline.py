@@ -15,6 +15,8 @@ import numpy as np
 from jax.extend import core
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from pix2pix_jax import parallel
+
 _SIDES = {"cpu": 1536}  # of the matrices: milliseconds of work; two cores take 60 for theirs
 _SIDE_ELSEWHERE = 8192
 _MEASURING = 0.2  # seconds, in which a GPU's clock comes up
@@ -78,7 +80,7 @@ def measure_ceiling(mesh: Mesh, dtype: str) -> float | None:
     mostly of compiling. To be called by all processes. None where the devices cannot, as when
     matrices do not fit into their memory.
     """
-    side = _SIDES.get(mesh.devices.flat[0].platform, _SIDE_ELSEWHERE)
+    side = _SIDES.get(parallel.platform(mesh), _SIDE_ELSEWHERE)
     rows, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
 
     def waves(height: int) -> jax.Array:  # zeros would take less power than images do

@@ -24,7 +24,8 @@ class Sampler:
         self._images = parallel.replicate(images, mesh)
         self._shown = color.grey(self._images["input"]) if config.color_space == "lab" else self._images["input"]
         self._seed = parallel.replicate(np.int32(config.seed), mesh)
-        translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(mesh))
+        translate = inference.make_translate(config, platform=parallel.platform(mesh))
+        translate = jax.jit(translate, out_shardings=parallel.replicated(mesh))
         self._config = config
         self._translate = translate.lower(*self._arguments(state)).compile()
 

@@ -47,7 +47,8 @@ class Selection:
         request = Request(metrics=wanted_metrics(config), palette=config.palette)
         self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
         self._evaluator.pairs.source.describe()  # reads all headers, so that bad files are found before training
-        self._translate = jax.jit(inference.make_translate(config), out_shardings=parallel.replicated(self._mesh))
+        translate = inference.make_translate(config, platform=parallel.platform(self._mesh))
+        self._translate = jax.jit(translate, out_shardings=parallel.replicated(self._mesh))
         self._input_values = streams.stream_values(config)["input"]
 
     def begin(self, best: dict[str, Any] | None) -> None:

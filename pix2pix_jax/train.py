@@ -127,9 +127,9 @@ def _create(run: Run, *, rollbacks: int) -> Standing:
 def _initialiser(run: Run, *, rollbacks: int) -> Callable[[], TrainState]:
     config = rollback.redrawn(run.config, rollbacks)
 
+    @convolutions.traced_for(run.platform)
     def create() -> TrainState:
-        with convolutions.traced_for(run.platform):
-            return recipe.create_state(config, run.parts)
+        return recipe.create_state(config, run.parts)
 
     return create
 

@@ -135,7 +135,7 @@ def _load(pairs: Pairs, indices: Iterable[int]) -> Example:
 
 def can_resize_on_device(mesh: Mesh) -> bool:
     """An accelerator resizes in passing. Several processes would have to agree on which batches it is to resize."""
-    return mesh.devices.flat[0].platform != "cpu" and jax.process_count() == 1
+    return parallel.platform(mesh) != "cpu" and jax.process_count() == 1
 
 
 def shared_size(pairs: Pairs) -> tuple[int, int] | None:

@@ -29,8 +29,8 @@ def traced_for(platform: str) -> Iterator[None]:
     """Within it, convolutions are traced in their form for one platform, as "cpu" or "gpu", wherever they run then.
 
     "default" is the form of all that have none of their own: the definition. One form takes a third of the time of all
-    of them, of which lowering takes one. To be entered inside of the function that is traced: the trace may be kept for
-    another call.
+    of them, of which lowering takes one. To be entered inside of the function that is traced, as by decorating it: the
+    trace may be kept for another call.
     """
     token = _platform.set(platform)
     try:
