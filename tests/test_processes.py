@@ -11,9 +11,11 @@ import pytest
 pytestmark = pytest.mark.heavy
 
 # Sums over devices are taken in another order, and Adam divides by the root of a running mean square: a large eps keeps
-# it from making steps of full size of rounding errors. Where an activation lies within rounding of its ReLU's kink,
-# the order of a sum decides on its slope: with seed 0 one run so strays from step 17 on, with seeds 1 to 3 none does.
-SHORT = ("num_steps=24", "checkpoint_every_steps=8", "eval_every_steps=8", "batch_size=8", "eps=1e-3", "seed=3")
+# it from making steps of full size of rounding errors. Where an activation lies within rounding of its ReLU's kink, or
+# an output of its target, the order of a sum decides on a slope, and of millions some do. So leaky ReLUs and the loss
+# have no kinks here, which leaves those of the decoder's ReLUs.
+SMOOTH = ("generator.slope=1.0", "discriminator.slope=1.0", "l1_weight=0.0", "l2_weight=100.0")
+SHORT = ("num_steps=24", "checkpoint_every_steps=8", "eval_every_steps=8", "batch_size=8", "eps=1e-3", *SMOOTH)
 LONG = ("num_steps=2000", "checkpoint_every_steps=20", "batch_size=8")
 LOSSES = 1e-4  # relative tolerance, over 24 steps
 ARRAYS = 1e-3  # of the largest of an array
