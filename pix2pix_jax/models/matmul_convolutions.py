@@ -1,4 +1,4 @@
-"""The convolutions of the networks as slices and matrix products: the form that is fast on a CPU.
+"""The convolutions of the networks as slices and matrix products: the form for CPUs, and on GPUs for few pixels.
 
 XLA's CPU backend computes the gradients of convolutions by general paths that are up to 60 times slower than its matrix
 product (benchmarks/README.md). As slices and matrix products, gradients are slices and matrix products again. A tap a

@@ -70,8 +70,10 @@ def test_what_xla_looks_for_on_gpus_is_in_their_program():
     gradients = jax.jit(jax.grad(lambda x, kernel: gpu_convolutions.up_conv(x, kernel).sum(), argnums=1))
     text = gradients.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
     assert "LayoutConstraint" in text
-    text = jax.jit(gpu_convolutions.up_conv).trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+    traced = jax.jit(convolutions.up_conv).trace(x, kernel)  # for all platforms; lowering takes one form
+    text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert 0 < text.find("optimization_barrier") < text.rfind("stablehlo.reverse") < text.find("stablehlo.convolution")
+    assert "optimization_barrier" not in traced.lower(lowering_platforms=("tpu",)).as_text()
 
 
 def test_gradients_leave_rows_on_their_devices():
