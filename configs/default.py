@@ -149,7 +149,5 @@ def get_config() -> config_dict.ConfigDict:
     # class_accuracy and mean_iou. l1 asks for no other network, but prefers blur: lpips, fid or kid look better
     config.profile_steps = config_dict.placeholder(tuple)  # (first, last), as 100,110: what devices and host do in
     # these steps, for TensorBoard and ui.perfetto.dev, to plugins/profile/; unset: nothing is traced
-    config.on_divergence = "stop"  # when losses are no longer finite: stop | rollback (to the last checkpoint that
-    # checkpoint_every_steps called for, and on with other random draws; at most 3 times from one checkpoint)
 
     return config.lock()

@@ -1,10 +1,11 @@
 """Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
 
 import contextlib
+import copy
 import hashlib
 import json
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -19,12 +20,13 @@ from pix2pix_jax import storage
 from pix2pix_jax.checksums import checksums
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
+from pix2pix_jax.metrics.choice import LOWER_IS_BETTER
 from pix2pix_jax.retention import Retention
 from pix2pix_jax.state import TrainState
 
-# What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, how
-# often the run was rolled back (`rollback.py`), and the best of its evaluations (`selection.py`).
-NO_PROGRESS = types.MappingProxyType({"losses": (), "rollbacks": 0, "best": None})
+# What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, the
+# best of its evaluations so far, and that of this very state if it was evaluated (both as `selection.Selection.best`).
+NO_PROGRESS = types.MappingProxyType({"losses": (), "best": None, "evaluation": None})
 
 
 class Damaged(UserError):
@@ -87,7 +89,8 @@ class Checkpoints:
         self.wait()  # as orbax does, but what is raised is said of the right step
         self._saving = step
         self._retention.best = (progress["best"] or {}).get("step")
-        texts = {"config": config_lib.to_dict(config), "progress": dict(progress)}
+        # Written by a thread, later: a copy, since the loop goes on changing what it has given.
+        texts = {"config": config_lib.to_dict(config), "progress": copy.deepcopy(dict(progress))}
         sums = checksums(state) | {name: _digest(value) for name, value in texts.items()}
         arguments = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
@@ -143,14 +146,9 @@ class Checkpoints:
         """Of all checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
-    def drop_after(self, step: int) -> None:
-        """Deletes the checkpoints beyond `step`; called by every process, with none being written."""
-        for later in [other for other in self.steps() if other > step]:
-            self._manager.delete(later)
-
     def load(self, step: str | int, read: Callable[[int], Any]) -> Any:
         """What `read(step)` answers for the checkpoint of that number; "latest" is the newest whole one, and "best" the
-        one with the best evaluation.
+        one with the best evaluation among those that exist.
 
         Raises:
           UserError: there is no such checkpoint, or it is damaged.
@@ -161,7 +159,7 @@ class Checkpoints:
         if step == "latest":
             return self.newest(read)
         if step == "best":
-            step = self._best_step()
+            return self._load_best(read)
         if not str(step).isdigit() or int(step) not in steps:
             there = ", ".join(map(str, steps))
             raise UserError(
@@ -172,14 +170,42 @@ class Checkpoints:
         except Damaged as error:
             raise UserError(f"{error}; use another --step") from error
 
-    def _best_step(self) -> int:
-        best = self.newest(self.progress)["best"]
-        if best is None:
-            raise UserError(
-                f"--step=best: the run in {self._folder.parent} was not evaluated as it went on "
-                "(config.eval_every_steps); use 'latest' or a number"
-            )
-        return best["step"]
+    def _load_best(self, read: Callable[[int], Any]) -> Any:
+        damaged: set[int] = set()
+        while best := self.best(without=damaged):
+            try:
+                return read(best["step"])
+            except Damaged as error:
+                say(f"warning: {error}; taking the best of the others")
+                damaged.add(best["step"])
+        raise UserError(
+            f"--step=best: no whole checkpoint in {self._folder} was evaluated as the run went on "
+            "(config.eval_every_steps); use 'latest' or a number"
+        )
+
+    def best(self, *, without: Collection[int] = ()) -> dict[str, Any] | None:
+        """Returns the best evaluation of the checkpoints that exist, the first of equal ones; None if there is none.
+
+        Of evaluations by several metrics, as `best_metric` may change, those by the latest count.
+
+        Args:
+          without: steps whose checkpoints do not count.
+        """
+        found = [own for step in self.steps() if step not in without and (own := self._evaluation(step))]
+        if not found:
+            return None
+        metric = found[-1]["metric"]
+        sign = 1 if metric in LOWER_IS_BETTER else -1
+        return min((own for own in found if own["metric"] == metric), key=lambda own: sign * own["value"])
+
+    def _evaluation(self, step: int) -> dict[str, Any] | None:
+        """Returns {"metric", "step", "value"} of a checkpoint; None if it was not evaluated, or cannot be read."""
+        try:
+            progress = self.progress(step)
+        except Damaged:
+            return None
+        best = progress["best"]  # until version 0.2 a checkpoint told of its own evaluation only if it was the best
+        return progress["evaluation"] or (best if best and best["step"] == step else None)
 
     def newest(self, read: Callable[[int], Any]) -> Any:
         """What `read(step)` answers for the newest checkpoint that is whole, or None if there is none at all.

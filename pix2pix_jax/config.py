@@ -29,9 +29,11 @@ MAY_CHANGE = frozenset(
         *("inference.norm_stats", "inference.dropout", "inference.weights"),
         *("log_every_steps", "sample_every_steps", "num_samples", "checkpoint_every_steps", "keep_checkpoints"),
         *("eval_every_steps", "eval_metrics", "palette", "best_metric"),
-        *("on_divergence", "profile_steps"),
+        "profile_steps",
     )
 )
+
+_REMOVED = frozenset(("on_divergence",))  # fields of earlier versions, without a meaning for what was trained
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -148,6 +150,8 @@ def from_dict(values: dict) -> ConfigDict:
 
 def _assign(config: ConfigDict, values: dict) -> None:
     for name, value in values.items():
+        if name in _REMOVED:
+            continue
         if isinstance(value, dict):
             _assign(config[name], value)
         else:

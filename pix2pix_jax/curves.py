@@ -47,9 +47,16 @@ class Series:
 
 
 def write(workdir: epath.PathLike) -> None:
-    """Draws the curves of a run's metrics.jsonl to its curves.png and curves.svg. Raises OSError."""
+    """Draws the curves of a run's metrics.jsonl, if it logged anything, to its curves.png and curves.svg.
+
+    Raises:
+      OSError: they cannot be written.
+    """
     folder = storage.folder(workdir)
-    for kind, picture in draw({folder.name: read(storage.read(folder / "metrics.jsonl"))}).items():
+    curves = read(storage.read(folder / "metrics.jsonl"))
+    if not curves:
+        return
+    for kind, picture in draw({folder.name: curves}).items():
         storage.write(folder / f"curves.{kind}", picture)
 
 

@@ -20,7 +20,6 @@ from pix2pix_jax import (
     parallel,
     profiling,
     recipe,
-    rollback,
     roofline,
     samples,
     selection,
@@ -75,10 +74,10 @@ def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.St
       interruption.Interrupted: `stop` was asked for, and the state is saved.
       UserError: data cannot be read; the state before them is saved if the process is alone.
     """
-    config = rollback.redrawn(run.config, begin.progress["rollbacks"])
+    config = run.config
     batches = streams.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
     with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
-        train_step, speed, first, sampler = _get_ready(run, config, begin, batches)
+        train_step, speed, first, sampler = _get_ready(run, begin, batches)
         sizes = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
         log = RunLog(run.workdir, start=begin.step, **sizes)
         with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
@@ -100,9 +99,10 @@ def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.St
 
 
 def _get_ready(
-    run: Run, config: ConfigDict, begin: Standing, batches: Iterator[pipeline.Batch]
+    run: Run, begin: Standing, batches: Iterator[pipeline.Batch]
 ) -> tuple[jax.stages.Compiled, roofline.Speed, pipeline.Batch, samples.Sampler]:
     """(the train step, its speed, the first batch, what draws samples): all else while the step is compiled."""
+    config = run.config
     shapes = {
         "mesh": run.mesh,
         "state": abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state)),
@@ -125,7 +125,7 @@ def _get_ready(
     with futures.ThreadPoolExecutor(1) as thread:
         compiling = thread.submit(compile_step)
         first = next(batches)
-        sampler = samples.Sampler(run.config, run.mesh, begin.state)
+        sampler = samples.Sampler(config, run.mesh, begin.state)
         traced, train_step = compiling.result()
     speed = roofline.Speed(
         start=begin.step,
@@ -166,6 +166,8 @@ class _Beside:
 
     def finish(self, step: int, state: TrainState) -> None:
         """What belongs to the last step of all, or of a run that was asked to stop."""
+        if step == self._run.total:
+            self._losses.log_rest(step)
         self._draw(step, state)
         if self._select and step == self._run.total:
             self._evaluate(step, state)
@@ -190,8 +192,10 @@ class _Beside:
         self._speed.skip(step + 1)
         self._log.commit()
         monitor.check_finite(state, step)
-        best = self._select.best if self._select else None
-        progress = {**self._progress, "losses": self._losses.window, "best": best}
+        best = self._select.best if self._select else self._progress["best"]
+        latest = self._select.latest if self._select else None
+        own = latest if latest and latest["step"] == step else None
+        progress = {"losses": self._losses.window, "best": best, "evaluation": own}
         self._run.checkpoints.save(step, state, self._config, progress)
 
 

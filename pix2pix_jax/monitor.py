@@ -24,19 +24,14 @@ class Diverged(UserError):
 
     Attributes:
       step: whose losses are the first that are not finite, or whose state is about to be saved and is not.
-      found: what is not finite, in words.
     """
 
-    def __init__(self, step: int, found: str, tried: str = ""):
-        """`tried`: what has been done about it, in words."""
-        kept = "the checkpoints before this step are kept"
-        if not tried:
-            kept += ", and --config.on_divergence=rollback goes on from the last of them with other random draws"
+    def __init__(self, step: int, found: str):
         super().__init__(
-            f"step {step}: {found}{tried}; try a lower --config.learning_rate or another --config.seed (in another "
-            f"--workdir), or float32 if --config.compute_dtype is bfloat16; {kept}"
+            f"step {step}: {found}; try a lower --config.learning_rate or another --config.seed (in another "
+            "--workdir), or float32 if --config.compute_dtype is bfloat16; the checkpoints before this step are kept"
         )
-        self.step, self.found = step, found
+        self.step = step
 
 
 def due(step: int, period: int) -> bool:
@@ -46,9 +41,9 @@ def due(step: int, period: int) -> bool:
 class LossReader:
     """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
 
-    What is logged is the mean over the steps since the last log line, `window`. It is part of the checkpoint, so that a
-    stopped run logs what it would have logged. `watch` is asked about every line, and what it answers is printed, as is
-    what `speed` has to say; it hears of every step whose losses are there.
+    What is logged is the mean over the steps since the last log line. Their losses, `window`, are part of a checkpoint,
+    so that a stopped run logs what it would have logged. `watch` is asked about every line, and its answer is printed.
+    So is what `speed` says, which is told of every step whose losses are there.
     """
 
     def __init__(
@@ -60,8 +55,13 @@ class LossReader:
         watch: Callable[[int, dict[str, float]], list[str]],
         speed: Speed,
     ):
-        self._log, self._every, self._watch, self._speed, self.window = log, every, watch, speed, list(since)
+        self._log, self._every, self._watch, self._speed, self._since = log, every, watch, speed, list(since)
         self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
+
+    @property
+    def window(self) -> list[dict[str, float]]:
+        """A copy of the losses since the last log line; the reader goes on changing its own."""
+        return list(self._since)
 
     def push(self, step: int, metrics: steps.Metrics) -> None:
         for value in metrics.values():
@@ -74,6 +74,15 @@ class LossReader:
         while self._pending:
             self._read()
 
+    def log_rest(self, step: int) -> None:
+        """Logs the mean of the steps since the last line at the run's last step; a longer run averages them again."""
+        self.drain()
+        if self._since:
+            self._log.scalars(step, self._means())
+
+    def _means(self) -> dict[str, float]:
+        return {name: float(np.mean([past[name] for past in self._since])) for name in self._since[0]}
+
     def _read(self) -> None:
         step, metrics = self._pending.popleft()
         losses = {name: float(value) for name, value in metrics.items()}
@@ -82,11 +91,11 @@ class LossReader:
             raise Diverged(step, "the losses are no longer finite numbers")
         self._log.progress(step, losses)
         if self._every:
-            self.window.append(losses)
+            self._since.append(losses)
         if due(step, self._every):
-            means = {name: float(np.mean([past[name] for past in self.window])) for name in losses}
+            means = self._means()
             self._log.scalars(step, means)
-            self.window.clear()
+            self._since.clear()
             for line in (*self._watch(step, means), *self._speed.settled()):
                 say(line)
 

@@ -22,6 +22,8 @@ _SIDE_ELSEWHERE = 8192
 _MEASURING = 0.2  # seconds, in which a GPU's clock comes up
 _WARM_UP = 3  # steps of a run that are not counted
 _SETTLED = 10.0  # seconds of counted steps after which their mean is told
+# A mean of fewer is none: the losses of the last steps of a run are read at once, whenever they were ready.
+_FEWEST, _SHORTEST = 10, 1.0  # steps, seconds
 
 
 def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
@@ -140,10 +142,10 @@ class Speed:
         return self.summary()
 
     def summary(self) -> list[str]:
-        """A line of the steps that are counted so far; none if there are none."""
-        if not self._steps:
+        """Returns a line about the steps that are counted so far; none where they are too few to tell."""
+        if self._steps < _FEWEST or self._seconds < _SHORTEST:
             return []
-        rate = self._steps / max(self._seconds, 1e-9)
+        rate = self._steps / self._seconds
         reached = self._flops() * rate
         line = f"speed: {rate:.3g} steps/s, {rate * self._batch_size:.3g} images/s, {_with_unit(reached)}"
         if self._ceiling:

@@ -28,6 +28,7 @@ class Selection:
 
     Attributes:
       best: {"metric", "step", "value"} of the best evaluation so far; None before the first.
+      latest: likewise of the latest; None before the first, and of a value that is no number.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
@@ -42,6 +43,7 @@ class Selection:
         """
         self._config = config
         self.best: dict[str, Any] | None = None
+        self.latest: dict[str, Any] | None = None
         self._mesh = parallel.evaluation_mesh(mesh)
         batch = parallel.inference_batch(self._mesh)
         request = Request(metrics=wanted_metrics(config), palette=config.palette)
@@ -52,8 +54,11 @@ class Selection:
         self._input_values = streams.stream_values(config)["input"]
 
     def begin(self, best: dict[str, Any] | None) -> None:
-        """Goes on from what was the best when a checkpoint was written. Of another metric, it does not count."""
-        self.best = best if best and best["metric"] == self._config.best_metric else None
+        """Goes on from what was the best when a checkpoint was written.
+
+        The best of another metric stays it, and so is kept, until there is an evaluation by this one.
+        """
+        self.best = best
 
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
         """The split's numbers, as "val/psnr", of the state after update `step`; sets `best`."""
@@ -85,9 +90,13 @@ class Selection:
 
     def _compare(self, step: int, value: float) -> None:
         name = self._config.best_metric
+        if math.isnan(value):  # JSON has no such number, and it is never the best
+            self.latest = None
+            return
+        self.latest = {"metric": name, "step": step, "value": value}
         sign = -1 if name in LOWER_IS_BETTER else 1
-        if not math.isnan(value) and (self.best is None or sign * value > sign * self.best["value"]):
-            self.best = {"metric": name, "step": step, "value": value}
+        if not self.best or self.best["metric"] != name or sign * value > sign * self.best["value"]:
+            self.best = self.latest
 
 
 def wanted_metrics(config: ConfigDict) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Trains: builds the parts of a run from its config, restores or initialises its state, and runs the loop."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -10,7 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, monitor, parallel, profiling, recipe, rollback, selection, storage, streams
+from pix2pix_jax import interruption, parallel, profiling, recipe, selection, storage, streams
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
 from pix2pix_jax.data import pipeline
@@ -33,8 +32,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
 
     Raises:
       UserError: the data, the workdir or the config cannot be used.
-      monitor.Diverged: a UserError too; the losses are no longer finite, and rollbacks are not asked for or did not
-        help. The checkpoint before stays as it was.
+      monitor.Diverged: a UserError too; the losses are no longer finite. The checkpoint before stays as it was.
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
       parallel.PeerLost: another process of the run died.
     """
@@ -77,27 +75,16 @@ def explained(error: jax.errors.JaxRuntimeError) -> Exception:
 
 
 def _train(run: Run, found: str) -> TrainState:
-    """Resumes or begins; where numbers stop being finite, goes back as often as the config allows."""
+    """Resumes or begins, and trains to the end."""
     config = run.config
-    standing = _resume(run) or _create(run, rollbacks=0)
+    standing = _resume(run) or _create(run)
     workdir_lib.write_config(config, run.workdir)
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
     _say_summary(run, found, residency, standing)
     if standing.step >= run.total:
         say(f"{run.workdir}: already at step {standing.step} of {run.total}; raise --config.num_epochs to train on")
         return standing.state
-    while True:
-        stop = interruption.StopRequest()
-        try:
-            return train_on(run, standing, residency=residency, stop=stop)
-        except monitor.Diverged as diverged:
-            before = standing.progress["rollbacks"]
-            rollbacks = rollback.roll_back(
-                config, run.checkpoints, rollbacks=before, diverged=diverged, stopped_by=stop.by
-            )
-        del standing  # and outside the handler, which holds on to it too: the memory of what has failed
-        standing = _resume(run) or _create(run, rollbacks=rollbacks)
-        standing = dataclasses.replace(standing, progress={**standing.progress, "rollbacks": rollbacks})
+    return train_on(run, standing, residency=residency, stop=interruption.StopRequest())
 
 
 def _resume(run: Run) -> Standing | None:
@@ -109,27 +96,35 @@ def _resume(run: Run) -> Standing | None:
             raise UserError(
                 f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir"
             )
-        state = run.checkpoints.restore(step, _abstract_state(run, _initialiser(run, rollbacks=0)))
-        return Standing(state=state, step=step, progress=run.checkpoints.progress(step))
+        progress = run.checkpoints.progress(step)
+        if progress.get("rollbacks"):
+            raise UserError(
+                f"{run.workdir}: holds a run that version 0.1 rolled back (on_divergence=rollback), whose random draws "
+                "no longer exist; use another --workdir"
+            )
+        state = run.checkpoints.restore(step, _abstract_state(run, _initialiser(run)))
+        return Standing(state=state, step=step, progress=progress)
 
-    return run.checkpoints.newest(read)
+    resumed = run.checkpoints.newest(read)
+    best = resumed and resumed.progress["best"]
+    if best and best["step"] not in run.checkpoints.steps():  # a newer one, now damaged, had taken its place
+        resumed.progress["best"] = run.checkpoints.best()
+    return resumed
 
 
-def _create(run: Run, *, rollbacks: int) -> Standing:
+def _create(run: Run) -> Standing:
     # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
     options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
-    create = _initialiser(run, rollbacks=rollbacks)
+    create = _initialiser(run)
     shardings = jax.tree.map(lambda x: x.sharding, _abstract_state(run, create))
     state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
     return Standing(state=state, step=0, progress=NO_PROGRESS)
 
 
-def _initialiser(run: Run, *, rollbacks: int) -> Callable[[], TrainState]:
-    config = rollback.redrawn(run.config, rollbacks)
-
+def _initialiser(run: Run) -> Callable[[], TrainState]:
     @convolutions.traced_for(run.platform)
     def create() -> TrainState:
-        return recipe.create_state(config, run.parts)
+        return recipe.create_state(run.config, run.parts)
 
     return create
 

@@ -46,7 +46,6 @@ _CHOICES = {
     "gan_loss": tuple(GAN_LOSSES),
     "update_order": UPDATE_ORDERS,
     "schedule": SCHEDULES,
-    "on_divergence": ("stop", "rollback"),
     "inference.norm_stats": NORM_STATS,
     "inference.dropout": ("on", "off"),
     "inference.weights": ("latest", "ema"),

@@ -1,12 +1,86 @@
-"""A state that is no longer finite is found when it is to be saved, by a check that is compiled once."""
+"""Losses are logged as means of a window; numbers that are no longer finite stop a run, and are not saved."""
 
+import json
 import logging
 
 import jax
+import numpy as np
 import pytest
+from conftest import TINY
 
-from pix2pix_jax import monitor, train
+from pix2pix_jax import cli, monitor, train
 from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.data.reading import ExampleOrder
+
+COUNT = 100
+
+
+def lines_of(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "time"} for line in lines]
+
+
+def steps_of(workdir):
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        return checkpoints.steps()
+
+
+def test_the_last_window_of_a_run_is_logged(tiny_config, tmp_path):
+    """Also the only one; a run that is made longer averages its steps again, as if it had never been shorter."""
+    every = tiny_config("--config.num_steps=7")
+    train.train(every, tmp_path / "every")
+    single = lines_of(tmp_path / "every")
+
+    def mean(first, last):
+        chosen = single[first - 1 : last]
+        values = {name: float(np.mean([line[name] for line in chosen])) for name in single[0] if name != "step"}
+        return {"step": last, **values}
+
+    train.train(tiny_config("--config.log_every_steps=100", "--config.num_steps=5"), tmp_path / "run")
+    assert lines_of(tmp_path / "run") == [mean(1, 5)]
+    train.train(tiny_config("--config.log_every_steps=3", "--config.num_steps=7"), tmp_path / "run")
+    assert lines_of(tmp_path / "run") == [mean(1, 5), mean(1, 6), mean(7, 7)]
+
+
+def test_a_run_that_logs_nothing_ends_well(tmp_path):
+    tiny = [*TINY, "--config.log_every_steps=0", "--config.num_steps=2"]
+    assert cli.main(["train", "--config=default", f"--workdir={tmp_path}", *tiny]) == 0
+    assert lines_of(tmp_path) == [] and not (tmp_path / "curves.png").exists()
+
+
+@pytest.fixture
+def overflowing(tiny_config, tmp_path):
+    """overflowing(step, ...) -> the config of a run whose batch of that step holds values that float32 cannot."""
+
+    def overflowing(step, *overrides):
+        (tmp_path / "data").mkdir()
+        config = tiny_config(
+            "--config.dataset=folder",
+            f"--config.data_dir={tmp_path / 'data'}",
+            "--config.direction=AtoB",
+            "--config.input_range=-3e38,3e38",
+            "--config.target_range=-3e38,3e38",
+            "--config.sample_every_steps=0",
+            *overrides,
+        )
+        a, b = np.random.default_rng(0).uniform(-3e37, 3e37, (2, COUNT, 36, 36, 3)).astype(np.float32)
+        b[ExampleOrder(COUNT, config.batch_size, config.seed)[step - 1][1]] = 3e38
+        np.savez(tmp_path / "data" / "train.npz", A=a, B=b)
+        return config
+
+    return overflowing
+
+
+@pytest.mark.parametrize(("total", "period", "every"), [(8, 3, 1), (5, 4, 0), (8, 5, 2)])
+def test_the_step_that_overflows_is_named_and_not_saved(overflowing, tmp_path, total, period, every):
+    """Step 5, in the middle of a run, at its end, or where a checkpoint is due."""
+    overrides = (f"--config.num_steps={total}", f"--config.checkpoint_every_steps={period}")
+    config = overflowing(5, *overrides, f"--config.log_every_steps={every}")
+    with pytest.raises(monitor.Diverged, match="^step 5: the losses are no longer finite.*; try a lower"):
+        train.train(config, tmp_path / "run")
+    assert steps_of(tmp_path / "run") == [step for step in range(1, 5) if step % period == 0]
+    logged = [step for step in range(1, 5) if every and step % every == 0]
+    assert [line["step"] for line in lines_of(tmp_path / "run")] == logged
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")

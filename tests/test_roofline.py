@@ -128,6 +128,7 @@ def rate_of(line: str) -> float:
 
 def test_what_is_done_between_steps_does_not_count(monkeypatch):
     monkeypatch.setattr(roofline, "_SETTLED", 0.1)
+    monkeypatch.setattr(roofline, "_SHORTEST", 0.1)
     speed = make_speed()
     speed.skip(17)
     lines = []
@@ -142,18 +143,26 @@ def test_what_is_done_between_steps_does_not_count(monkeypatch):
 def test_the_line():
     speed = make_speed()
     assert speed.summary() == []
-    speed._steps, speed._seconds = 30, 0.25
+    for too_few in ((9, 60.0), (4000, 0.9)):
+        speed._steps, speed._seconds = too_few
+        assert speed.summary() == []
+    speed._steps, speed._seconds = 240, 2.0
     text = "speed: 120 steps/s, 480 images/s, 120 GFLOP/s"
     share = ", 30 % of the 400 GFLOP/s that float32 matrix products reach here"
     after = " (without samples, evaluations and checkpoints)"
     assert speed.summary() == [text + share + after]
     speed = make_speed(ceiling=None)
-    speed._steps, speed._seconds = 30, 0.25
+    speed._steps, speed._seconds = 240, 2.0
     assert speed.summary() == [text + after]
 
 
-def test_a_run_says_how_fast_it_was(tiny_config, tmp_path, capsys):
-    train.train(tiny_config("--config.sample_every_steps=0", "--config.checkpoint_every_steps=0"), tmp_path)
+def test_a_run_says_how_fast_it_was_unless_it_is_too_short(tiny_config, tmp_path, capsys, monkeypatch):
+    config = tiny_config("--config.sample_every_steps=0", "--config.checkpoint_every_steps=0")
+    train.train(config, tmp_path / "short")
+    assert "speed:" not in capsys.readouterr().out
+    monkeypatch.setattr(roofline, "_FEWEST", 1)
+    monkeypatch.setattr(roofline, "_SHORTEST", 0.0)
+    train.train(config, tmp_path / "run")
     (line,) = re.findall(r"^speed: .*$", capsys.readouterr().out, re.MULTILINE)
     assert re.search(r"FLOP/s, \d+ % of the [\d.]+ .FLOP/s that float32 matrix products reach here", line)
 

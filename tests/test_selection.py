@@ -1,13 +1,14 @@
 """Evaluation while a run goes on: the same numbers as afterwards, and the best checkpoint."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
 
-from pix2pix_jax import cli, evaluate, inference, parallel, selection, train
-from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax import cli, evaluate, inference, parallel, recipe, selection, train
+from pix2pix_jax.checkpoints import Checkpoints, abstract
 from pix2pix_jax.data import sources
 from pix2pix_jax.errors import UserError
 
@@ -67,14 +68,15 @@ def test_the_best_checkpoint_stays_beside_the_latest(run):
 
 
 def test_a_run_that_goes_on_remembers_its_best(run, tiny_config, tmp_path):
-    """As of another metric, nothing is remembered."""
+    """That of another metric is the best, and kept, until there is an evaluation by this one."""
     config = tiny_config(*EVALUATED)
     mesh = parallel.make_mesh(batch_size=2, data=1)
     select = selection.Selection(config, mesh)
-    select.begin({"metric": "psnr", "step": 4, "value": 99.0})
-    assert select.best["step"] == 4
-    select.begin({"metric": "fid", "step": 4, "value": 99.0})
-    assert select.best is None
+    for metric, best in (("psnr", 4), ("fid", 6)):
+        select.begin({"metric": metric, "step": 4, "value": 99.0})
+        assert select.best["step"] == 4
+        select._compare(6, 20.0)
+        assert select.best["step"] == best
 
 
 @pytest.mark.parametrize(("metric", "values", "best"), [("l1", (3, 1, 2, 1), 2), ("ssim", (3, 1, float("nan"), 4), 4)])
@@ -97,6 +99,39 @@ def test_a_resumed_run_finds_the_same(run, tiny_config, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, state.generator.params, whole.variables["params"])
 
 
+def test_a_run_that_goes_on_without_evaluation_keeps_its_best(run, tiny_config, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    more = ("--config.eval_every_steps=0", "--config.keep_checkpoints=1", "--config.num_steps=12")
+    train.train(tiny_config(*EVALUATED, *more), tmp_path / "run")
+    assert inference.load(tmp_path / "run", step="best").step == best_of(run)
+    with Checkpoints(tmp_path / "run", read_only=True) as checkpoints:
+        assert checkpoints.steps() == sorted({best_of(run), 12})
+
+
+def test_the_best_of_a_run_whose_newest_checkpoint_is_damaged(tiny_config, tmp_path, capsys):
+    """The one that was the best before it may be gone; then the best is one that exists."""
+    config = tiny_config(*EVALUATED, "--config.eval_every_steps=3")
+    train.train(config, tmp_path)
+    with Checkpoints(tmp_path) as checkpoints:
+        state = checkpoints.restore(6, _like(config))
+        own = {"metric": "psnr", "step": 9, "value": 1e3}
+        checkpoints.save(9, state, checkpoints.config(6), {"losses": [], "best": own, "evaluation": own})
+        checkpoints.wait()
+    best_before = max((3, 6), key=lambda step: lines(tmp_path)[step]["val/psnr"])
+    shutil.rmtree(tmp_path / "checkpoints" / str(best_before))  # as retention does once 9 is the best
+    (tmp_path / "checkpoints" / "9" / "state" / "_METADATA").write_text("{")
+    assert inference.load(tmp_path, step="best").step == {3: 6, 6: 3}[best_before]
+    assert "checkpoints/9: damaged" in capsys.readouterr().out
+    train.train(tiny_config(*EVALUATED, "--config.eval_every_steps=0", "--config.num_steps=9"), tmp_path)
+    assert inference.load(tmp_path, step="best").step == {3: 6, 6: 3}[best_before]
+
+
+def _like(config):
+    here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    parts = recipe.build_parts(config, num_examples=1)
+    return abstract(jax.eval_shape(lambda: recipe.create_state(config, parts)), here)
+
+
 def test_metrics_that_cannot_be_had_are_refused_before_anything_is_written(tiny_config, tmp_path):
     config = tiny_config("--config.eval_every_steps=2", "--config.best_metric=mean_iou")
     with pytest.raises(UserError, match="^labels: needs --palette"):
@@ -115,4 +150,4 @@ def test_a_set_without_the_split_trains_without_evaluation(tiny_config, tmp_path
     train.train(config, tmp_path / "run")
     assert "note: folder has no split val" in capsys.readouterr().out
     assert cli.main(["evaluate", f"--workdir={tmp_path / 'run'}", "--step=best"]) == 2
-    assert "--step=best: the run in" in capsys.readouterr().err
+    assert "--step=best: no whole checkpoint in" in capsys.readouterr().err
