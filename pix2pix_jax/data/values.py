@@ -121,7 +121,7 @@ def to_stored(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
-    """Stored values of one dtype -> another: 8 bits to 16 by x257, 16 to 8 by //257, integers to floats as they are.
+    """Stored values of one dtype -> another: 8 bits to 16 by x257, 16 to 8 by /257 and rounded, integers to floats as they are.
 
     Raises:
       UserError: floats to integers, whose scale nobody knows; `name` is the file.
@@ -133,7 +133,9 @@ def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
             f"{name}: holds floating-point values, where {dtype} is expected; set --config.input_dtype=float32 "
             "(--config.target_dtype for targets)"
         )
-    return pixels.astype(np.uint16) * np.uint16(257) if dtype == "uint16" else (pixels // 257).astype(np.uint8)
+    if dtype == "uint16":
+        return pixels.astype(np.uint16) * np.uint16(257)
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: bool = False) -> np.ndarray:
