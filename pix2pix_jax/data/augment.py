@@ -170,8 +170,8 @@ def _recolour(image: jax.Array, key: jax.Array, *, more: Augmentation) -> jax.Ar
     return image
 
 
-# Colours are changed as in HSV, by expressions that are continuous wherever two channels are equal. XLA computes a value
-# again for each of its uses, rounded differently, so a branch on the equality of two of them would take any side.
+# Colours are changed as in HSV, by expressions that are continuous wherever two channels are equal. XLA computes a
+# value again for each of its uses, rounded differently, so a branch on equality of two of them would take any side.
 
 
 def _saturate(image: jax.Array, factor: jax.Array) -> jax.Array:

@@ -19,8 +19,8 @@ OPERATIONS = {
 GEOMETRIC = ("rot90", "flip_vertical", "rotate_degrees", "scale")
 STATIC = ("size", "mirror", "more", "nearest")
 augment = jax.jit(crop_and_mirror, static_argnames=STATIC)
-# As users' programs are compiled, which the other tests' are not (conftest.py): values are computed again where they are
-# used, and rounded otherwise.
+# As users' programs are compiled, which the other tests' are not (conftest.py): values are computed again where they
+# are used, and rounded otherwise.
 XLAS_OWN = {"xla_backend_optimization_level": 3}
 if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
     XLAS_OWN["xla_cpu_use_fusion_emitters"] = True
