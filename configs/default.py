@@ -120,7 +120,8 @@ def get_config() -> config_dict.ConfigDict:
     # Inference: sample grids, evaluate, translate. As published, dropout stays on and a picture is normalised by its
     # own statistics (what batch size 1 in training mode does), whatever shares its batch.
     config.inference = config_dict.ConfigDict()
-    config.inference.norm_stats = "instance"  # instance | batch (those of the whole batch) | running (of training)
+    config.inference.norm_stats = "instance"  # instance | batch (of the pictures that go through the network together,
+    # one a device on a CPU, else 16; a partial batch is not filled up) | running (of training)
     config.inference.dropout = "on"  # on | off
     config.inference.weights = "latest"  # latest | ema (needs ema_decay)
 

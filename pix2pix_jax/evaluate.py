@@ -75,9 +75,13 @@ def evaluate(
     segmentation, request = _segmentation(segmenter, request, evaluator.palette_of(config, "input"))
     evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
     pairs = evaluation.pairs
+
+    def translate(inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return model.translate_resized(inputs, ids=ids, fill=True)
+
     folder = storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}"
     with _written(folder), Report(folder) as report:
-        for scored in _progress(evaluation.run(model.translate_resized), pairs, f"evaluate {split}"):
+        for scored in _progress(evaluation.run(translate), pairs, f"evaluate {split}"):
             pictures = _pictures(model, scored)
             report.add(scored.index, pairs.name(scored.index), pictures, scored.values)
             if segmentation:
@@ -139,7 +143,7 @@ def evaluate_files(
     )
     folder = storage.folder(output)
     with _written(folder), Report(folder) as report:
-        for scored in _progress(evaluation.run(lambda images: to_float(images)), pairs, "evaluate"):
+        for scored in _progress(evaluation.run(lambda images, _: to_float(images)), pairs, "evaluate"):
             shown = {"output": scored.output, "target": scored.example["target"]}
             if inputs:
                 shown = {"input": source.input(scored.index), **shown}

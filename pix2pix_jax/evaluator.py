@@ -11,10 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax import streams
+from pix2pix_jax import inference, streams
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.reading import Example, stack
-from pix2pix_jax.data.values import Values, from_float, picture
+from pix2pix_jax.data.values import UINT8, Values, from_float, picture
 from pix2pix_jax.metrics.choice import Pictures, Request, choose
 from pix2pix_jax.metrics.scorer import Scorer
 
@@ -45,6 +45,7 @@ class Evaluator:
         pairs: Pairs,
         *,
         values: Values,
+        input_values: Values = UINT8,
         palette: str,
         words: Sequence[str],
         mesh: Mesh,
@@ -56,6 +57,7 @@ class Evaluator:
         Args:
           pairs: the split.
           values: what stored values of its targets mean.
+          input_values: what those of its inputs mean.
           palette: the name of its targets', where they are label maps; or "none".
           words: what tells its targets from others; see `Scorer`.
           mesh: whose devices share the work.
@@ -65,7 +67,7 @@ class Evaluator:
         Raises:
           UserError: see `metrics.choice.choose`.
         """
-        self.pairs, self._values, self._batch_size = pairs, values, batch_size
+        self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
         known = Pictures(
             size=pairs.size, channels=pairs.target_channels, count=len(pairs), palette=palette, sample=self._sample
         )
@@ -78,23 +80,47 @@ class Evaluator:
         pictures = picture(np.stack([self.pairs[int(i)]["target"] for i in indices]), self._values)
         return np.broadcast_to(pictures, (*pictures.shape[:3], 3))
 
-    def run(self, translate: Callable[[np.ndarray], np.ndarray]) -> Iterator[Scored]:
+    def run(self, translate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Scored]:
         """Yields every example of the split; `totals` are ready once all have been.
 
         Args:
-          translate: inputs as stored, (N, H, W, C) -> pictures in [-1, 1], floating (N, H, W, D).
+          translate: f(inputs, ids): inputs as stored, (N, H, W, C), and their `picture_ids` (N,) -> pictures in
+            [-1, 1], floating (N, H, W, D). N is at most the batch size: nothing fills up a partial batch.
         """
         self._scorer.reset()
-        size = self._batch_size
-        for start, batch in zip(range(0, len(self.pairs), size), _read(self.pairs, size), strict=True):
-            outputs = np.asarray(self._store(translate(batch["input"])))
-            count = min(size, len(self.pairs) - start)
-            for i, values in enumerate(self._scorer.add(outputs, batch["target"], count)):
-                yield Scored(start + i, outputs[i], {name: images[i] for name, images in batch.items()}, values)
+        start = 0
+        for examples, ids in self._read():
+            count, batch = len(examples), stack(examples)
+            index = np.minimum(np.arange(self._batch_size), count - 1)  # the scorer takes whole batches
+            outputs = np.asarray(self._store(np.asarray(translate(batch["input"], ids))[index]))
+            for i, values in enumerate(self._scorer.add(outputs, batch["target"][index], count)):
+                yield Scored(start + i, outputs[i], examples[i], values)
+            start += count
 
     def totals(self) -> dict[str, float]:
         """The numbers of the whole set, of the last `run`; see `Scorer.totals`."""
         return self._scorer.totals()
+
+    def _read(self) -> Iterator[tuple[list[Example], np.ndarray]]:
+        """The split in batches of (examples, `picture_ids` of their inputs), read ahead; the last may be partial."""
+        count, size = len(self.pairs), self._batch_size
+        with futures.ThreadPoolExecutor(_READERS) as pool:
+            ahead: collections.deque[futures.Future] = collections.deque()
+            submitted = 0
+            try:
+                for place in range(0, count, size):
+                    while len(ahead) < 2 * size + _READERS and submitted < count:
+                        ahead.append(pool.submit(self._load, submitted))
+                        submitted += 1
+                    loaded = [ahead.popleft().result() for _ in range(min(size, count - place))]
+                    yield [example for example, _ in loaded], np.concatenate([ids for _, ids in loaded])
+            finally:
+                for one in ahead:
+                    one.cancel()
+
+    def _load(self, index: int) -> tuple[Example, np.ndarray]:
+        given = self.pairs.decode(index)
+        return self.pairs.at_size(index, given), inference.picture_ids([given["input"]], self._input_values)
 
 
 def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: Request = Request()) -> Evaluator:  # noqa: B008
@@ -103,6 +129,7 @@ def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, req
     return Evaluator(
         pairs,
         values=streams.stream_values(config)["target"],
+        input_values=streams.stream_values(config)["input"],
         palette=palette_of(config, "target"),
         words=(config.dataset, config.data_dir, split, config.direction, *map(str, pairs.size)),
         mesh=mesh,
@@ -121,18 +148,3 @@ def means(records: Sequence[dict], totals: dict[str, float]) -> dict[str, float]
     """metric -> mean over examples, of the metrics that are not of the whole set."""
     names = [name for name, value in records[0].items() if isinstance(value, float) and name not in totals]
     return {name: float(np.mean([record[name] for record in records])) for name in names}
-
-
-def _read(pairs: Pairs, size: int) -> Iterator[Example]:
-    """The split in batches of one size, read ahead; the last is filled up with copies of its last example."""
-    numbers = [min(i, len(pairs) - 1) for i in range(-(-len(pairs) // size) * size)]
-    with futures.ThreadPoolExecutor(_READERS) as pool:
-        ahead: collections.deque[futures.Future] = collections.deque()
-        try:
-            for place in range(0, len(numbers), size):
-                while len(ahead) < 2 * size + _READERS and place + len(ahead) < len(numbers):
-                    ahead.append(pool.submit(pairs.__getitem__, numbers[place + len(ahead)]))
-                yield stack([ahead.popleft().result() for _ in range(size)])
-        finally:
-            for one in ahead:
-                one.cancel()

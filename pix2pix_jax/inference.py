@@ -3,10 +3,10 @@
 import dataclasses
 import functools
 import zlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 from jax.sharding import Mesh
@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax import checkpoints, parallel, recipe, steps, streams, validation
 from pix2pix_jax.data import color
 from pix2pix_jax.data.images import resize
-from pix2pix_jax.data.values import Values, from_float, to_float, to_uint8
+from pix2pix_jax.data.values import NORMALISED, Values, from_float, levels, to_float
 from pix2pix_jax.models import convolutions
 
 
@@ -78,8 +78,8 @@ class TrainedModel:
         """Translates one picture or several.
 
         The images are resized as `config.preprocess` says, by default to the model's `image_size`, but not cropped, and
-        their translations back. Dropout is drawn from `seed`
-        and the picture's own pixels, so a picture's translation does not depend on what else is translated with it.
+        their translations back. Dropout is drawn from `seed` and the picture as it is given (`picture_ids`), so a
+        picture's translation does not depend on what else is translated with it, nor on its dtype.
 
         Args:
           images: (N, H, W, C) or (H, W, C) of the dtype of the model's inputs, `config.input_dtype`, with their own
@@ -101,8 +101,9 @@ class TrainedModel:
         normalised = self._is_normalised(batch)
         size, method = streams.inference_size(self.config, batch.shape[1:3]), self.config.input_interpolation
         limits = (-1, 1) if normalised else None
+        ids = picture_ids(batch, NORMALISED if normalised else self.input_values)
         inputs = np.stack([resize_within(image, size, method, limits) for image in batch]) if len(batch) else batch
-        outputs = self.translate_resized(inputs, seed=seed)
+        outputs = self.translate_resized(inputs, seed=seed, ids=ids)
         if not normalised:
             outputs = np.asarray(from_float(outputs, self.target_values))
             limits = self.target_values.limits
@@ -129,17 +130,27 @@ class TrainedModel:
             raise ValueError(f"images of dtype {images.dtype}: must be {allowed}")
         return True
 
-    def translate_resized(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
-        """As `translate`, images (N, H, W, C) of a size that the generator takes, to float32 in [-1, 1]."""
-        if self._is_normalised(images):
-            inputs = jnp.asarray(images, jnp.float32)
-        else:
-            inputs = to_float(images, self.input_values)
-        ids = picture_ids(np.asarray(inputs))
+    def translate_resized(
+        self, images: np.ndarray, *, seed: int = 0, ids: np.ndarray | None = None, fill: bool = False
+    ) -> np.ndarray:
+        """As `translate`, images of a size that the generator takes.
+
+        Args:
+          images: (N, H, W, C).
+          seed: of dropout.
+          ids: `picture_ids` of the pictures as they were given; None: they were given as `images`.
+          fill: whether a partial batch goes through the program of a whole one, which spares compiling another.
+
+        Returns:
+          float32 (N, H, W, D) in [-1, 1].
+        """
+        values = NORMALISED if self._is_normalised(images) else self.input_values
+        ids = picture_ids(images, values) if ids is None else ids
+        inputs = np.asarray(images, np.float32) if values == NORMALISED else np.asarray(to_float(images, values))
         outputs = []
         for i in range(0, len(images), self.batch_size):
             batch = slice(i, i + self.batch_size)
-            outputs.append(self._translate_batch(inputs[batch], ids[batch], seed))
+            outputs.append(self._translate_batch(inputs[batch], ids[batch], seed, fill))
         shape = (0, *self.config.image_size, self.config.target_channels)
         return np.concatenate(outputs) if outputs else np.zeros(shape, np.float32)
 
@@ -156,19 +167,18 @@ class TrainedModel:
     @functools.cached_property
     def _compiled(self):
         translate = make_translate(self.config, platform=parallel.platform(self.mesh))
-        return jax.jit(translate, out_shardings=parallel.batch_sharding(self.mesh))
+        return jax.jit(translate)
 
     @functools.cached_property
     def _placed(self) -> Any:
         return jax.device_put(self.variables, parallel.replicated(self.mesh))
 
-    def _translate_batch(self, inputs: jax.Array, ids: np.ndarray, seed: int) -> np.ndarray:
-        """Pads to whole batches, except that a few pictures on one device need no padding."""
+    def _translate_batch(self, inputs: np.ndarray, ids: np.ndarray, seed: int, fill: bool) -> np.ndarray:
         count = len(inputs)
-        padded = min(self.batch_size, -(-count // self.mesh.size) * self.mesh.size)
-        index = np.arange(padded) % count
-        inputs, ids = jax.device_put((inputs[index], ids[index]), parallel.batch_sharding(self.mesh))
-        return np.asarray(self._compiled(self._placed, inputs, ids, seed))[:count]
+        size = self.batch_size if fill else min(self.batch_size, -(-count // self.mesh.size) * self.mesh.size)
+        index = filled(self.config, count, size)
+        placed = parallel.spread((inputs[index], ids[index]), self.mesh)
+        return np.asarray(self._compiled(self._placed, *placed, seed))[:count]
 
 
 def resize_within(
@@ -205,6 +215,26 @@ def make_translate(config: ConfigDict, *, platform: str):
     return translate_by_id
 
 
-def picture_ids(images: np.ndarray) -> np.ndarray:
-    """CRC-32 of each picture's pixels, as of 8 bits: (N, H, W, C) in [-1, 1] -> uint32 (N,)."""
-    return np.array([zlib.crc32(np.ascontiguousarray(image)) for image in np.asarray(to_uint8(images))], np.uint32)
+def picture_ids(images: Iterable[np.ndarray], values: Values = NORMALISED) -> np.ndarray:
+    """What dropout is drawn from beside the seed: the CRC-32 of each picture, as it is given, at 8 bits.
+
+    The one rule of translate, evaluate, samples and the evaluation of a running training. A picture as it is given is
+    upright, of the model's number of channels, of its own size, and half of a pair where it comes as one.
+
+    Args:
+      images: each (H, W, C).
+      values: what their stored values mean.
+
+    Returns:
+      uint32 (N,). A picture's floats have the id of its bytes.
+    """
+    return np.array([zlib.crc32(np.ascontiguousarray(levels(image, values))) for image in images], np.uint32)
+
+
+def filled(config: ConfigDict, count: int, size: int) -> np.ndarray:
+    """Indices of `count` pictures, repeated to fill a batch of `size`.
+
+    Under norm_stats "batch" a repeated picture would count as data, so nothing is filled there: a partial batch has a
+    program of its own.
+    """
+    return np.arange(count if config.inference.norm_stats == "batch" else size) % count

@@ -96,8 +96,11 @@ class Objective:
         self, fake_features: Sequence[jax.Array], real_features: Sequence[jax.Array]
     ) -> tuple[jax.Array, Metrics]:
         """(weighed loss, {"g_features"}); the features are those of all layers and scales."""
-        pairs = zip(fake_features, real_features, strict=True)
-        distance = sum(losses.l1(fake, jax.lax.stop_gradient(real)).mean() for fake, real in pairs)
+        pairs = [
+            (fake.astype(jnp.float32), jax.lax.stop_gradient(real).astype(jnp.float32))
+            for fake, real in zip(fake_features, real_features, strict=True)
+        ]
+        distance = sum(losses.l1(fake, real).mean() for fake, real in pairs)
         value = _FEATURE_SCALE / len(fake_features) * distance
         return self.feature_weight * value, {"g_features": value}
 

@@ -264,9 +264,16 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def spread(tree: Any, mesh: Mesh) -> Any:
-    """Host arrays (N, ...), the same in every process, to global ones sharded over `data`."""
-    sharding = batch_sharding(mesh)
-    return jax.tree.map(lambda x: jax.make_array_from_callback(x.shape, sharding, lambda index: x[index]), tree)
+    """Host arrays (N, ...), the same in every process, to global ones sharded over `data`.
+
+    Where its devices do not divide N, all of them get all of it.
+    """
+
+    def place(x: np.ndarray) -> jax.Array:
+        sharding = replicated(mesh) if len(x) % mesh.shape["data"] else batch_sharding(mesh)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(place, tree)
 
 
 def local_slice(items: np.ndarray, mesh: Mesh) -> np.ndarray:

@@ -6,8 +6,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import inference, parallel, recipe, streams
-from pix2pix_jax.data import color, pipeline
+from pix2pix_jax.data import color
 from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.reading import stack
 from pix2pix_jax.data.values import to_float
 from pix2pix_jax.state import TrainState
 
@@ -17,10 +18,12 @@ class Sampler:
 
     def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
         pairs = _held_out(config)
-        batch = pipeline.load_batch(pairs, np.arange(min(config.num_samples, len(pairs))))
+        given = [pairs.decode(i) for i in range(min(config.num_samples, len(pairs)))]
+        batch = stack(pairs.at_size(i, example) for i, example in enumerate(given))
         values = streams.stream_values(config)
         images = {name: np.asarray(to_float(x, values[name])) for name, x in batch.items()}
-        self._ids = parallel.replicate(inference.picture_ids(images["input"]), mesh)
+        ids = inference.picture_ids([example["input"] for example in given], values["input"])
+        self._ids = parallel.replicate(ids, mesh)
         self._images = parallel.replicate(images, mesh)
         self._shown = color.grey(self._images["input"]) if config.color_space == "lab" else self._images["input"]
         self._seed = parallel.replicate(np.int32(config.seed), mesh)

@@ -83,10 +83,11 @@ class Selection:
         say(f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if is_best else ""))
         return {f"{SPLIT}/{name}": value for name, value in found.items()}
 
-    def _translate_batch(self, variables: Any, inputs: np.ndarray) -> np.ndarray:
+    def _translate_batch(self, variables: Any, inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        index = inference.filled(self._config, len(inputs), parallel.inference_batch(self._mesh))
         images = np.asarray(to_float(inputs, self._input_values))
-        placed = parallel.spread((images, inference.picture_ids(images)), self._mesh)
-        return np.asarray(self._translate(variables, *placed, 0))
+        placed = parallel.spread((images[index], ids[index]), self._mesh)
+        return np.asarray(self._translate(variables, *placed, 0))[: len(inputs)]
 
     def _compare(self, step: int, value: float) -> None:
         name = self._config.best_metric

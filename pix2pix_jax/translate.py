@@ -17,7 +17,7 @@ from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.picture_files import find_files
 from pix2pix_jax.data.values import convert, from_float
 from pix2pix_jax.errors import UserError, shown
-from pix2pix_jax.inference import TrainedModel, resize_within
+from pix2pix_jax.inference import TrainedModel, picture_ids, resize_within
 from pix2pix_jax.logs import say
 
 PAIRS = ("auto", "yes", "no")
@@ -82,11 +82,14 @@ def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> l
     inputs = [
         images.resize(image, size, model.config.input_interpolation) for image, size in zip(batch, sizes, strict=True)
     ]
-    together = [np.stack(inputs)] if len(set(sizes)) == 1 else [image[None] for image in inputs]
+    ids = picture_ids(batch, model.input_values)
+    together = [slice(None)] if len(set(sizes)) == 1 else [slice(i, i + 1) for i in range(len(batch))]
     results = [
         result
         for part in together
-        for result in np.asarray(from_float(model.translate_resized(part, seed=seed), values))
+        for result in np.asarray(
+            from_float(model.translate_resized(np.stack(inputs[part]), seed=seed, ids=ids[part]), values)
+        )
     ]
     method = model.config.target_interpolation
     return [

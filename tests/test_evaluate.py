@@ -99,6 +99,25 @@ def test_the_same_numbers_one_by_one(result, trained, tmp_path, monkeypatch):
             assert one[metric] == pytest.approx(among[metric], abs=2e-3, rel=2e-3)
 
 
+def test_what_fills_a_batch_is_no_data(trained, tmp_path, monkeypatch):
+    """Under norm_stats=batch, 7 pictures are normalised by fours and threes, however many devices share them."""
+    monkeypatch.setitem(sources._DRAWN_COUNT, "val", 7)
+    source = sources.open_source("drawn_facades", "val", data_dir="", size=(32, 32), seed=0)
+    inputs = np.stack([source.pair(i, (3, 3))[1] for i in range(7)])
+    found = []
+    for devices in (1, 2, 4):
+        model = inference.load(trained, norm_stats="batch")
+        vars(model).update(batch_size=4, mesh=parallel.make_mesh(batch_size=4, data=devices))
+        folder = evaluate.evaluate(model, trained, output=str(tmp_path / str(devices))).folder
+        found.append([read(path) for path in sorted((folder / "images").glob("*-output.png"))])
+        found.append(np.concatenate([model.translate(inputs[:4]), model.translate(inputs[4:])]))
+        found.append(model.translate(inputs))
+    for one in found[1:]:
+        np.testing.assert_allclose(np.asarray(one, int), np.asarray(found[0], int), atol=1)
+    alone = np.stack([model.translate(image) for image in inputs])
+    assert np.abs(alone.astype(int) - found[0]).max() > 1  # it does matter what shares a batch
+
+
 def test_the_command_says_where_things_are(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sources._DRAWN_COUNT, "test", 2)
     output = tmp_path / "elsewhere"

@@ -115,3 +115,11 @@ def test_mixtures_lie_between_fake_and_target():
     assert shares.shape == (1000,) and 0 <= shares.min() < 0.01 and 0.99 < shares.max() <= 1
     mixed = objective.interpolate(jnp.zeros((2, 1, 1, 1)), jnp.ones((2, 1, 1, 1)), jnp.array([0.25, 1.0]))
     np.testing.assert_allclose(mixed.ravel(), [0.25, 1])
+
+
+def test_features_of_bfloat16_are_compared_in_float32():
+    fake, real = (jnp.asarray(1 + normal(2, 64, 64, 8, seed=i), jnp.bfloat16) for i in range(2))
+    loss, metrics = Objective(feature_weight=1.0).feature_matching([fake], [real])
+    desired = 4 * np.abs(np.float64(fake) - np.float64(real)).mean()
+    assert loss.dtype == metrics["g_features"].dtype == jnp.float32
+    np.testing.assert_allclose(metrics["g_features"], desired, rtol=1e-6)

@@ -3,12 +3,13 @@
 import functools
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
-from pix2pix_jax import losses, steps
+from pix2pix_jax import losses, recipe, steps
 from pix2pix_jax.data import augment
 from pix2pix_jax.models import convolutions
 from pix2pix_jax.state import random_streams
@@ -111,6 +112,37 @@ def test_bfloat16_computes_with_float32_parameters_and_statistics(build, tiny_co
     state, metrics = step(state, make_batch())
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating))
     assert bool(steps.all_finite(metrics))
+
+
+def equations(jaxpr):
+    """Those of a program and of all programs within it."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("feature_weight=10", "l2_weight=1", "gan_loss=wgan-gp", "r1_weight=1"),
+        ("feature_weight=10", "generator.norm=group", "discriminator.norm=instance", "charbonnier_weight=1"),
+        ("generator.name=resnet", "generator.num_blocks=1", "discriminator.spectral_norm=True", "gan_loss=hinge"),
+    ],
+)
+def test_under_bfloat16_losses_and_sums_over_pixels_are_of_float32(tiny_config, make_batch, overrides):
+    """In 8 bits of mantissa a sum soon no longer grows. The 16 taps of a convolution may be added up so."""
+    config = tiny_config("--config.compute_dtype=bfloat16", *(f"--config.{override}" for override in overrides))
+    parts = recipe.build_parts(config, num_examples=10)
+    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+    program, (_, metrics) = jax.make_jaxpr(recipe.build_train_step(config, parts), return_shape=True)(
+        state, make_batch()
+    )
+    assert {metric.dtype for metric in metrics.values()} == {jnp.dtype("float32")}
+    for equation in equations(program.jaxpr):
+        if equation.primitive.name in ("reduce_sum", "cumsum", "reduce_window_sum"):
+            [given], [result] = equation.invars, equation.outvars
+            assert given.aval.dtype != jnp.bfloat16 or given.aval.size <= 16 * result.aval.size, str(equation)
 
 
 def test_all_finite_finds_one_bad_number():

@@ -1,11 +1,17 @@
 """Files in, files out: which files, under which names, and that a picture's company does not change it."""
 
+import copy
+import dataclasses
+import types
+
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import cli, inference, parallel, translate
+from pix2pix_jax import cli, evaluate, inference, parallel, samples, translate
+from pix2pix_jax.data import images
+from pix2pix_jax.data.values import UINT8, from_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.models import UNetGenerator
 from pix2pix_jax.steps import make_translate_step
@@ -187,14 +193,49 @@ def test_the_default_is_the_published_batch_of_one(generator):
         make_translate_step(generator[0], norm_stats="mean")
 
 
-def test_the_seed_reaches_the_dropout_from_the_command(generator, tiny_config, trained, tmp_path, monkeypatch, capsys):
-    """A model of 64 px in the place of the trained one."""
+@pytest.fixture(scope="module")
+def noisy(generator, tiny_config):
+    """A model of 64 px whose dropout shows."""
     config = tiny_config("--config.generator.features=2")
-    config.update(image_size=(64, 64), resize_size=(64, 64), generator={"num_downs": generator[0].num_downs})
-    variables = random_variables(generator[0], generator[2])
+    network = {"num_downs": generator[0].num_downs, "dropout_layers": (1, 2, 3, 4, 5)}
+    config.update(image_size=(64, 64), resize_size=(64, 64), generator=network)
+    variables = random_variables(generator[0], generator[2], scale=0.2)
     model = inference.TrainedModel(config=config, variables=variables, step=0)
     vars(model).update(mesh=parallel.make_mesh(batch_size=1, data=1))
-    monkeypatch.setattr(inference, "load", lambda *arguments, **keywords: model)
+    return model
+
+
+def test_bytes_and_floats_have_the_same_dropout_at_any_size(noisy):
+    """Resized, they differ by what bytes round away; that does not draw other noise."""
+    image = np.random.default_rng(2).integers(0, 256, (9, 7, 3), np.uint8).repeat(10, 0).repeat(10, 1)
+    floats = noisy.translate(image / 127.5 - 1)
+    bytes_ = noisy.translate(image).astype(int)
+    difference = np.abs((floats + 1) * 127.5 - bytes_).mean()
+    other = image.copy()
+    other[0, 0, 0] ^= 1  # another picture has other noise
+    assert 5 * difference < np.abs(noisy.translate(other) - bytes_).mean()
+
+
+def test_the_same_dropout_in_translate_evaluate_and_samples(noisy, tmp_path):
+    """That of the picture in its file, though they resize it at different times."""
+    for i in range(2):
+        write(tmp_path / "data" / "val" / f"{i}.png", size=(90, 140), seed=i)
+    config = copy.deepcopy(noisy.config)
+    config.update(dataset="folder", data_dir=str(tmp_path / "data"))
+    model = dataclasses.replace(noisy, config=config)
+    vars(model).update(mesh=noisy.mesh)
+    found = evaluate.evaluate(model, tmp_path / "run", output=str(tmp_path / "eval")).folder
+    translate.translate_files(model, config.data_dir, tmp_path / "out", pairs="yes")
+    state = types.SimpleNamespace(generator=types.SimpleNamespace(**noisy.variables))
+    sampled = from_float(samples.Sampler(config, noisy.mesh, state)(state)["output"], UINT8)
+    for i in range(2):
+        evaluated = read(next((found / "images").glob(f"{i:05d}-*-output.png")))
+        np.testing.assert_array_equal(read(tmp_path / "out" / "val" / f"{i}.png"), images.resize(evaluated, (90, 70)))
+        assert np.abs(np.asarray(sampled[i], int) - evaluated).max() <= 1
+
+
+def test_the_seed_reaches_the_dropout_from_the_command(noisy, trained, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(inference, "load", lambda *arguments, **keywords: noisy)
     source = write(tmp_path / "in.png", size=(64, 64))
     pictures = []
     for i, seed in enumerate((0, 0, 1)):

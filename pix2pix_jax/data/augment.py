@@ -145,7 +145,7 @@ def _sample(image: jax.Array, points: jax.Array, *, nearest: bool) -> jax.Array:
 
 
 def _recolour(image: jax.Array, key: jax.Array, *, more: Augmentation) -> jax.Array:
-    """The photometric part, of one image (H, W, C) in [-1, 1]. Only three channels have saturation and hue."""
+    """Applies the photometric part to one image (H, W, C) in [-1, 1]. Only three channels have saturation and hue."""
 
     def draw(operation: int, low: float, high: float) -> jax.Array:
         return jax.random.uniform(jax.random.fold_in(key, operation), minval=low, maxval=high)
@@ -158,9 +158,9 @@ def _recolour(image: jax.Array, key: jax.Array, *, more: Augmentation) -> jax.Ar
             image = dm_pix.adjust_contrast(image, draw(_CONTRAST, 1 - more.contrast, 1 + more.contrast))
         image = jnp.clip(image, 0, 1)
         if more.saturation:
-            image = dm_pix.adjust_saturation(image, draw(_SATURATION, 1 - more.saturation, 1 + more.saturation))
+            image = _saturate(image, draw(_SATURATION, 1 - more.saturation, 1 + more.saturation))
         if more.hue:
-            image = dm_pix.adjust_hue(image, draw(_HUE, -more.hue, more.hue))
+            image = _turn_hue(image, draw(_HUE, -more.hue, more.hue))
         if more.blur:
             image = _blur(image, draw(_BLUR, _SHARPEST, max(more.blur, _SHARPEST)), math.ceil(3 * more.blur))
     image = image * 2 - 1
@@ -168,6 +168,34 @@ def _recolour(image: jax.Array, key: jax.Array, *, more: Augmentation) -> jax.Ar
         noise = jax.random.normal(jax.random.fold_in(key, _NOISE), image.shape)
         image = jnp.clip(image + more.noise * noise, -1, 1)
     return image
+
+
+# Colours are changed as in HSV, by expressions that are continuous wherever two channels are equal. XLA computes a
+# value again for each of its uses, rounded differently, so a branch on equality of two of them would take any side.
+
+
+def _saturate(image: jax.Array, factor: jax.Array) -> jax.Array:
+    """Multiplies the saturation of RGB in [0, 1], to at most 1; hue and value stay."""
+    value, spread = _value_and_spread(image)
+    most = value / jnp.maximum(spread, jnp.finfo(image.dtype).tiny)  # one over the saturation
+    return value - (value - image) * jnp.minimum(factor, most)
+
+
+def _turn_hue(image: jax.Array, turn: jax.Array) -> jax.Array:
+    """Turns the hue of RGB in [0, 1] by a part of the circle; saturation and value stay."""
+    value, spread = _value_and_spread(image)
+    red, green, blue = jnp.split(image / jnp.maximum(spread, jnp.finfo(image.dtype).tiny), 3, axis=-1)
+    hue = jnp.where(  # in sixths of the circle
+        (red >= green) & (red >= blue), green - blue, jnp.where(green >= blue, 2 + blue - red, 4 + red - green)
+    )
+    place = (hue + 6 * turn + jnp.array([5.0, 3.0, 1.0])) % 6
+    return value - spread * jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
+
+
+def _value_and_spread(image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(the largest channel, its distance from the smallest), each (H, W, 1)."""
+    value = image.max(axis=-1, keepdims=True)
+    return value, value - image.min(axis=-1, keepdims=True)
 
 
 def _blur(image: jax.Array, sigma: jax.Array, radius: int) -> jax.Array:

@@ -55,7 +55,11 @@ class Pairs:
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         """Raises UserError, which names the file, if its size does not do."""
-        example = self.fit(index, self.decode(index))
+        return self.at_size(index, self.decode(index))
+
+    def at_size(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`self[index]` of `decode(index)`."""
+        example = self.fit(index, example)
         if not self.centred:
             return example
         return self._cut(example, np.subtract(example["target"].shape[:2], self.size) // 2)

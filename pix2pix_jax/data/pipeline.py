@@ -25,11 +25,6 @@ _PLACED = 2  # batches that are on the device before they are asked for
 _LARGEST = 8  # times as many pixels as at load size: more than that, resizing on the host saves memory and transfers
 
 
-def load_batch(pairs: Pairs, indices: np.ndarray) -> Example:
-    """Loads and stacks examples: uint8 {"input", "target"} of (len(indices), H, W, C)."""
-    return stack(pairs[int(i)] for i in indices)
-
-
 def batches(
     pairs: Pairs,
     mesh: Mesh,

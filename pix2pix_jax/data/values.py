@@ -53,6 +53,7 @@ class Values:
 
 
 UINT8 = Values()
+NORMALISED = Values("float32", -1.0, 1.0)  # what the networks see
 
 
 def to_float(image: jax.Array, values: Values = UINT8) -> jax.Array:
@@ -75,6 +76,14 @@ def from_float(image: jax.Array, values: Values) -> jax.Array:
 def to_uint8(image: jax.Array) -> jax.Array:
     """float in [-1, 1] -> uint8 in [0, 255], rounded to nearest and clipped."""
     return from_float(image, UINT8)
+
+
+def levels(stored: np.ndarray, values: Values) -> np.ndarray:
+    """Stored values -> their nearest levels of 8 bits, on the host: uint8 of the same shape."""
+    if values == UINT8:
+        return np.asarray(stored, np.uint8)
+    share = (np.asarray(stored, np.float64) - values.low) / (values.high - values.low)
+    return np.round(share.clip(0, 1) * 255).astype(np.uint8)
 
 
 def render(image: jax.Array) -> np.ndarray:
@@ -121,7 +130,8 @@ def to_stored(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
-    """Stored values of one dtype -> another: 8 bits to 16 by x257, 16 to 8 by //257, integers to floats as they are.
+    """Stored values of one dtype -> another: 8 bits to 16 by x257, 16 to 8 by /257, rounded; integers to floats as they
+    are.
 
     Raises:
       UserError: floats to integers, whose scale nobody knows; `name` is the file.
@@ -133,7 +143,9 @@ def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
             f"{name}: holds floating-point values, where {dtype} is expected; set --config.input_dtype=float32 "
             "(--config.target_dtype for targets)"
         )
-    return pixels.astype(np.uint16) * np.uint16(257) if dtype == "uint16" else (pixels // 257).astype(np.uint8)
+    if dtype == "uint16":
+        return pixels.astype(np.uint16) * np.uint16(257)
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: bool = False) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -9,6 +10,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pix2pix_jax import checkpoints, inference, recipe, storage, validation, workdir
+from pix2pix_jax.data.pairs import WINDOWED
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.interop import layout, pth
 from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
@@ -24,16 +26,23 @@ _DROPOUT = 0.5
 
 
 def import_torch(
-    config: ConfigDict, folder: epath.PathLike, *, generator: str, discriminator: str | None = None
+    config: ConfigDict,
+    folder: epath.PathLike,
+    *,
+    generator: str,
+    discriminator: str | None = None,
+    keep: Collection[str] = (),
 ) -> ConfigDict:
     """Makes a workdir of PyTorch weights, which evaluate, translate and train take as any other: its step 0.
 
     Args:
-      config: as from `config.read`. What the weights show of the networks replaces what it says of them; data, losses,
-        slopes and the dropout of a U-Net are as it says.
+      config: as from `config.read`. What the weights show of the networks replaces what it says of them, and a U-Net
+        has the size of image that it halves down to 1 pixel; data, losses, slopes and the dropout of a U-Net are as it
+        says.
       folder: the workdir, without checkpoints.
       generator: a .pth file.
       discriminator: a .pth file; without one it is initialised at random.
+      keep: of "image_size" and "resize_size" those that stay as the config says, whatever the U-Net is made for.
 
     Returns:
       The config of the workdir.
@@ -43,7 +52,7 @@ def import_torch(
         or the workdir holds a run or cannot be written.
     """
     folder = storage.folder(folder)
-    config, g_variables, d_variables = _read(config, generator, discriminator)
+    config, g_variables, d_variables = _read(config, generator, discriminator, keep)
     workdir.make(folder)
     writer = checkpoints.Checkpoints(folder, keep=config.keep_checkpoints)
     try:
@@ -65,13 +74,14 @@ def import_torch(
 
 
 def _read(
-    config: ConfigDict, generator: str, discriminator: str | None
+    config: ConfigDict, generator: str, discriminator: str | None, keep: Collection[str]
 ) -> tuple[ConfigDict, dict[str, Any], dict[str, Any] | None]:
     """(config that fits the files, variables of the generator, of the discriminator)."""
     config = copy.deepcopy(config)
     weights = layout.clean(pth.read(generator))
     g = layout.infer_generator(weights, generator)
     g_variables = layout.from_torch(weights, g, generator)
+    _take_size(config, g, keep)
     _take_generator(config, g)
     d_variables = None
     if discriminator is not None:
@@ -80,6 +90,24 @@ def _read(
         d_variables = layout.from_torch(weights, d, discriminator)
         _take_discriminator(config, d, g, discriminator)
     return validation.check(config), g_variables, d_variables
+
+
+def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[str]) -> None:
+    """Sets the sizes that images are resized to and cropped from to those that a U-Net was made for.
+
+    The popular implementation names its U-Nets by them: unet_128 halves 7 times. A picture of that size would otherwise
+    be enlarged to the config's and its translation reduced again.
+    """
+    resized = config.preprocess in ("resize_and_crop", *WINDOWED)  # otherwise pictures bring their own sizes
+    if g.name != "unet" or "image_size" in keep or not resized:
+        return
+    own, side = config.image_size, 2**g.num_downs
+    if min(own) == side and max(own) % side == 0:
+        return
+    size = (side, side)
+    if "resize_size" not in keep:
+        config.resize_size = tuple(round(n * s / o) for n, s, o in zip(config.resize_size, size, own, strict=True))
+    config.image_size = size
 
 
 def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:

@@ -1,10 +1,14 @@
 """What `config.augment` adds to crop and mirror."""
 
+import colorsys
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from pix2pix_jax.data import augment as augment_module
 from pix2pix_jax.data.augment import Augmentation, crop_and_mirror, to_float
 
 SIZE = (24, 24)
@@ -13,7 +17,14 @@ OPERATIONS = {
     **{"contrast": 0.3, "saturation": 0.4, "hue": 0.1, "blur": 1.0, "noise": 0.1},
 }
 GEOMETRIC = ("rot90", "flip_vertical", "rotate_degrees", "scale")
-augment = jax.jit(crop_and_mirror, static_argnames=("size", "mirror", "more", "nearest"))
+STATIC = ("size", "mirror", "more", "nearest")
+augment = jax.jit(crop_and_mirror, static_argnames=STATIC)
+# As users' programs are compiled, which the other tests' are not (conftest.py): values are computed again where they
+# are used, and rounded otherwise.
+XLAS_OWN = {"xla_backend_optimization_level": 3}
+if "xla_cpu_use_fusion_emitters" in os.environ["XLA_FLAGS"]:
+    XLAS_OWN["xla_cpu_use_fusion_emitters"] = True
+optimised = jax.jit(crop_and_mirror, static_argnames=STATIC, compiler_options=XLAS_OWN)
 
 
 def smooth(n: int = 6, side: int = 32) -> np.ndarray:
@@ -123,6 +134,60 @@ def test_photometric_changes_do_what_they_are_called():
     assert noise.std() == pytest.approx(0.05, rel=0.1)
     grey = np.asarray(apply({"input": smooth(4)[..., :1].repeat(3, -1)}, saturation=0.5, hue=0.3)["input"])
     np.testing.assert_allclose(grey[..., 0], grey[..., 2], atol=1e-5)  # grey has neither
+
+
+def by_colorsys(image: np.ndarray, *, hue: float = 0.0, saturation: float = 1.0) -> np.ndarray:
+    """(N, C) in [-1, 1], its hue turned and its saturation multiplied."""
+
+    def changed(pixel):
+        h, s, v = colorsys.rgb_to_hsv(*pixel)
+        return colorsys.hsv_to_rgb((h + hue) % 1, min(s * saturation, 1.0), v)
+
+    return np.array([changed(pixel) for pixel in (image.astype(float) + 1) / 2]) * 2 - 1
+
+
+MIDDLES = {"hue": 0.0, "saturation": 1.0}
+MOVED = {"rotate_degrees": 20.0, "scale": 0.2}
+
+
+def drawn(name: str, key: jax.Array) -> float:
+    """By how much an example's hue or saturation is changed, where the config says 0.4."""
+    operation = {"hue": augment_module._HUE, "saturation": augment_module._SATURATION}[name]
+    key = jax.random.fold_in(key, operation)
+    return float(jax.random.uniform(key, minval=MIDDLES[name] - 0.4, maxval=MIDDLES[name] + 0.4))
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+def test_colours_of_resampled_pictures_are_those_of_colorsys_when_optimised(name):
+    batch, key, size = {"input": smooth(4, 64)}, jax.random.key(0), (48, 48)
+    before, after = (
+        np.asarray(optimised(batch, key, size=size, mirror=False, more=more)["input"]).reshape(4, -1, 3)
+        for more in (Augmentation(**MOVED), Augmentation(**MOVED, **{name: 0.4}))
+    )
+    for i, example_key in enumerate(jax.random.split(key, 4)):
+        desired = by_colorsys(before[i], **{name: drawn(name, example_key)})
+        np.testing.assert_allclose(after[i], desired, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+def test_colours_whose_channels_are_equal(name):
+    """Grey, black, white and the borders of hue's sectors, where a branch could go either way."""
+    colours = np.array([[a, b, c] for a in (0, 128, 255) for b in (0, 128, 255) for c in (0, 127, 128, 255)], np.uint8)
+    image = np.broadcast_to(colours[None, :, None], (1, len(colours), 4, 3))
+    key, more = jax.random.key(3), Augmentation(**{name: 0.4})
+    after = optimised({"input": image}, key, size=image.shape[1:3], mirror=False, more=more)["input"]
+    desired = by_colorsys(colours / 127.5 - 1, **{name: drawn(name, jax.random.split(key, 1)[0])})
+    np.testing.assert_allclose(after[0, :, 0], desired, atol=1e-5)
+
+
+def test_the_mesh_does_not_change_colours_when_optimised():
+    batch, more = {"input": smooth(8)}, Augmentation(**MOVED, hue=0.1, saturation=0.4)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    spread = jax.device_put(batch, jax.NamedSharding(mesh, jax.P("data")))
+    alone, together = (
+        optimised(images, jax.random.key(0), size=SIZE, mirror=False, more=more)["input"] for images in (batch, spread)
+    )
+    np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
 def test_the_mesh_does_not_change_augmentation():

@@ -13,8 +13,8 @@ from pix2pix_jax import parallel
 from pix2pix_jax.data import pipeline, reading
 from pix2pix_jax.data.augment import Augmentation, crop_and_mirror
 from pix2pix_jax.data.pairs import Pairs
-from pix2pix_jax.data.pipeline import batches, choose_residency, load_batch
-from pix2pix_jax.data.reading import Cache, ExampleOrder, StepLoader, num_bytes
+from pix2pix_jax.data.pipeline import batches, choose_residency
+from pix2pix_jax.data.reading import Cache, ExampleOrder, StepLoader, num_bytes, stack
 
 
 class Numbered:
@@ -78,7 +78,7 @@ def test_host_and_device_give_the_same_batches(devices, start):
         for residency in ("host", "device")
     ]
     for step, (host, device) in enumerate(itertools.islice(zip(*streams, strict=True), 5), start=start):
-        expected = load_batch(pairs(), order[step])
+        expected = stack(pairs()[int(i)] for i in order[step])
         assert expected["input"].shape == (4, 4, 6, 1) and expected["target"].shape == (4, 4, 6, 3)
         for name, pixels in expected.items():
             for batch in (host, device):
@@ -95,7 +95,7 @@ def test_auto_takes_device_memory_for_a_quarter_of_it_at_most(monkeypatch):
 
 
 def test_examples_are_loaded_by_index():
-    batch = load_batch(pairs(), np.array([3, 9]))
+    batch = stack(pairs()[i] for i in (3, 9))
     np.testing.assert_array_equal(batch["input"][:, 0, 0, 0], [3, 9])
     np.testing.assert_array_equal(batch["target"][:, 0, 0, 0], [252, 246])
 

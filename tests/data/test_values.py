@@ -56,6 +56,8 @@ def test_conversions_between_dtypes():
     deep = values.convert(bytes_, "uint16", "x")
     assert deep.dtype == np.uint16 and deep[-1] == 65535
     np.testing.assert_array_equal(values.convert(deep, "uint8", "x"), bytes_)
+    every = np.arange(65536).astype(np.uint16)
+    np.testing.assert_array_equal(values.convert(every, "uint8", "x"), np.round(np.arange(65536) / 257))
     np.testing.assert_array_equal(values.convert(deep, "float32", "x"), deep)
     with pytest.raises(UserError, match=r"^x: holds floating-point values.*input_dtype=float32"):
         values.convert(np.zeros(3, np.float32), "uint8", "x")

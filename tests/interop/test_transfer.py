@@ -54,6 +54,28 @@ def test_what_weights_show_goes_into_the_config_and_the_rest_stays(tmp_path):
     assert config_lib.differences(inference.load(tmp_path).config, again) == []
 
 
+def test_a_unet_brings_its_size_unless_one_is_given(outputs, tmp_path, capsys):
+    """Under a config of 256 px, pictures of the size that it was made for would be enlarged and reduced again."""
+    command = ["import-torch", "--config=default", f"--generator={UNET}", *PLAIN]
+    assert cli.main([*command, f"--workdir={tmp_path / 'own'}"]) == 0
+    shown = capsys.readouterr().out
+    assert "note: the U-Net is made for 32x32 pixels" in shown
+    assert "--config.image_size=(32, 32)" in shown and "--config.resize_size=(36, 36)" in shown
+    model = inference.load(tmp_path / "own")
+    np.testing.assert_allclose(model.translate(outputs["unet/input"]), outputs["unet/eval"], atol=1e-4)
+    for i, (given, size) in enumerate(
+        [
+            (("--config.image_size=64,64",), ((64, 64), (286, 286))),
+            (("--config.resize_size=64,40",), ((32, 32), (64, 40))),
+            (("--config.preprocess=none", "--config.generator.num_downs=5"), ((256, 256), (286, 286))),
+        ]
+    ):
+        config = config_lib.read("default", given)
+        keep = [override.split(".")[1].split("=")[0] for override in given]
+        config, _, _ = transfer._read(config, UNET, None, keep)
+        assert (config.image_size, config.resize_size) == size, i
+
+
 def test_a_resnet_is_recognised(tmp_path):
     image = ("--config.image_size=36,28",)
     config = transfer.import_torch(load(*image), tmp_path / "plain", generator=RESNET)
