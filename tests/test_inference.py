@@ -4,9 +4,11 @@ import pathlib
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from PIL import Image
 
 import pix2pix_jax
 from pix2pix_jax.errors import UserError
@@ -94,6 +96,34 @@ def test_no_pictures(model, dtype):
 def test_what_is_no_picture(model, images, words):
     with pytest.raises(ValueError, match=words):
         model.translate(images)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (40, 27)])
+def test_paths_and_pil_images(model, tmp_path, size):
+    pixels = np.random.default_rng(4).integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    expected = model.translate(pixels, seed=1)
+    assert expected.shape == pixels.shape
+    of_path = model.translate(tmp_path / "picture.png", seed=1)
+    assert isinstance(of_path, np.ndarray) and of_path.dtype == np.uint8
+    np.testing.assert_array_equal(of_path, expected)
+    of_pil = model.translate(Image.open(tmp_path / "picture.png"), seed=1)
+    assert isinstance(of_pil, Image.Image) and of_pil.mode == "RGB"
+    np.testing.assert_array_equal(of_pil, expected)
+
+
+def test_arrays_of_jax(model, pictures):
+    np.testing.assert_array_equal(model.translate(jnp.asarray(pictures)), model.translate(pictures))
+    floats = jnp.asarray(pictures, jnp.float32) / 127.5 - 1
+    fake = model.translate(floats.astype(jnp.bfloat16))
+    assert isinstance(fake, np.ndarray) and fake.dtype == np.float32 and np.abs(fake).max() <= 1
+
+
+def test_floats_outside_the_range_are_refused(model):
+    with pytest.raises(ValueError, match="from 0 to 255: floating ones must be in"):
+        model.translate(np.linspace(0, 255, 32 * 32 * 3).reshape(32, 32, 3))
+    with pytest.raises(ValueError, match="nan"):
+        model.translate(np.full((32, 32, 3), np.nan))
 
 
 def test_the_examples_in_the_readme_run(trained, tmp_path, monkeypatch):
