@@ -13,12 +13,13 @@ def folder(kind: str) -> pathlib.Path:
 def keep_compiled_programs() -> None:
     """Makes JAX keep the programs that it compiles in `folder("xla")`, so that other processes need not compile them.
 
-    Does nothing where JAX has been told another place, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or where the
-    folder cannot be written. Call it before the first compilation that is to be kept.
+    Does nothing where JAX has been told another place, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or to
+    keep none, or where the folder cannot be written. Call it before the first compilation that is to be kept.
     """
     import jax
 
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None:
+    told = "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None
+    if told or not jax.config.jax_enable_compilation_cache:
         return
     place = folder("xla")
     try:

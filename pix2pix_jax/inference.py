@@ -9,7 +9,6 @@ from typing import Any, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
-from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from PIL import Image
@@ -23,7 +22,7 @@ from pix2pix_jax.models import convolutions
 from pix2pix_jax.state import count_parameters
 
 
-def load(workdir: epath.PathLike, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
+def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
     """Loads the generator of a run; nothing but the workdir is needed.
 
     What translations compile is kept for other processes, as the command line does (`caches.keep_compiled_programs`).
@@ -69,12 +68,12 @@ class TrainedModel:
     """A generator with its parameters and the inference rules of its config.
 
     Attributes:
-      config: of the run.
+      config: of the run, a ConfigDict; its fields have the types that configs/default.py gives them.
       variables: the generator's `params` and `batch_stats`.
       step: updates that made them.
     """
 
-    config: ConfigDict
+    config: Any
     variables: Any
     step: int
 
@@ -97,8 +96,8 @@ class TrainedModel:
         """Translates one picture or several.
 
         The images are resized as `config.preprocess` says, by default to the model's `image_size`, but not cropped, and
-        their translations back. Dropout is drawn from `seed`
-        and the picture's own pixels, so a picture's translation does not depend on what else is translated with it.
+        their translations back. Dropout is drawn from `seed` and the picture as it is given (`picture_ids`), so a
+        picture's translation does not depend on what else is translated with it, nor on its dtype.
 
         Args:
           images: the path of an image file, a PIL image, or an array (N, H, W, C) or (H, W, C) of NumPy, JAX, PyTorch

@@ -40,6 +40,12 @@ def test_the_environment_is_left_alone(home, monkeypatch, said):
     assert place() is None
 
 
+def test_none_is_made_where_jax_keeps_nothing(home):
+    jax.config.update("jax_enable_compilation_cache", False)
+    assert place() is None and not any(home.iterdir())
+    jax.config.update("jax_enable_compilation_cache", True)
+
+
 def test_a_folder_that_cannot_be_made_is_done_without(home):
     (home / "pix2pix_jax").write_text("a file")
     assert place() is None
