@@ -10,7 +10,7 @@ from etils import epath
 from PIL import Image
 
 from pix2pix_jax.data import images
-from pix2pix_jax.data.values import Values
+from pix2pix_jax.data.values import Values, convert
 from pix2pix_jax.errors import shown
 
 
@@ -47,9 +47,10 @@ def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Val
     """
     if isinstance(image, str | os.PathLike):
         path = epath.Path(image).expanduser()
-        return images.decode(path, shown(path), channels, values.dtype)
+        return convert(images.decode(path, str(path), channels, dtype=None), values.dtype, shown(path))
     if isinstance(image, Image.Image):
-        return images.from_pillow(image, channels, values.dtype)
+        name = "the PIL image"
+        return convert(images.from_pillow(image, name, channels), values.dtype, name)
     array = _to_numpy(image)
     _check_shape(array.shape, channels)
     return _checked_floats(array, values) if jnp.issubdtype(array.dtype, jnp.floating) else array

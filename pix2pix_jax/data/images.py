@@ -73,10 +73,9 @@ def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8
     return convert(pixels, dtype, name) if dtype else pixels
 
 
-def from_pillow(image: Image.Image, channels: int, dtype: str) -> np.ndarray:
+def from_pillow(image: Image.Image, name: str, channels: int) -> np.ndarray:
     """Returns the pixels (H, W, channels) of an image that Pillow has opened or made, as `decode` does of a file."""
-    name = "the PIL image"
-    return convert(_PillowReader(image, name).read(channels), dtype, name)
+    return _PillowReader(image, name).read(channels)
 
 
 def to_pillow(image: np.ndarray) -> Image.Image:
