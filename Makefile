@@ -7,7 +7,7 @@ BIN = .venv/bin
 DEVICE := $(shell if command -v nvidia-smi >/dev/null 2>&1; then echo cuda; elif ls /dev/accel0 /dev/vfio/0 >/dev/null 2>&1; then echo tpu; fi)
 PROJECT = .$(if $(DEVICE),[$(DEVICE)])
 
-.PHONY: quickstart test lint benchmark clean
+.PHONY: quickstart test lint types benchmark clean
 
 quickstart: .venv/installed
 	$(BIN)/pix2pix train --config=drawn_facades --workdir=$(RUN)
@@ -33,6 +33,10 @@ lint: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# What an editor or a type checker sees of the package; pyproject.toml says which files.
+types: .venv/installed-types
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
 # One 256 px step beside the same recipe in PyTorch, which is installed for it.
 benchmark: .venv/installed
 	$(BIN)/pip install --quiet torch
@@ -49,4 +53,8 @@ clean:
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+.venv/installed-types: .venv/installed-test
+	$(BIN)/pip install --quiet --editable '.[types]'
 	@touch $@

@@ -2,7 +2,7 @@
 
 import pix2pix_jax
 model = pix2pix_jax.load("runs/facades")
-fake = model.translate(images)  # uint8 (N, H, W, 3) in, the same out
+fake = model.translate(images)  # uint8 (N, H, W, 3), floats in [-1, 1], a PIL image or a path
 """
 
 from etils import epy

@@ -8,3 +8,23 @@ def folder(kind: str) -> pathlib.Path:
     """`$XDG_CACHE_HOME/pix2pix_jax/KIND`, by default below `~/.cache`. It need not be there."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return pathlib.Path(home) / "pix2pix_jax" / kind
+
+
+def keep_compiled_programs() -> None:
+    """Makes JAX keep the programs that it compiles in `folder("xla")`, so that other processes need not compile them.
+
+    Does nothing where JAX has been told another place, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or to
+    keep none, or where the folder cannot be written. Call it before the first compilation that is to be kept.
+    """
+    import jax
+
+    told = "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None
+    if told or not jax.config.jax_enable_compilation_cache:
+        return
+    place = folder("xla")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:  # JAX would warn at each program
+        return
+    if os.access(place, os.W_OK):
+        jax.config.update("jax_compilation_cache_dir", str(place))

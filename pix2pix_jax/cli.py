@@ -178,16 +178,13 @@ def _check_no_more(rest: Sequence[str]) -> None:
 
 def _set_up_libraries() -> None:
     import absl.logging
-    import jax
 
     # Orbax warns of its own defaults, and its threads print what it raises all the same: a full disk would take pages.
     absl.logging.set_verbosity(absl.logging.FATAL)
     for name in ("asyncio", "gcsfs"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = _tell_of_unraisable
-    # The second start of a program skips compilation.
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(caches.folder("xla")))
+    caches.keep_compiled_programs()
 
 
 def _tell_of_unraisable(unraisable) -> None:

@@ -1,26 +1,31 @@
 """A trained generator as it is used: pictures in, pictures out."""
 
+import contextlib
 import dataclasses
 import functools
 import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, overload
 
 import jax
 import numpy as np
-from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
+from PIL import Image
 
-from pix2pix_jax import checkpoints, parallel, recipe, steps, streams, validation
-from pix2pix_jax.data import color
-from pix2pix_jax.data.images import resize
+from pix2pix_jax import caches, checkpoints, logs, parallel, recipe, steps, streams, validation
+from pix2pix_jax.data import any_image, color
+from pix2pix_jax.data.any_image import AnyArray, AnyPath
+from pix2pix_jax.data.images import resize, to_pillow
 from pix2pix_jax.data.values import NORMALISED, Values, from_float, levels, to_float
 from pix2pix_jax.models import convolutions
+from pix2pix_jax.state import count_parameters
 
 
-def load(workdir: epath.PathLike, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
+def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
     """Loads the generator of a run; nothing but the workdir is needed.
+
+    What translations compile is kept for other processes, as the command line does (`caches.keep_compiled_programs`).
 
     Args:
       workdir: of a training run.
@@ -30,7 +35,7 @@ def load(workdir: epath.PathLike, *, step: str | int = "latest", **rules: str) -
     Raises:
       UserError: no checkpoint there, it cannot be read, or it does not have the moving average that is asked for.
     """
-    reader = checkpoints.Checkpoints(workdir, read_only=True)
+    caches.keep_compiled_programs()
 
     def read(step: int) -> "TrainedModel":
         config = reader.config(step)
@@ -38,10 +43,8 @@ def load(workdir: epath.PathLike, *, step: str | int = "latest", **rules: str) -
         validation.check(config)
         return TrainedModel(config=config, variables=restore_variables(reader, step, config), step=step)
 
-    try:
+    with logs.quiet_libraries(), contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as reader:
         return reader.load(step, read)
-    finally:
-        reader.close()
 
 
 def restore_variables(
@@ -60,21 +63,36 @@ def restore_variables(
     return {"params": restored["ema"], "batch_stats": restored[network]["batch_stats"]}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class TrainedModel:
     """A generator with its parameters and the inference rules of its config.
 
     Attributes:
-      config: of the run.
+      config: of the run, a ConfigDict; its fields have the types that configs/default.py gives them.
       variables: the generator's `params` and `batch_stats`.
       step: updates that made them.
     """
 
-    config: ConfigDict
+    config: Any
     variables: Any
     step: int
 
-    def translate(self, images: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    def __repr__(self) -> str:
+        """One line: the arrays that the dataclass's own would print are not for reading."""
+        config = self.config
+        return (
+            f"TrainedModel(step={self.step}, generator={config.generator.name}, "
+            f"{count_parameters(self.variables['params']):,} parameters, image_size={tuple(config.image_size)}, "
+            f"{config.input_channels} -> {config.target_channels} channels)"
+        )
+
+    @overload
+    def translate(self, images: Image.Image, *, seed: int = 0) -> Image.Image: ...
+
+    @overload
+    def translate(self, images: AnyPath | AnyArray, *, seed: int = 0) -> np.ndarray: ...
+
+    def translate(self, images: AnyPath | Image.Image | AnyArray, *, seed: int = 0) -> np.ndarray | Image.Image:
         """Translates one picture or several.
 
         The images are resized as `config.preprocess` says, by default to the model's `image_size`, but not cropped, and
@@ -82,22 +100,29 @@ class TrainedModel:
         picture's translation does not depend on what else is translated with it, nor on its dtype.
 
         Args:
-          images: (N, H, W, C) or (H, W, C) of the dtype of the model's inputs, `config.input_dtype`, with their own
-            values; where that is an integer, also floating in [-1, 1].
+          images: the path of an image file, a PIL image, or an array (N, H, W, C) or (H, W, C) of NumPy, JAX, PyTorch
+            or any library whose arrays NumPy can read. Arrays are of the dtype of the model's inputs,
+            `config.input_dtype`, with their own values; where that is an integer, also floating in [-1, 1] (not
+            [0, 1]). Files and PIL images are turned upright and converted to that dtype; an A|B pair is not halved.
           seed: of dropout.
 
         Returns:
-          Translations of the form of `images`, with `config.target_channels` channels: of the dtype and with the values
-          of the model's targets, or float32 in [-1, 1] if `images` were so.
+          Translations at the images' own size, with `config.target_channels` channels. Of a PIL image a PIL image; of
+          an array a NumPy array of the same form, of a path (H, W, C). They are of the dtype and with the values of the
+          model's targets, or float32 in [-1, 1] if `images` were floating in [-1, 1].
 
         Raises:
-          ValueError: another number of dimensions or channels, or another dtype.
+          ValueError: another number of dimensions or channels, another dtype, floats that are not finite or outside of
+            [-1, 1], or a PIL image where Pillow cannot hold the model's targets.
+          UserError: no such file, or it is no image.
         """
-        images = np.asarray(images)
+        pixels = any_image.to_array(images, self.config.input_channels, self.input_values)
+        translated = self._translate_array(pixels, seed=seed)
+        return to_pillow(translated) if isinstance(images, Image.Image) else translated
+
+    def _translate_array(self, images: np.ndarray, *, seed: int) -> np.ndarray:
+        """As `translate`, of arrays alone."""
         batch = images[None] if images.ndim == 3 else images
-        channels = self.config.input_channels
-        if batch.ndim != 4 or batch.shape[-1] != channels:
-            raise ValueError(f"images of shape {images.shape}: must be (N, H, W, {channels}) or (H, W, {channels})")
         normalised = self._is_normalised(batch)
         size, method = streams.inference_size(self.config, batch.shape[1:3]), self.config.input_interpolation
         limits = (-1, 1) if normalised else None

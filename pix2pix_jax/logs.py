@@ -4,8 +4,10 @@ import contextlib
 import json
 import math
 import time
+from collections.abc import Iterator
 from concurrent import futures
 
+import absl.logging
 import jax
 import numpy as np
 from etils import epath
@@ -22,6 +24,17 @@ def say(message: str) -> None:
     """Prints a line, above the progress bar if there is one; on process 0 only."""
     if parallel.is_main_process():
         tqdm.write(message)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps to itself what libraries log by absl within: orbax warns of what is meant so, as a folder only read."""
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    try:
+        yield
+    finally:
+        absl.logging.set_verbosity(verbosity)
 
 
 class RunLog:

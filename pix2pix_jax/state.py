@@ -16,6 +16,10 @@ class NetworkState(flax.struct.PyTreeNode):
     batch_stats: Any
     opt_state: Any
 
+    def __repr__(self) -> str:
+        """One line: the arrays that the dataclass's own would print are not for reading."""
+        return f"NetworkState({count_parameters(self.params):,} parameters)"
+
     @property
     def variables(self) -> dict[str, Any]:
         return {"params": self.params, "batch_stats": self.batch_stats}
@@ -31,6 +35,19 @@ class TrainState(flax.struct.PyTreeNode):
     generator: NetworkState
     discriminator: NetworkState
     ema: Any = flax.struct.field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        try:
+            step = str(int(self.step))
+        except (TypeError, RuntimeError):  # abstract, traced, or donated to a later step
+            step = "?"
+        ema = f"{count_parameters(self.ema):,} parameters" if self.ema else "none"
+        return f"TrainState(step={step}, generator={self.generator}, discriminator={self.discriminator}, ema={ema})"
+
+
+def count_parameters(params: Any) -> int:
+    """Returns how many numbers the arrays of a tree hold; they may be abstract."""
+    return sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(params))
 
 
 def random_streams(seed: int) -> tuple[jax.Array, jax.Array]:

@@ -73,6 +73,26 @@ def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8
     return convert(pixels, dtype, name) if dtype else pixels
 
 
+def from_pillow(image: Image.Image, name: str, channels: int) -> np.ndarray:
+    """Returns the pixels (H, W, channels) of an image that Pillow has opened or made, as `decode` does of a file."""
+    return _PillowReader(image, name).read(channels)
+
+
+def to_pillow(image: np.ndarray) -> Image.Image:
+    """Makes a Pillow image of (H, W, C).
+
+    Raises:
+      ValueError: Pillow has no mode for this dtype and number of channels.
+    """
+    squeezed = image[..., 0] if image.shape[-1] == 1 else image
+    try:
+        return Image.fromarray(squeezed)
+    except TypeError:
+        raise ValueError(
+            f"{image.dtype} of {image.shape[-1]} channels: no PIL image holds that; give the picture as an array"
+        ) from None
+
+
 def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
     """(H, W, C) -> (*size, C) of the same dtype, with antialiasing except for "nearest"; clipped to what integers hold.
 
@@ -159,8 +179,8 @@ def _open(stream, name: str):
         if not reader.is_plain:
             return reader
         stream.seek(0)
-        return _PillowReader(stream, name, size=reader.header.size)
-    reader = _PillowReader(stream, name)
+        return _PillowReader(_open_pillow(stream, name), name, size=reader.header.size)
+    reader = _PillowReader(_open_pillow(stream, name), name)
     if start == deep.PNG_MAGIC and deep.is_deep_png(stream):
         return deep.DeepPngReader(stream, name, reader.image, reader.orientation)
     return reader
@@ -169,10 +189,10 @@ def _open(stream, name: str):
 class _PillowReader:
     """An image of 8 bits; a PGM's 16 bits and a BMP's palette are Pillow's too."""
 
-    def __init__(self, stream, name: str, size: tuple[int, int] | None = None):
+    def __init__(self, image: Image.Image, name: str, size: tuple[int, int] | None = None):
         """`size` (H, W) as displayed is given of a TIFF, which some versions of Pillow turn when they open it."""
         self._name = name
-        self.image = _open_pillow(stream, name)
+        self.image = image
         check_size(self.image.size[::-1], name)
         self.orientation = self._read_orientation()
         size = size or (self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1])

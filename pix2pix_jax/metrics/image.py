@@ -97,7 +97,7 @@ def _scaled(image: jax.Array, data_range: float) -> jax.Array:
 def _halve(x: jax.Array) -> jax.Array:
     """Images `_scaled`, in which black is -0.5."""
     border = [(side % 2, side % 2) for side in x.shape[1:3]]
-    return nn.avg_pool(x + 0.5, (2, 2), strides=(2, 2), padding=border) - 0.5
+    return nn.avg_pool(x + 0.5, (2, 2), strides=(2, 2), padding=border) - 0.5  # pyright: ignore[reportArgumentType]
 
 
 def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
 from jax import lax
 
 from pix2pix_jax.models import gpu_convolutions, matmul_convolutions, plain_convolutions
@@ -110,7 +111,7 @@ class _Convolution(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", kernel_init, (self.size, self.size, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
-        x, kernel, _ = nn.dtypes.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x, kernel, _ = promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = keep(self.convolve(x, kernel))
         if bias is None:
             return y

@@ -44,7 +44,7 @@ class BatchNorm(nn.Module):
         if use_running_average:
             factor = lax.rsqrt(running_var.value + self.epsilon) * scale
             return _affine(x, running_mean.value, factor, bias, dtype)
-        y, mean, var = _standardise(x, scale, bias, (0, 1, 2), self.epsilon, dtype)
+        y, mean, var = _standardise(x, scale, bias, (0, 1, 2), self.epsilon, dtype)  # pyright: ignore
         if not self.is_initializing():
             count = x.size // features
             unbiased = var.reshape(-1) * (count / max(count - 1, 1))
@@ -62,7 +62,7 @@ class InstanceNorm(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         ones, zeros = jnp.ones(x.shape[-1]), jnp.zeros(x.shape[-1])
-        return _standardise(x, ones, zeros, (1, 2), self.epsilon, self.dtype or x.dtype)[0]
+        return _standardise(x, ones, zeros, (1, 2), self.epsilon, self.dtype or x.dtype)[0]  # pyright: ignore
 
 
 def scale_init(std: float) -> nn.initializers.Initializer:

@@ -96,4 +96,5 @@ class MultiScaleDiscriminator(PatchDiscriminator):
 
 def _halve(x: jax.Array) -> jax.Array:
     """3x3 average pooling, stride 2; at the border the average of the pixels that there are."""
-    return nn.avg_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)
+    border = ((1, 1), (1, 1))
+    return nn.avg_pool(x, (3, 3), (2, 2), border, count_include_pad=False)  # pyright: ignore[reportArgumentType]
