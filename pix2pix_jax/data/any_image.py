@@ -91,7 +91,9 @@ def _checked_floats(array: np.ndarray, values: Values) -> np.ndarray:
         return array
     low, high = float(array.min()), float(array.max())
     if not np.isfinite([low, high]).all():
-        raise ValueError(f"images hold values from {low:g} to {high:g}: they must be finite")
+        finite = array[np.isfinite(array)]
+        beside = f", beside values from {finite.min():g} to {finite.max():g}" if finite.size else ""
+        raise ValueError(f"images hold NaN or infinity{beside}: all must be finite")
     if not values.is_integer:
         return array
     if low < -1 - rounding or high > 1 + rounding:

@@ -156,8 +156,10 @@ def test_floats_beyond_rounding_are_refused_with_their_range(dtype):
 def test_what_is_not_finite_is_refused(values, bad):
     floats = FLOATS.copy()
     floats[2, 3, 1] = bad
-    with pytest.raises(ValueError, match=r"from .*(nan|inf).*: they must be finite"):
+    with pytest.raises(ValueError, match=r"NaN or infinity, beside values from -\S+ to \S+: all must be"):
         to_array(floats, values=values)
+    with pytest.raises(ValueError, match="hold NaN or infinity: all must be finite"):
+        to_array(np.full((5, 7, 3), bad), values=values)
 
 
 def test_floats_of_a_model_of_floats_have_their_own_range():
