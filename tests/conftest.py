@@ -64,7 +64,7 @@ def compilation_cache(tmp_path_factory):
     everyones = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         everyones = everyones.parent
-    folder = str(everyones / "xla")
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", str(everyones / "xla"))  # CI lets two sessions share one
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

@@ -89,6 +89,19 @@ def final_state(workdir: pathlib.Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
+def read_all(workdir: pathlib.Path) -> dict[int, dict]:
+    """The progress in every checkpoint, by step; each is read in all its parts and must be whole."""
+    found = {}
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        config = checkpoints.config(checkpoints.latest_step())
+        like = jax.eval_shape(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=400)))
+        for step in checkpoints.steps():
+            assert checkpoints.config(step).seed == config.seed
+            assert int(checkpoints.restore(step, like).step) == step
+            found[step] = checkpoints.progress(step)
+    return found
+
+
 def tiny_run(workdir: pathlib.Path, *overrides: str) -> list[str]:
     """`train` of a tiny model on drawn facades; everything that a state can hold is in it."""
     fields = {

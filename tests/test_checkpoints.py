@@ -135,18 +135,10 @@ def test_every_checkpoint_of_a_run_is_whole_while_others_keep_the_machine_busy(t
     config = tiny_config("--config.num_steps=1000", "--config.keep_checkpoints=200", *fields)
     with processes.busy():
         train.train(config, tmp_path)
-    like = jax.eval_shape(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=400)))
-    damaged = {}
-    with Checkpoints(tmp_path, read_only=True) as checkpoints:
-        assert checkpoints.steps() == [*range(5, 1001, 5)]
-        for step in checkpoints.steps():
-            try:
-                assert checkpoints.config(step).log_every_steps == 37
-                assert int(checkpoints.restore(step, like).step) == step
-                assert len(checkpoints.progress(step)["losses"]) == step % 37
-            except Damaged as error:
-                damaged[step] = str(error)
-    assert not damaged
+    saved = processes.read_all(tmp_path)
+    assert {step: len(progress["losses"]) for step, progress in saved.items()} == {
+        step: step % 37 for step in range(5, 1001, 5)
+    }
 
 
 def test_without_any_whole_checkpoint_nothing_begins_anew(trained, tmp_path, tiny_config):

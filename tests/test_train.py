@@ -91,10 +91,9 @@ def test_a_line_is_the_mean_since_the_line_before_even_over_a_stop(tiny_config, 
 
 def test_steps_logged_beyond_the_checkpoint_are_dropped(trained, tiny_config, tmp_path):
     """As after a kill: the log is ahead of the checkpoint, and its last line is cut short."""
-    config = tiny_config("--config.num_steps=3")
-    train.train(config, tmp_path)
+    train.train(tiny_config("--config.num_steps=4"), tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as log:
-        log.write('{"step": 4, "time": 0, "g_l1": 9.0}\n{"step": 5, "ti')
+        log.write('{"step": 5, "time": 0, "g_l1": 9.0}\n{"step": 6, "ti')
     train.train(tiny_config(), tmp_path)
     assert losses_of(tmp_path) == losses_of(trained)
 
