@@ -1,5 +1,6 @@
 """Runs of the program in processes of their own, for the tests that kill, stop and connect them."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -35,6 +36,19 @@ def start_together(count: int, *arguments, devices: int = 1) -> list[subprocess.
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     common = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
     return [start(*arguments, devices=devices, **common, JAX_PROCESS_ID=str(i)) for i in range(count)]
+
+
+@contextlib.contextmanager
+def busy() -> Iterator[None]:
+    """Keeps the machine busy with twice as many endless loops as it has cores, which no crash leaves behind."""
+    loop = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
+    loops = [subprocess.Popen([sys.executable, "-c", loop]) for _ in range(2 * os.cpu_count())]
+    try:
+        yield
+    finally:
+        for process in loops:
+            process.kill()
+            process.wait()
 
 
 def finish(process: subprocess.Popen, code: int = 0, *, within: float = 600) -> str:
@@ -73,6 +87,19 @@ def final_state(workdir: pathlib.Path) -> dict[str, np.ndarray]:
         state = checkpoints.restore(step, jax.eval_shape(lambda: recipe.create_state(config, parts)))
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+
+
+def read_all(workdir: pathlib.Path) -> dict[int, dict]:
+    """The progress in every checkpoint, by step; each is read in all its parts and must be whole."""
+    found = {}
+    with Checkpoints(workdir, read_only=True) as checkpoints:
+        config = checkpoints.config(checkpoints.latest_step())
+        like = jax.eval_shape(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=400)))
+        for step in checkpoints.steps():
+            assert checkpoints.config(step).seed == config.seed
+            assert int(checkpoints.restore(step, like).step) == step
+            found[step] = checkpoints.progress(step)
+    return found
 
 
 def tiny_run(workdir: pathlib.Path, *overrides: str) -> list[str]:

@@ -6,6 +6,7 @@ import shutil
 
 import jax
 import numpy as np
+import processes
 import pytest
 from damage import damage
 
@@ -33,8 +34,6 @@ def test_steps_are_found_by_name(reader):
     for wrong in ("4", "first", "-1"):
         with pytest.raises(UserError, match="there are 3, 6, 'latest' and 'best'"):
             reader.load(wrong, lambda step: step)
-    with pytest.raises(UserError, match=r"--step=best: no whole checkpoint in .* was evaluated as the run went on"):
-        reader.load("best", lambda step: step)
 
 
 def test_a_part_equals_that_of_the_whole(reader, tiny_config):
@@ -128,6 +127,20 @@ def test_the_newest_whole_checkpoint_is_taken(trained, tmp_path, capsys):
     assert (tmp_path / "run" / "checkpoints" / "6").exists()  # who only reads changes nothing
 
 
+@pytest.mark.heavy
+def test_every_checkpoint_of_a_run_is_whole_while_others_keep_the_machine_busy(tiny_config, tmp_path):
+    """Written while the run goes on, between log lines, and with little time left for the thread that writes."""
+    periods = {"checkpoint": 5, "log": 37, "sample": 0, "eval": 0}
+    fields = (f"--config.{name}_every_steps={steps}" for name, steps in periods.items())
+    config = tiny_config("--config.num_steps=1000", "--config.keep_checkpoints=200", *fields)
+    with processes.busy():
+        train.train(config, tmp_path)
+    saved = processes.read_all(tmp_path)
+    assert {step: len(progress["losses"]) for step, progress in saved.items()} == {
+        step: step % 37 for step in range(5, 1001, 5)
+    }
+
+
 def test_without_any_whole_checkpoint_nothing_begins_anew(trained, tmp_path, tiny_config):
     shutil.copytree(trained, tmp_path / "run")
     for path in (tmp_path / "run" / "checkpoints").glob("*/state/_METADATA"):
@@ -170,6 +183,9 @@ def test_the_best_is_the_best_that_exists(tiny_config, tmp_path, evaluations, be
         assert (checkpoints.best() or {"step": None})["step"] == best
         if best:
             assert checkpoints.load("best", lambda step: step) == best
+        else:
+            with pytest.raises(UserError, match="--step=best: no whole checkpoint in .* was evaluated as the run went"):
+                checkpoints.load("best", lambda step: step)
 
 
 def test_no_checkpoint(tmp_path):

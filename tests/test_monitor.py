@@ -27,8 +27,12 @@ def steps_of(workdir):
 
 def test_the_last_window_of_a_run_is_logged(tiny_config, tmp_path):
     """Also the only one; a run that is made longer averages its steps again, as if it had never been shorter."""
-    every = tiny_config("--config.num_steps=7")
-    train.train(every, tmp_path / "every")
+
+    def run(name, every, steps):
+        fields = (f"log_every_steps={every}", f"num_steps={steps}", "eval_every_steps=0")
+        train.train(tiny_config(*(f"--config.{field}" for field in fields)), tmp_path / name)
+
+    run("every", 1, 7)
     single = lines_of(tmp_path / "every")
 
     def mean(first, last):
@@ -36,14 +40,14 @@ def test_the_last_window_of_a_run_is_logged(tiny_config, tmp_path):
         values = {name: float(np.mean([line[name] for line in chosen])) for name in single[0] if name != "step"}
         return {"step": last, **values}
 
-    train.train(tiny_config("--config.log_every_steps=100", "--config.num_steps=5"), tmp_path / "run")
+    run("run", 100, 5)
     assert lines_of(tmp_path / "run") == [mean(1, 5)]
-    train.train(tiny_config("--config.log_every_steps=3", "--config.num_steps=7"), tmp_path / "run")
+    run("run", 3, 7)
     assert lines_of(tmp_path / "run") == [mean(1, 5), mean(1, 6), mean(7, 7)]
 
 
 def test_a_run_that_logs_nothing_ends_well(tmp_path):
-    tiny = [*TINY, "--config.log_every_steps=0", "--config.num_steps=2"]
+    tiny = [*TINY, "--config.log_every_steps=0", "--config.eval_every_steps=0", "--config.num_steps=2"]
     assert cli.main(["train", "--config=default", f"--workdir={tmp_path}", *tiny]) == 0
     assert lines_of(tmp_path) == [] and not (tmp_path / "curves.png").exists()
 
