@@ -46,9 +46,9 @@ def test_the_report(run, tmp_path):
     Image.fromarray(noise(100, 200)).save(tmp_path / "data" / "train" / "large.png")
     report = run(tmp_path / "data", "--config.direction=BtoA")
     assert "train: 6 pairs" in report and "val: 2 pairs" in report and "test: none" in report
-    assert "input (right half): 2 sizes, smallest 32x32, largest 100x100, most common 32x32 (5)" in report
+    assert "input (right half): 2 sizes, smallest 32x32 (HxW), largest 100x100 (HxW), most common 32x32 (HxW) (5)" in report
     assert "3 channels (5), 1 channel (1); uint8; values 0 to 255" in report
-    assert "target (left half): all 40x30" in report
+    assert "target (left half): all 40x30 (HxW)" in report
     assert "duplicates" not in report
 
 
@@ -123,7 +123,7 @@ def test_an_unpaired_file_in_val_is_no_missing_split(run, tmp_path):
 def test_photographs(run, tmp_path):
     fill(tmp_path / "data", 10)
     report = run(tmp_path / "data", "--config.color_space=lab")
-    assert "train: 9 pairs" in report and "input (whole image): all 32x64" in report
+    assert "train: 9 pairs" in report and "input (whole image): all 32x64 (HxW)" in report
 
 
 def test_the_embedded_set(run, monkeypatch):
@@ -131,7 +131,7 @@ def test_the_embedded_set(run, monkeypatch):
 
     monkeypatch.setattr(sources, "_DRAWN_COUNT", {"train": 3, "val": 2, "test": 1})
     report = run("", dataset="drawn_facades")
-    assert "input (photo): all 32x32; 3 channels; uint8" in report and "test: 1 pair" in report
+    assert "input (photo): all 32x32 (HxW); 3 channels; uint8" in report and "test: 1 pair" in report
 
 
 def test_a_preview_that_cannot_be_written(tmp_path):
@@ -146,5 +146,5 @@ def test_sizes_that_training_cannot_take_are_found(run, tmp_path, capsys):
     data = fill(tmp_path / "data", 20, size=(40, 80))
     Image.fromarray(noise(24, 48, 3)).save(data / "0.png")
     run(data)  # which resizes all of them
-    with pytest.raises(UserError, match="24x24 pixels under config.preprocess=crop, but config.image_size is 32x32"):
+    with pytest.raises(UserError, match=r"24x24 \(HxW\) under config.preprocess=crop, but config.image_size is 32x32 \(HxW\)"):
         run(data, "--config.preprocess=crop")

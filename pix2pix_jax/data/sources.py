@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data.deep import Header
+from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.drawn_facades import draw_pair
 from pix2pix_jax.data.folder_sources import FolderSource, half_headers, open_folder, split_halves
-from pix2pix_jax.data.folders import natural_key
+from pix2pix_jax.data.listing import natural_key
 from pix2pix_jax.errors import UserError
 
 PUBLISHED = ("facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
@@ -94,7 +94,7 @@ class DrawnSource:
         self.names = [f"{split}-{i:03d}" for i in range(_DRAWN_COUNT[split])]
 
     def describe(self) -> str:
-        return f"{len(self.names)} pairs drawn at {self._size[0]}x{self._size[1]} from seed {self._seed}"
+        return f"{len(self.names)} pairs drawn at {height_by_width(self._size)} from seed {self._seed}"
 
     def dtypes(self) -> tuple[str, str]:
         return "uint8", "uint8"

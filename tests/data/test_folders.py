@@ -60,7 +60,7 @@ def test_folders_with_splits(tmp_path, patterns):
     assert values(source) == [(2 * i, 2 * i + 1) for i in range(12)]
     assert len(open_folder(tmp_path, "test").names) == 2
     assert "has no val/, only train, test" in refusal(tmp_path, "val")
-    assert source.describe() == f"12 pairs of 6x8 from {tmp_path}"
+    assert source.describe() == f"12 pairs of 6x8 (HxW) from {tmp_path}"
 
 
 def test_folders_without_splits(tmp_path):
@@ -160,7 +160,7 @@ def test_stacked_images_of_different_sizes_are_refused(tmp_path):
         save(tmp_path / "C" / f"{i}.png", 0, size=(3, 3))
     source = open_folder(tmp_path, a_folders=("A", "C"))
     for action in (lambda: source.pair(0, (6, 3)), source.describe):
-        with pytest.raises(UserError, match="3x3 pixels, but .* on which it is stacked, has 6x8"):
+        with pytest.raises(UserError, match=r"3x3 \(HxW\), but .* on which it is stacked, has 6x8 \(HxW\)"):
             action()
 
 
