@@ -4,6 +4,7 @@ import collections
 import copy
 import dataclasses
 import hashlib
+import pathlib
 from collections.abc import Iterable, Sequence
 from concurrent import futures
 
@@ -14,8 +15,10 @@ from tqdm import tqdm
 
 from pix2pix_jax import preview, streams
 from pix2pix_jax.data.deep import Header, height_by_width
+from pix2pix_jax.data.folder_sources import FolderSource
 from pix2pix_jax.data.folders import SPLITS
 from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.sources import PUBLISHED
 from pix2pix_jax.data.values import widest
 from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.logs import say
@@ -58,6 +61,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
         found[split] = [x for x in examined if isinstance(x, Found)]
         errors += (bad := [x for x in examined if isinstance(x, str)])
         _report(split, pairs, found[split], len(bad))
+    _say_not_built(config, splits["train"])
     _report_duplicates(found)
     if errors:
         raise _unusable(errors)
@@ -68,6 +72,16 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     if unset:
         raise unset[0]
     return path
+
+
+def _say_not_built(config: ConfigDict, pairs: Pairs) -> None:
+    """Says of a published set that is read from a folder of its files that no TFDS data set came of it."""
+    if config.dataset in PUBLISHED and isinstance(pairs.source, FolderSource):
+        folder = pathlib.Path(pairs.source.folder).resolve()
+        say(
+            f"{config.dataset}: read from {shown(folder)} as it is; no TFDS data set was built. To build one in DIR: "
+            f"--config.data_dir=DIR --config.data_url={folder.as_uri()}"
+        )
 
 
 def _open(config: ConfigDict, split: str) -> Pairs | None:

@@ -46,7 +46,10 @@ def test_the_report(run, tmp_path):
     Image.fromarray(noise(100, 200)).save(tmp_path / "data" / "train" / "large.png")
     report = run(tmp_path / "data", "--config.direction=BtoA")
     assert "train: 6 pairs" in report and "val: 2 pairs" in report and "test: none" in report
-    assert "input (right half): 2 sizes, smallest 32x32 (HxW), largest 100x100 (HxW), most common 32x32 (HxW) (5)" in report
+    assert (
+        "input (right half): 2 sizes, smallest 32x32 (HxW), largest 100x100 (HxW), most common 32x32 (HxW) (5)"
+        in report
+    )
     assert "3 channels (5), 1 channel (1); uint8; values 0 to 255" in report
     assert "target (left half): all 40x30 (HxW)" in report
     assert "duplicates" not in report
@@ -146,5 +149,7 @@ def test_sizes_that_training_cannot_take_are_found(run, tmp_path, capsys):
     data = fill(tmp_path / "data", 20, size=(40, 80))
     Image.fromarray(noise(24, 48, 3)).save(data / "0.png")
     run(data)  # which resizes all of them
-    with pytest.raises(UserError, match=r"24x24 \(HxW\) under config.preprocess=crop, but config.image_size is 32x32 \(HxW\)"):
+    with pytest.raises(
+        UserError, match=r"24x24 \(HxW\) under config.preprocess=crop, but config.image_size is 32x32 \(HxW\)"
+    ):
         run(data, "--config.preprocess=crop")

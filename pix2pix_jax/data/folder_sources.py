@@ -70,6 +70,10 @@ class _OwnSource(abc.ABC):
             text += f", sizes differ, the largest {height_by_width(sizes[-1])}"
         return f"{text}; {self.note}" if self.note else text
 
+    @property
+    def folder(self) -> epath.Path:
+        return self._folder
+
 
 class FolderSource(_OwnSource):
     """A folder of side-by-side A|B images, with train/, val/ and test/ or without.

@@ -101,7 +101,7 @@ class _Finder:
     def _child(self, folder: epath.Path, names: Sequence[str], *, is_file: bool) -> epath.Path | None:
         wanted = {name.casefold() for name in names}
         found = [path for path in self._children(folder) if path.name.casefold() in wanted]
-        found = [path for path in found if (path.is_file() if is_file else path.is_dir())]
+        found = [path for path in found if (listing.is_file(path) if is_file else path.is_dir())]
         if len(found) > 1:
             names = " and ".join(sorted(shown(path.name) for path in found))
             raise UserError(f"{shown(folder)}: has {names}, which are names of the same; keep one of them")
@@ -281,13 +281,13 @@ def pair_by_stem(folders: Sequence[epath.Path], root: epath.Path) -> dict[str, l
 
 
 def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epath.Path]]:
-    """By names without their endings; as before, if these agree no better."""
+    """By names without their endings; as before, if these have nothing in common either."""
     shorter = []
     for files in by_stem:
         names = listing.without_ending(files)
         shorter.append({names[stem]: file for stem, file in files.items()})
-    agree = "" not in shorter[0] and all(files.keys() == shorter[0].keys() for files in shorter)
-    return shorter if agree else by_stem
+    common = set.intersection(*(set(files) for files in shorter)) - {""}
+    return shorter if common else by_stem
 
 
 def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none: bool) -> UserError:

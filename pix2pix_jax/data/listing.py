@@ -35,7 +35,7 @@ def list_images(folder: epath.Path, root: epath.Path | None = None) -> list[epat
     for file in named:
         if os.path.islink(file):
             _check_link(file, inside)
-    return sorted((f for f in named if f.is_file()), key=lambda f: _order(f.name))
+    return sorted((f for f in named if is_file(f)), key=lambda f: _order(f.name))
 
 
 def list_tree(folder: epath.Path, root: epath.Path) -> list[epath.Path]:
@@ -73,6 +73,11 @@ def _check_link(file: epath.Path, inside: Iterable[str]) -> None:
 
 def is_image_name(name: str) -> bool:
     return _ending(name) in images.EXTENSIONS and not _is_hidden(name)
+
+
+def is_file(path: epath.Path) -> bool:
+    """Whether there is a regular file: epath takes pipes and sockets for files too, and to open a pipe is to wait."""
+    return path.is_file() and (os.path.isfile(path) or not os.path.exists(path))  # what os does not see is in a bucket
 
 
 def _is_hidden(name: str) -> bool:
@@ -127,7 +132,7 @@ def _kind(path: epath.Path) -> str:
         return "folder"
     if _ending(path.name) in images.UNREADABLE and not _is_hidden(path.name):
         return "unreadable"
-    return "picture" if is_image_name(path.name) and path.is_file() else "file"
+    return "picture" if is_image_name(path.name) and is_file(path) else "file"
 
 
 def _listed(thing: str, names: list[str]) -> str:

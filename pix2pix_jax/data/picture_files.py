@@ -49,7 +49,7 @@ def _files_in(folder: epath.Path) -> list[epath.Path]:
 
 def _is_image_file(path: epath.Path) -> bool:
     """A link to nothing is one, so that reading it tells of it."""
-    return listing.is_image_name(path.name) and (path.is_file() or (os.path.islink(path) and not path.exists()))
+    return listing.is_image_name(path.name) and (listing.is_file(path) or (os.path.islink(path) and not path.exists()))
 
 
 class PictureFiles:

@@ -13,6 +13,7 @@ from etils import epath
 from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.drawn_facades import draw_pair
 from pix2pix_jax.data.folder_sources import FolderSource, half_headers, open_folder, split_halves
+from pix2pix_jax.data.folders import joined
 from pix2pix_jax.data.listing import natural_key
 from pix2pix_jax.errors import UserError
 
@@ -75,7 +76,7 @@ def open_source(
             raise UserError("config.data_dir: empty; give the folder of your images for dataset 'folder'")
         return open_folder(epath.Path(data_dir).expanduser(), split, a=a_folders, b=b_folders, single=single)
     for folder in (epath.Path(data_dir).expanduser(), epath.Path(data_dir).expanduser() / dataset):
-        if data_dir and (folder / "train").is_dir():
+        if data_dir and folder.is_dir() and "train" in joined(folder).splits:
             return FolderSource(folder, split)
     return TfdsSource(dataset, split, data_dir, data_url)
 
