@@ -79,6 +79,34 @@ def test_duplicates_between_splits_are_named(run, tmp_path):
     assert "train: train/2 = val: val/copy" in report
 
 
+def test_lists_of_duplicates_are_bounded(run, tmp_path):
+    train, val = fill(tmp_path / "data" / "train", 14), fill(tmp_path / "data" / "val", 14)
+    for i in range(20):
+        for folder in (train, val):
+            Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(folder / f"black{i:02d}.png")
+    report = run(tmp_path / "data").split("duplicates: ")[1].splitlines()
+    assert report[0].startswith("15 pairs are in more than one split") and report[11] == "  and 5 more"
+    assert max(map(len, report)) < 150
+    [black] = [line for line in report if "black" in line] or ["none"]
+    assert black == "none" or black.endswith(" = 36 more")
+
+
+def test_many_equal_pairs_are_counted():
+    places = [("train", str(i)) for i in range(40)] + [("val", "a"), ("val", "b"), ("test", "x")]
+    assert prepare._equal(places) == "train: 0 = val: a = test: x = train: 1 = 39 more"
+    assert prepare._equal([("train", "a"), ("val", "b")]) == "train: a = val: b"
+
+
+def test_what_is_left_out_and_animated_is_said(run, tmp_path):
+    train = fill(tmp_path / "data" / "train", 3)
+    (train / "x.heic").write_bytes(b"")
+    frames = [Image.fromarray(noise(32, 64 + i, 3)[:, :64]) for i in range(3)]
+    frames[0].save(train / "a.webp", save_all=True, append_images=frames[1:])
+    report = run(tmp_path / "data")
+    assert "ignored 1 picture (x.heic) that cannot be read" in report
+    assert "of 1 pairs a file is an animation, whose first frame is taken" in report
+
+
 def test_all_that_cannot_be_used_is_listed(tmp_path, capsys):
     train = fill(tmp_path / "train", 4)
     (train / "1.png").write_bytes(b"")
