@@ -240,7 +240,10 @@ def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[i
     if split == "test":
         raise NoSplit(f"{shown(folder)}: without test/ there is no test split; use --split=val")
     if len(names) == 1:
-        raise UserError(f"{shown(folder)}: one image alone cannot be split into train and val; add more")
+        raise UserError(
+            f"{shown(folder)}: one image alone cannot be split into train and val; add more, or put it into train/ to "
+            "train without val"
+        )
     by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))
     val = set(by_hash[: max(1, round(len(names) / 10))])
     return [i for i in range(len(names)) if (i in val) == (split == "val")]

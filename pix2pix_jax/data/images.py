@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 from etils import epy
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from pix2pix_jax.data import arrays, deep
 from pix2pix_jax.data.deep import Header, check_size
@@ -42,7 +42,7 @@ _MODES = {1: "L", 3: "RGB"}
 # What Pillow's readers raise for files that break off or contradict themselves.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError),
-    *(OverflowError, ZeroDivisionError, AttributeError, RecursionError),
+    *(OverflowError, ZeroDivisionError, AttributeError, RuntimeError),
 )
 
 
@@ -242,7 +242,7 @@ def _why_unreadable(stream) -> str:
     brand = stream.read(8)
     if brand in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):
         return "a HEIC picture, which cannot be read; convert it to PNG or JPEG"
-    if brand == b"ftypavif":
+    if brand == b"ftypavif" and not features.check("avif"):
         return "an AVIF picture, which takes Pillow 11.3 or newer; install that, or convert it to PNG or JPEG"
     return "not a readable image; replace or delete it"
 
