@@ -267,7 +267,7 @@ def test_what_is_not_translated_is_said(model, tmp_path, capsys):
     frames[0].save(tmp_path / "in" / "c.gif", save_all=True, append_images=frames[1:])
     written = translate.translate_files(model, str(tmp_path / "in"), tmp_path / "out")
     out = capsys.readouterr().out
-    assert "note: ignored 1 picture (b.heic) that cannot be read" in out and "1 file (pipe.png)" in out
+    assert "note: ignored 1 picture (b.heic) that cannot be read" in out and "1 other file (pipe.png)" in out
     assert "1 of 2 files are animations: translated their first frames" in out
     assert [path.name for path in written] == ["a.png", "c.png"]
     np.testing.assert_array_equal(read(written[1]), model.translate(np.zeros((32, 32, 3), np.uint8)))

@@ -121,7 +121,7 @@ def describe_left_out(paths: Iterable[epath.Path]) -> str:
         "unreadable": ("picture", f" that cannot be read; {_TO_CONVERT}"),
         "picture": ("picture", " outside of the folders that are used"),
         "folder": ("folder", ""),
-        "file": ("file", " that are no images"),
+        "file": ("other file", ""),
     }
     parts = [_listed(texts[kind][0], names) + texts[kind][1] for kind, names in found.items() if names]
     return "ignored " + "; ".join(parts) if parts else ""

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import unicodedata
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -69,7 +70,9 @@ class PictureFiles:
           UserError: no files, one without a partner, or sizes that differ.
         """
         sides = {"--pictures": pictures, "--targets": targets} | ({"--inputs": inputs} if inputs else {})
-        found = {flag: _by_name(find_files(place, flag).files, flag) for flag, place in sides.items()}
+        there = {flag: find_files(place, flag) for flag, place in sides.items()}
+        self.notes = [f"{flag}: {files.note}" for flag, files in there.items() if files.note]
+        found = {flag: _by_name(files.files, flag) for flag, files in there.items()}
         for flag in list(found)[1:]:
             found["--pictures"], found[flag] = _matched(found["--pictures"], found[flag])
             _check_partners(found["--pictures"], found[flag], flag)
@@ -117,7 +120,7 @@ def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path
     """Name without extension -> file."""
     names: dict[str, epath.Path] = {}
     for file, name in files.items():
-        stem = os.path.splitext(name)[0]
+        stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # macOS takes letters and accents apart
         if stem in names:
             raise UserError(f"{flag}: {shown(file)} and {shown(names[stem])} have the same name; remove one")
         names[stem] = file

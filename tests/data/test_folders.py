@@ -1,6 +1,7 @@
 """Layouts of people's own data: which are recognised, what is refused, and that partners stay together."""
 
 import os
+import pickle
 import socket
 import unicodedata
 
@@ -279,6 +280,19 @@ def test_dtypes_are_the_widest(tmp_path):
     assert open_folder(tmp_path).dtypes() == ("uint16", "float32")
 
 
+@pytest.mark.parametrize("name", ["x.npz", "A.npy"])
+def test_arrays_go_to_worker_processes(tmp_path, name):
+    if name == "x.npz":
+        np.savez(tmp_path / name, *arrays())
+    else:
+        for side, array in zip("AB", arrays(), strict=True):
+            np.save(tmp_path / f"{side}.npy", array)
+    source = open_folder(tmp_path / name if name == "x.npz" else tmp_path)
+    before = values(source)
+    sent = pickle.dumps(source)
+    assert len(sent) < 4000 and values(pickle.loads(sent)) == before
+
+
 def test_label_maps_keep_their_labels(tmp_path):
     for i in range(2):
         save(tmp_path / "train" / f"{i}.png", 0, size=(8, 16))
@@ -389,7 +403,7 @@ def test_what_is_not_used_is_counted_and_named(tmp_path):
     source = open_folder(tmp_path)
     assert source.note == (
         "ignored 1 picture (x.HEIC) that cannot be read; convert what cannot be read to PNG or JPEG; 1 folder (extra); "
-        "4 files (.hidden.png, README.md, Thumbs.db, ...) that are no images"
+        "4 other files (.hidden.png, README.md, Thumbs.db, ...)"
     )
     assert source.note in source.describe()
     joined = tmp_path / "joined"
@@ -409,7 +423,7 @@ def test_pipes_and_sockets_are_no_files(tmp_path):
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "trainB" / "s.png"))
         source = open_folder(tmp_path)
-    assert len(source.names) == 2 and "2 files (pipe.png, s.png)" in source.describe()
+    assert len(source.names) == 2 and "2 other files (pipe.png, s.png)" in source.describe()
 
 
 def test_names_that_differ_in_case_alone(tmp_path):
