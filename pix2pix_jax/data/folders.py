@@ -296,6 +296,8 @@ def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epa
 def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none: bool) -> UserError:
     names = ", ".join(shown(name) for name in sorted(alone, key=listing.natural_key)[:3]) + ", ..." * (len(alone) > 3)
     remedy = "no two names agree, and pairs are found by their names" if none else "delete or add them"
+    if hint := listing.unreadable(missing):
+        remedy = f"there is {hint}"
     return UserError(
         f"{shown(there)}: {len(alone)} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name in "
         f"{shown(missing)}: {names}; {remedy}"
@@ -304,8 +306,9 @@ def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none:
 
 def _by_stem(folder: epath.Path, root: epath.Path) -> dict[str, epath.Path]:
     found: dict[str, epath.Path] = {}
+    start = len(os.path.join(folder, ""))
     for file in list_tree(folder, root):
-        name = os.path.splitext(os.path.relpath(file, folder))[0]
+        name = os.path.splitext(os.fspath(file)[start:])[0]
         stem = unicodedata.normalize("NFC", name)  # macOS takes letters and accents apart
         if stem in found:
             raise UserError(

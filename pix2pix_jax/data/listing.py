@@ -77,7 +77,7 @@ def is_image_name(name: str) -> bool:
 
 def is_file(path: epath.Path) -> bool:
     """Whether there is a regular file: epath takes pipes and sockets for files too, and to open a pipe is to wait."""
-    return path.is_file() and (os.path.isfile(path) or not os.path.exists(path))  # what os does not see is in a bucket
+    return os.path.isfile(path) or (not os.path.exists(path) and path.is_file())  # what os does not see is in a bucket
 
 
 def _is_hidden(name: str) -> bool:
@@ -91,9 +91,14 @@ def _ending(name: str) -> str:
 def no_images(folder: epath.Path) -> str:
     """The beginning of the error of a folder without images: what it is, and what it has that cannot be read."""
     kinds = " ".join(sorted(images.EXTENSIONS))
-    unreadable = [f.name for f in entries(folder) if _ending(f.name) in images.UNREADABLE] if folder.is_dir() else []
-    hint = f", but {_listed('file', unreadable)}, which cannot be read: convert to PNG or JPEG" if unreadable else ""
-    return f"{shown(folder)}: holds no images ({kinds}){hint}"
+    hint = unreadable(folder)
+    return f"{shown(folder)}: holds no images ({kinds})" + f", but {hint}" * bool(hint)
+
+
+def unreadable(folder: epath.Path) -> str:
+    """Says which pictures of a folder are of kinds that cannot be read, and what to do; "" if there are none."""
+    names = [f.name for f in entries(folder) if _ending(f.name) in images.UNREADABLE] if folder.is_dir() else []
+    return f"{_listed('file', names)}, which cannot be read: convert to PNG or JPEG" if names else ""
 
 
 def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known: Iterable[epath.Path] = ()) -> str:
@@ -104,11 +109,14 @@ def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known:
       used: the files of the set.
       known: folders and files that are the set's as well.
     """
-    taken = {os.fspath(path) for path in (*used, *known)}
-    for path in (*used, *known):
-        taken.update(map(os.fspath, path.parents))
-    places = {os.fspath(folder): folder for folder in (*folders, *(file.parent for file in used))}
-    rest = [path for place in places.values() for path in entries(place) if os.fspath(path) not in taken]
+    places, taken = {os.fspath(folder): folder for folder in folders}, set()
+    for file in used:  # epath is slow to say what a path is, so each is asked once
+        taken.add(name := os.fspath(file))
+        if (place := os.path.dirname(name)) not in places:
+            places[place] = file.parent
+    for path in (*known, *places.values()):
+        taken.update(map(os.fspath, (path, *path.parents)))
+    rest = [path for name, place in places.items() for path in entries(place) if f"{name}/{path.name}" not in taken]
     return describe_left_out(rest)
 
 

@@ -415,6 +415,10 @@ def test_what_is_not_used_is_counted_and_named(tmp_path):
 def test_a_folder_of_pictures_that_cannot_be_read(tmp_path):
     (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
     assert "but 1 file (IMG_1.HEIC), which cannot be read: convert to PNG or JPEG" in refusal(tmp_path)
+    fill(tmp_path, "train{}", 2)
+    (tmp_path / "IMG_1.HEIC").rename(tmp_path / "trainA" / "7.HEIC")
+    save(tmp_path / "trainB" / "7.png", 0)
+    assert "7.png; there is 1 file (7.HEIC), which cannot be read: convert" in refusal(tmp_path)
 
 
 def test_pipes_and_sockets_are_no_files(tmp_path):
