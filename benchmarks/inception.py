@@ -92,7 +92,7 @@ def split_pairs(folder: str, into: pathlib.Path) -> tuple[pathlib.Path, pathlib.
     """Writes the right and left halves of the A|B images of a folder, and returns the two folders."""
     right, left = into / "right", into / "left"
     right.mkdir(), left.mkdir()
-    for file in find_files(folder, "--evaluate"):
+    for file in find_files(folder, "--evaluate").files:
         with Image.open(file) as pair:
             middle, height = pair.width // 2, pair.height
             pair.crop((0, 0, middle, height)).save(left / f"{file.stem}.png")

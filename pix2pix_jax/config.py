@@ -108,8 +108,9 @@ def _path(spec: str) -> pathlib.Path:
             raise UserError(f"--config={spec}: no such file; or give a name: {', '.join(names())}")
         return pathlib.Path(spec)
     if spec not in names():
-        near = difflib.get_close_matches(spec, names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names())}"
+        longer = [name for name in names() if spec and name.startswith(spec)]  # maps_aerial2map and the other of maps
+        near = longer or difflib.get_close_matches(spec, names(), n=1)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
         raise UserError(f"--config={spec}: no such config; {hint}")
     return pathlib.Path(str(importlib.resources.files("pix2pix_jax.configs"))) / f"{spec}.py"
 

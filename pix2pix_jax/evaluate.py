@@ -16,6 +16,7 @@ from pix2pix_jax.data.picture_files import PictureFiles
 from pix2pix_jax.data.values import UINT8, picture, render, to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import TrainedModel
+from pix2pix_jax.logs import say
 from pix2pix_jax.metrics import Request
 from pix2pix_jax.metrics.choice import Choice
 from pix2pix_jax.metrics.segmenter import Segmentation
@@ -130,6 +131,8 @@ def evaluate_files(
         raise UserError("--segmenter: needs the label maps that the pictures were made from; give --inputs=FOLDER")
     segmentation, request = _segmentation(segmenter, request, "none")
     source = PictureFiles(pictures, targets, inputs)
+    for note in source.notes:
+        say(f"note: {note}")
     pairs = Pairs(source=source, direction="AtoB", size=source.size, preprocess="none")
     mesh = parallel.make_local_mesh()
     evaluation = evaluator.Evaluator(

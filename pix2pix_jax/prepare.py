@@ -4,6 +4,7 @@ import collections
 import copy
 import dataclasses
 import hashlib
+import pathlib
 from collections.abc import Iterable, Sequence
 from concurrent import futures
 
@@ -13,9 +14,11 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from pix2pix_jax import preview, streams
-from pix2pix_jax.data.deep import Header
+from pix2pix_jax.data.deep import Header, height_by_width
+from pix2pix_jax.data.folder_sources import FolderSource
 from pix2pix_jax.data.folders import SPLITS
 from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.sources import PUBLISHED
 from pix2pix_jax.data.values import widest
 from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.logs import say
@@ -23,7 +26,8 @@ from pix2pix_jax.streams import STREAMS
 
 PREVIEW = "prepare-preview.png"
 _THREADS = 8
-_LISTED = 10  # duplicates that are named
+_LISTED = 10  # groups of duplicates that are named
+_MEMBERS = 4  # of a group that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
         found[split] = [x for x in examined if isinstance(x, Found)]
         errors += (bad := [x for x in examined if isinstance(x, str)])
         _report(split, pairs, found[split], len(bad))
+    _say_not_built(config, splits["train"])
     _report_duplicates(found)
     if errors:
         raise _unusable(errors)
@@ -67,6 +72,16 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     if unset:
         raise unset[0]
     return path
+
+
+def _say_not_built(config: ConfigDict, pairs: Pairs) -> None:
+    """Says of a published set that is read from a folder of its files that no TFDS data set came of it."""
+    if config.dataset in PUBLISHED and isinstance(pairs.source, FolderSource):
+        folder = pathlib.Path(pairs.source.folder).resolve()
+        say(
+            f"{config.dataset}: read from {shown(folder)} as it is; no TFDS data set was built. To build one in DIR: "
+            f"--config.data_dir=DIR --config.data_url={folder.as_uri()}"
+        )
 
 
 def _open(config: ConfigDict, split: str) -> Pairs | None:
@@ -106,8 +121,12 @@ def _report(split: str, pairs: Pairs, found: Sequence[Found], num_errors: int) -
         f"{split}: {len(pairs)} pair{'s' * (len(pairs) != 1)}"
         + f", of which {num_errors} cannot be used" * bool(num_errors)
     )
+    if note := getattr(pairs.source, "note", ""):
+        say(f"  {note}")
     if not found:
         return
+    if animated := sum(any(header.animated for header in x.headers) for x in found):
+        say(f"  of {animated} pairs a file is an animation, whose first frame is taken")
     for i, (name, place) in enumerate(zip(STREAMS, pairs.sides(pairs.source.places), strict=True)):
         headers = [x.headers[i] for x in found]
         low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
@@ -134,17 +153,13 @@ def _ratio(header: Header) -> float:
 def _sizes(headers: Sequence[Header]) -> str:
     sizes = collections.Counter(header.size for header in headers)
     if len(sizes) == 1:
-        return f"all {_times(*sizes)}"
+        return f"all {height_by_width(*sizes)}"
     smallest, largest = (choose(sizes, key=lambda size: size[0] * size[1]) for choose in (min, max))
     common, count = sizes.most_common(1)[0]
     return (
-        f"{len(sizes)} sizes, smallest {_times(smallest)}, largest {_times(largest)}, most common {_times(common)} "
-        f"({count})"
+        f"{len(sizes)} sizes, smallest {height_by_width(smallest)}, largest {height_by_width(largest)}, "
+        f"most common {height_by_width(common)} ({count})"
     )
-
-
-def _times(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]}"
 
 
 def _counted(values: Iterable[str]) -> str:
@@ -163,9 +178,17 @@ def _report_duplicates(found: dict[str, list[Found]]) -> None:
         return
     say(f"duplicates: {len(shared)} pairs are in more than one split; keep them in train alone:")
     for places in shared[:_LISTED]:
-        say("  " + " = ".join(f"{split}: {shown(name)}" for split, name in places))
+        say("  " + _equal(places))
     if len(shared) > _LISTED:
         say(f"  and {len(shared) - _LISTED} more")
+
+
+def _equal(places: Sequence[tuple[str, str]]) -> str:
+    """train: a = val: b; of many, the first of each split at least, and how many more there are."""
+    firsts = list({split: (split, name) for split, name in reversed(places)}.values())[::-1]
+    named = (firsts + [place for place in places if place not in firsts])[: max(_MEMBERS, len(firsts))]
+    text = " = ".join(f"{split}: {shown(name)}" for split, name in named)
+    return text + f" = {len(places) - len(named)} more" * (len(places) > len(named))
 
 
 def _unusable(errors: list[str]) -> UserError:

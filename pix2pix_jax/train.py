@@ -13,6 +13,7 @@ from pix2pix_jax import interruption, parallel, profiling, recipe, selection, st
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
 from pix2pix_jax.data import pipeline
+from pix2pix_jax.data.deep import height_by_width
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
 from pix2pix_jax.loop import Run, Standing, train_on
@@ -152,13 +153,12 @@ def _say_summary(run: Run, found: str, residency: str, standing: Standing) -> No
     for name in ("generator", "discriminator"):
         params = getattr(standing.state, name).params
         say(name + "\n" + parameter_overview.get_parameter_overview(params, include_stats=False))
-    height, width = config.image_size
     source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
     place = {"device": "in device memory", "sharded": "spread over device memory", "host": "read as needed"}[residency]
     say(f"data: {found}")
     say(
-        f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at {height}x{width} "
-        f"({config.preprocess}, loaded at {pairs.size[0]}x{pairs.size[1]}), {place} "
+        f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at "
+        f"{height_by_width(config.image_size)}, {config.preprocess}, loaded at {height_by_width(pairs.size)}, {place} "
         f"({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
     )
     device = mesh.devices.flat[0]

@@ -12,7 +12,7 @@ from etils import epath
 from tqdm import tqdm
 
 from pix2pix_jax import storage, streams
-from pix2pix_jax.data import folders, images
+from pix2pix_jax.data import folders, images, listing
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.picture_files import find_files
 from pix2pix_jax.data.values import convert, from_float
@@ -29,6 +29,23 @@ class _Input:
 
     files: tuple[epath.Path, ...]
     name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """An input's image (H, W, C), or why there is none.
+
+    Attributes:
+      image: of the dtype of the model's inputs.
+      halved: whether it is half of an A|B pair.
+      animated: whether it is the first of several frames.
+      error: of a file that cannot be used.
+    """
+
+    image: np.ndarray | None = None
+    halved: bool = False
+    animated: bool = False
+    error: str = ""
 
 
 def translate_files(
@@ -52,27 +69,43 @@ def translate_files(
       The files written.
 
     Raises:
-      UserError: no such file, no images there, one that is unreadable, or an output that cannot be written; what was
-        written before stays.
+      UserError: no such file, no images there, or an output that cannot be written; or, after all others have been
+        translated and the errors listed, files that cannot be used.
     """
     names = _output_names(_find(source, model), model)
     output = storage.folder(output)
     _check_apart(names, output)
-    written, halved = [], 0
+    written, done = [], []
     with futures.ThreadPoolExecutor(4) as pool, tqdm(total=len(names), unit="image", dynamic_ncols=True) as bar:
         loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
         for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
-            results = _translate(model, [image for _, (image, _) in batch], seed)
-            for (name, (_, is_pair)), result in zip(batch, results, strict=True):
+            done += [dataclasses.replace(item, image=None) for _, item in batch]
+            usable = [(name, item.image) for name, item in batch if not item.error]
+            results = _translate(model, [image for _, image in usable], seed) if usable else []
+            for (name, _), result in zip(usable, results, strict=True):
                 written.append(_write(output / name, result))
-                halved += is_pair
             bar.update(len(batch))
-    if halved:
-        side = "left" if model.config.direction == "AtoB" else "right"
-        say(
-            f"{halved} of {len(names)} files are A|B pairs: translated their {side} halves (--pairs=no takes all of it)"
-        )
+    _report(model, done, len(written))
     return written
+
+
+def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> None:
+    """Says what became of the inputs. Raises UserError if some could not be used."""
+    if halved := sum(item.halved for item in done):
+        side = "left" if model.config.direction == "AtoB" else "right"
+        say(f"{halved} of {len(done)} files are A|B pairs: translated their {side} halves (--pairs=no takes all of it)")
+    if animated := sum(item.animated for item in done):
+        say(f"{animated} of {len(done)} files are animations: translated their first frames")
+    errors = [item.error for item in done if item.error]
+    if not errors:
+        return
+    if len(done) == 1:
+        raise UserError(errors[0])
+    say("not translated:")
+    for error in errors:
+        say(f"  {error}")
+    more = f" (and {len(errors) - 1} more files, listed above)" if len(errors) > 1 else ""
+    raise UserError(f"{errors[0]}{more}; translated {num_written} of {len(done)} files")
 
 
 def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
@@ -103,8 +136,11 @@ def _find(source: str, model: TrainedModel) -> list[_Input]:
     members = model.config.a_folders if model.config.direction == "AtoB" else model.config.b_folders
     if model.config.dataset == "folder" and len(members) > 1:
         return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
-    found = [_Input((path,), name) for path, name in find_files(source, "--input").items()]
-    return sorted(found, key=lambda item: folders.natural_key(item.name))
+    found = find_files(source, "--input")
+    if found.note:
+        say(f"note: {found.note}")
+    inputs = [_Input((path,), name) for path, name in found.files.items()]
+    return sorted(inputs, key=lambda item: listing.natural_key(item.name))
 
 
 def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
@@ -143,9 +179,17 @@ def _check_apart(names: dict[_Input, str], output: epath.Path) -> None:
             raise UserError(f"--output={shown(output)}: would overwrite the input {shown(name)}; choose another folder")
 
 
-def _load(model: TrainedModel, item: _Input, pairs: str) -> tuple[np.ndarray, bool]:
-    """(the input image (H, W, C) of the dtype of the model's inputs, whether it was half of a pair)."""
+def _load(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
+    try:
+        return _read(model, item, pairs)
+    except UserError as error:
+        return _Loaded(error=str(error))
+
+
+def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
+    """Raises UserError for a file that cannot be used."""
     name = str(item.files[0])
+    animated = any(images.read_header(file, str(file)).animated for file in item.files)
     image = convert(decode_stack(item.files, model.config.input_channels), model.input_values.dtype, shown(name))
     height, width = model.config.image_size
     # Photographs to colour and stacks come alone.
@@ -155,9 +199,10 @@ def _load(model: TrainedModel, item: _Input, pairs: str) -> tuple[np.ndarray, bo
         and image.shape[1] * height == 2 * image.shape[0] * width
     )
     if pairs == "no" or (pairs == "auto" and not looks_like_pair):
-        return image, False
+        return _Loaded(image, animated=animated)
     _, half = check_pair_size(image.shape[:2], name)
-    return image[:, :half] if model.config.direction == "AtoB" else image[:, half:], True
+    half_image = image[:, :half] if model.config.direction == "AtoB" else image[:, half:]
+    return _Loaded(half_image, halved=True, animated=animated)
 
 
 def _batched(items: Iterator, size: int) -> Iterator[Sequence]:

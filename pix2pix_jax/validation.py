@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax import presets
 from pix2pix_jax.configs import default
 from pix2pix_jax.data.augment import PHOTOMETRIC
+from pix2pix_jax.data.deep import height_by_width
 from pix2pix_jax.data.images import INTERPOLATIONS
 from pix2pix_jax.data.pairs import PREPROCESS, WINDOWED
 from pix2pix_jax.data.sources import DATASETS
@@ -293,4 +294,4 @@ def num_downs(config: ConfigDict) -> int:
 
 
 def _times(size: Sequence[int]) -> str:
-    return "x".join(map(str, size))
+    return height_by_width(tuple(size))

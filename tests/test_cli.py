@@ -175,7 +175,7 @@ def test_mixed_sizes_train_with_a_note(train, tmp_path):
     write_pairs(data / "train", 2, size=(50, 120), kind="png")
     code, out, _ = train(data)
     assert code == 0
-    assert "5 pairs of 32x32" in out and "sizes differ, the largest 50x60" in out
+    assert "5 pairs of 32x32 (HxW)" in out and "sizes differ, the largest 50x60 (HxW)" in out
     assert inference.load(tmp_path / "run").step == 6
 
 

@@ -89,6 +89,8 @@ def test_a_broken_file_is_named(tmp_path, body, reason):
 
 def test_a_config_that_does_not_exist():
     assert refusal(spec="facade") == "--config=facade: no such config; did you mean facades?"
+    assert "did you mean maps_aerial2map or maps_map2aerial?" in refusal(spec="maps")
+    assert "did you mean cityscapes_labels2photo or cityscapes_photo2labels?" in refusal(spec="cityscapes")
     assert "edges2shoes, facades, folder" in refusal(spec="zzz")
     assert "mine.py: no such file" in refusal(spec="mine.py")
 

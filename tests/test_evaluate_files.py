@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import unicodedata
 
 import numpy as np
 import pytest
@@ -90,13 +91,26 @@ def test_one_file_against_another(folders, tmp_path):
     assert evaluate(folders[0] / "3_fake_B.png", folders[1] / "3_real_B.png", tmp_path / "out", "--metrics=l1") == 0
 
 
+def test_other_files_beside_them_and_accents_taken_apart(folders, pictures, tmp_path, capsys):
+    fake, real = folders
+    for folder, form in ((fake, "NFC"), (real, "NFD")):
+        name = unicodedata.normalize(form, "für")
+        Image.fromarray(pictures[1][0]).save(folder / f"{name}{'_fake_B' if folder is fake else '_real_B'}.png")
+    (fake / "notes.txt").write_text("")
+    (real / "x.heic").write_text("")
+    assert evaluate(fake, real, tmp_path / "out", "--metrics=l1") == 0
+    out = capsys.readouterr().out
+    assert "--pictures: ignored 1 other file (notes.txt)" in out and "--targets: ignored 1 picture (x" in out
+    assert f"over {COUNT + 1} pairs" in out
+
+
 def test_mistakes_are_one_line(folders, pictures, tmp_path, capsys):
     fake, real = folders
     out = tmp_path / "out"
     few = write(tmp_path / "few", pictures[1][:9])
     large = write(tmp_path / "large", pictures[1].repeat(2, 1), "_real_B")
     assert "has no partner of that name in --targets (1 of 10 have none)" in mistake(capsys, fake, few, out)
-    assert "80x48 pixels, but" in mistake(capsys, fake, large, out)
+    assert "80x48 (HxW), but" in mistake(capsys, fake, large, out)
     assert "--targets=nowhere: no such file or directory" in mistake(capsys, fake, "nowhere", out)
     assert "--pictures=" in mistake(capsys, f"{tmp_path}/x*.png", real, out)
     message = mistake(capsys, fake / "3_fake_B.png", real / "3_real_B.png", out, "--metrics=fid")

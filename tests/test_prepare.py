@@ -46,9 +46,12 @@ def test_the_report(run, tmp_path):
     Image.fromarray(noise(100, 200)).save(tmp_path / "data" / "train" / "large.png")
     report = run(tmp_path / "data", "--config.direction=BtoA")
     assert "train: 6 pairs" in report and "val: 2 pairs" in report and "test: none" in report
-    assert "input (right half): 2 sizes, smallest 32x32, largest 100x100, most common 32x32 (5)" in report
+    assert (
+        "input (right half): 2 sizes, smallest 32x32 (HxW), largest 100x100 (HxW), most common 32x32 (HxW) (5)"
+        in report
+    )
     assert "3 channels (5), 1 channel (1); uint8; values 0 to 255" in report
-    assert "target (left half): all 40x30" in report
+    assert "target (left half): all 40x30 (HxW)" in report
     assert "duplicates" not in report
 
 
@@ -74,6 +77,34 @@ def test_duplicates_between_splits_are_named(run, tmp_path):
     report = run(tmp_path / "data")
     assert "duplicates: 1 pairs are in more than one split" in report
     assert "train: train/2 = val: val/copy" in report
+
+
+def test_lists_of_duplicates_are_bounded(run, tmp_path):
+    train, val = fill(tmp_path / "data" / "train", 14), fill(tmp_path / "data" / "val", 14)
+    for i in range(20):
+        for folder in (train, val):
+            Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(folder / f"black{i:02d}.png")
+    report = run(tmp_path / "data").split("duplicates: ")[1].splitlines()
+    assert report[0].startswith("15 pairs are in more than one split") and report[11] == "  and 5 more"
+    assert max(map(len, report)) < 150
+    [black] = [line for line in report if "black" in line] or ["none"]
+    assert black == "none" or black.endswith(" = 36 more")
+
+
+def test_many_equal_pairs_are_counted():
+    places = [("train", str(i)) for i in range(40)] + [("val", "a"), ("val", "b"), ("test", "x")]
+    assert prepare._equal(places) == "train: 0 = val: a = test: x = train: 1 = 39 more"
+    assert prepare._equal([("train", "a"), ("val", "b")]) == "train: a = val: b"
+
+
+def test_what_is_left_out_and_animated_is_said(run, tmp_path):
+    train = fill(tmp_path / "data" / "train", 3)
+    (train / "x.heic").write_bytes(b"")
+    frames = [Image.fromarray(noise(32, 64 + i, 3)[:, :64]) for i in range(3)]
+    frames[0].save(train / "a.webp", save_all=True, append_images=frames[1:])
+    report = run(tmp_path / "data")
+    assert "ignored 1 picture (x.heic) that cannot be read" in report
+    assert "of 1 pairs a file is an animation, whose first frame is taken" in report
 
 
 def test_all_that_cannot_be_used_is_listed(tmp_path, capsys):
@@ -123,7 +154,7 @@ def test_an_unpaired_file_in_val_is_no_missing_split(run, tmp_path):
 def test_photographs(run, tmp_path):
     fill(tmp_path / "data", 10)
     report = run(tmp_path / "data", "--config.color_space=lab")
-    assert "train: 9 pairs" in report and "input (whole image): all 32x64" in report
+    assert "train: 9 pairs" in report and "input (whole image): all 32x64 (HxW)" in report
 
 
 def test_the_embedded_set(run, monkeypatch):
@@ -131,7 +162,7 @@ def test_the_embedded_set(run, monkeypatch):
 
     monkeypatch.setattr(sources, "_DRAWN_COUNT", {"train": 3, "val": 2, "test": 1})
     report = run("", dataset="drawn_facades")
-    assert "input (photo): all 32x32; 3 channels; uint8" in report and "test: 1 pair" in report
+    assert "input (photo): all 32x32 (HxW); 3 channels; uint8" in report and "test: 1 pair" in report
 
 
 def test_a_preview_that_cannot_be_written(tmp_path):
@@ -146,5 +177,7 @@ def test_sizes_that_training_cannot_take_are_found(run, tmp_path, capsys):
     data = fill(tmp_path / "data", 20, size=(40, 80))
     Image.fromarray(noise(24, 48, 3)).save(data / "0.png")
     run(data)  # which resizes all of them
-    with pytest.raises(UserError, match="24x24 pixels under config.preprocess=crop, but config.image_size is 32x32"):
+    with pytest.raises(
+        UserError, match=r"24x24 \(HxW\) under config.preprocess=crop, but config.image_size is 32x32 \(HxW\)"
+    ):
         run(data, "--config.preprocess=crop")

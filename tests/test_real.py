@@ -42,7 +42,7 @@ def train_arguments(facades, workdir, *overrides) -> list[str]:
 def finished(facades, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("facades") / "run"
     out = run(*train_arguments(facades, workdir))
-    assert "400 pairs of 256x256" in out and "generator" in out
+    assert "400 pairs of 256x256 (HxW)" in out and "generator" in out
     return workdir
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import os
 import types
 
 import jax
@@ -248,19 +249,6 @@ def test_the_seed_reaches_the_dropout_from_the_command(noisy, trained, tmp_path,
     assert not np.array_equal(pictures[0], pictures[2])
 
 
-def test_an_unreadable_file_leaves_what_was_written(model, trained, tmp_path, capsys, monkeypatch):
-    for i in (1, 2):
-        write(tmp_path / "in" / f"{i}.png", seed=i)
-    (tmp_path / "in" / "3.png").write_bytes((tmp_path / "in" / "2.png").read_bytes()[:60])
-    monkeypatch.setitem(vars(model), "batch_size", 1)
-    monkeypatch.setattr(inference, "load", lambda *arguments, **keywords: model)
-    command = ["translate", f"--workdir={trained}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]
-    assert cli.main(command) == 2
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("pix2pix translate: error: ") and "3.png" in last
-    assert listing(tmp_path / "out") == ["1.png", "2.png"]
-
-
 @pytest.mark.parametrize(
     ("source", "words"), [("missing", "no such file"), ("empty", "no images"), ("empty/*.png", "no images")]
 )
@@ -269,3 +257,63 @@ def test_no_files(model, tmp_path, source, words):
     with pytest.raises(UserError, match=words):
         translate.translate_files(model, str(tmp_path / source), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def command(trained, tmp_path, *flags):
+    return ["translate", f"--workdir={trained}", f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", *flags]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_bad_files_do_not_keep_the_others(model, trained, tmp_path, capsys, monkeypatch, batch_size):
+    for i in range(6):
+        write(tmp_path / "in" / f"{i}.png", seed=i)
+    whole = (tmp_path / "in" / "2.png").read_bytes()
+    (tmp_path / "in" / "1.png").write_bytes(b"")
+    (tmp_path / "in" / "3.png").write_bytes(whole[:60])
+    (tmp_path / "in" / "gone.png").symlink_to("nothing.png")
+    monkeypatch.setitem(vars(model), "batch_size", batch_size)
+    monkeypatch.setattr(inference, "load", lambda *arguments, **keywords: model)
+    assert cli.main(command(trained, tmp_path)) == 2
+    out, err = capsys.readouterr()
+    listed = out.split("not translated:\n")[1].splitlines()
+    assert [name for name in ("1.png", "3.png", "gone.png") if any(name in line for line in listed)] and len(
+        listed
+    ) == 3
+    assert err.splitlines()[-1].endswith("(and 2 more files, listed above); translated 4 of 7 files")
+    assert listing(tmp_path / "out") == ["0.png", "2.png", "4.png", "5.png"]
+    np.testing.assert_array_equal(read(tmp_path / "out" / "2.png"), model.translate(read(tmp_path / "in" / "2.png")))
+
+
+def test_all_files_bad(model, tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match="translated 0 of 2 files"):
+        translate.translate_files(model, str(tmp_path), tmp_path / "out")
+
+
+def test_loops_of_links_end(model, tmp_path):
+    write(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "in" / "sub" / "up").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "self").symlink_to(tmp_path / "in" / "self")
+    translate.translate_files(model, str(tmp_path / "in"), tmp_path / "out")
+    assert listing(tmp_path / "out") == ["sub/a.png"]
+
+
+def test_what_is_not_translated_is_said(model, tmp_path, capsys):
+    write(tmp_path / "in" / "a.avif")
+    (tmp_path / "in" / "b.heic").write_bytes(b"")
+    os.mkfifo(tmp_path / "in" / "pipe.png")
+    frames = [Image.fromarray(np.full((32, 32, 3), 80 * i, np.uint8)) for i in range(3)]
+    frames[0].save(tmp_path / "in" / "c.gif", save_all=True, append_images=frames[1:])
+    written = translate.translate_files(model, str(tmp_path / "in"), tmp_path / "out")
+    out = capsys.readouterr().out
+    assert "note: ignored 1 picture (b.heic) that cannot be read" in out and "1 other file (pipe.png)" in out
+    assert "1 of 2 files are animations: translated their first frames" in out
+    assert [path.name for path in written] == ["a.png", "c.png"]
+    np.testing.assert_array_equal(read(written[1]), model.translate(np.zeros((32, 32, 3), np.uint8)))
+
+
+def test_one_file_that_cannot_be_read_says_why(model, tmp_path):
+    (tmp_path / "x.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    with pytest.raises(UserError, match=r"x\.heic: a HEIC picture, which cannot be read; convert it to PNG or JPEG"):
+        translate.translate_files(model, str(tmp_path / "x.heic"), tmp_path / "out")

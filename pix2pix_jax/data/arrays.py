@@ -60,6 +60,13 @@ class Stack:
                 raise
             raise UserError(f"{self.name}: damaged file ({error}); replace or delete it") from error
 
+    def __getstate__(self) -> dict:
+        """Without lock and values: worker processes open the file themselves."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded")}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
     def _read_header(self, file) -> None:
         if self._member is None:
             shape, self.dtype = read_header(file, self.name)

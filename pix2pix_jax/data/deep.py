@@ -38,12 +38,19 @@ class Header:
       channels: its own, alpha included.
       alpha: whether the last channel is opacity.
       dtype: uint8, uint16 or float32, in which its values are decoded.
+      animated: whether it has several frames, of which the first is decoded.
     """
 
     size: tuple[int, int]
     channels: int = 3
     alpha: bool = False
     dtype: str = "uint8"
+    animated: bool = False
+
+
+def height_by_width(size: tuple[int, int]) -> str:
+    """A size (H, W) as all messages give it: 256x512 (HxW)."""
+    return f"{size[0]}x{size[1]} (HxW)"
 
 
 def check_size(size: tuple[int, int], name: str, *, depth: int = 3) -> None:
@@ -51,7 +58,7 @@ def check_size(size: tuple[int, int], name: str, *, depth: int = 3) -> None:
     pixels = math.prod(size)
     if pixels > MAX_PIXELS or pixels * depth > MAX_BYTES:
         raise UserError(
-            f"{name}: {size[1]}x{size[0]} pixels of {depth} bytes, more than {MAX_PIXELS} or {MAX_BYTES} bytes; "
+            f"{name}: {height_by_width(size)} pixels of {depth} bytes, more than {MAX_PIXELS} or {MAX_BYTES} bytes; "
             "scale it down"
         )
     if pixels == 0:

@@ -10,8 +10,9 @@ import numpy as np
 from etils import epath
 
 from pix2pix_jax.data import arrays, folders, images
-from pix2pix_jax.data.deep import Header
+from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.folders import Layout
+from pix2pix_jax.data.listing import left_out
 from pix2pix_jax.data.values import convert, fit_channels, stored_dtype, to_stored, widest, wrong_channels
 from pix2pix_jax.errors import UserError, shown
 
@@ -27,7 +28,7 @@ def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[s
     if path.is_file():
         if path.suffix != ".npz":
             raise UserError(f"{shown(path)}: a file; set config.data_dir to a folder, or to an .npz of two arrays")
-        return ArraySource(Layout("arrays", path.parent, path.name, tuple(a), tuple(b)), split)
+        return ArraySource(Layout("arrays", path.parent, {"": (path,)}, tuple(a), tuple(b)), split)
     if single:
         return PhotoSource(path, split)
     layout = folders.find_layout(path, a, b)
@@ -37,10 +38,11 @@ def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[s
 
 
 class _OwnSource(abc.ABC):
-    """What they share. `places` says where A and B are."""
+    """What they share. `places` says where A and B are, `note` what of the folder is not used."""
 
     names: Sequence[str]
     places: tuple[str, str]
+    note: str = ""
     _unit = "pairs"
     _folder: epath.Path
 
@@ -63,10 +65,14 @@ class _OwnSource(abc.ABC):
 
     def describe(self) -> str:
         sizes = sorted({a.size for a, _ in self._headers}, key=math.prod)
-        text = f"{len(self.names)} {self._unit} of {sizes[0][0]}x{sizes[0][1]} from {shown(self._folder)}"
+        text = f"{len(self.names)} {self._unit} of {height_by_width(sizes[0])} from {shown(self._folder)}"
         if len(sizes) > 1:
-            text += f" (sizes differ, the largest {sizes[-1][0]}x{sizes[-1][1]})"
-        return text
+            text += f", sizes differ, the largest {height_by_width(sizes[-1])}"
+        return f"{text}; {self.note}" if self.note else text
+
+    @property
+    def folder(self) -> epath.Path:
+        return self._folder
 
 
 class FolderSource(_OwnSource):
@@ -77,10 +83,15 @@ class FolderSource(_OwnSource):
     """
 
     places = ("left half", "right half")
+    _single = False
 
     def __init__(self, folder: epath.Path, split: str):
-        self._folder = folder
-        self._files = folders.list_split(folders.joined(folder), split)
+        self._folder, layout = folder, folders.joined(folder)
+        self._files = folders.list_all(layout, split, single=self._single)
+        self.note = left_out([folder, *layout.paths(split)], self._files, layout.known)
+        if not layout.splits:
+            chosen = folders.choose_split([str(f.relative_to(folder)) for f in self._files], folder, split)
+            self._files = [self._files[i] for i in chosen]
         self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
 
     def header(self, index: int) -> tuple[Header, Header]:
@@ -97,6 +108,7 @@ class PhotoSource(FolderSource):
 
     _unit = "images"
     places = ("whole image", "whole image")
+    _single = True
 
     def header(self, index: int) -> tuple[Header, Header]:
         header = images.read_header(self._files[index], str(self._files[index]))
@@ -112,7 +124,12 @@ class StackedSource(_OwnSource):
     """Folders of images, paired by file stem; those of several folders may be stacked to one image of many channels."""
 
     def __init__(self, layout: Layout, split: str):
-        files = folders.pair_split(layout, split)
+        files = folders.pair_all(layout, split)
+        used = [path for paths in files.values() for path in paths]
+        self.note = left_out([layout.folder, *layout.paths(split)], used, layout.known)
+        if not layout.splits:
+            stems = list(files)
+            files = {stems[i]: files[stems[i]] for i in folders.choose_split(stems, layout.folder, split)}
         count = len(layout.a)
         self._folder = layout.folder
         self._files = [(paths[:count], paths[count:]) for paths in files.values()]
@@ -134,7 +151,8 @@ def _stacked_header(files: Sequence[epath.Path]) -> Header:
         return headers[0]
     _check_same_size(files, [header.size for header in headers])
     channels, dtype = sum(header.channels for header in headers), widest(header.dtype for header in headers)
-    return Header(size=headers[0].size, channels=channels, dtype=dtype)
+    animated = any(header.animated for header in headers)
+    return Header(size=headers[0].size, channels=channels, dtype=dtype, animated=animated)
 
 
 def decode_stack(files: Sequence[epath.Path], channels: int | None) -> np.ndarray:
@@ -162,8 +180,8 @@ def _check_same_size(files: Sequence[epath.Path], sizes: Sequence[tuple[int, int
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise UserError(
-                f"{shown(file)}: {size[0]}x{size[1]} pixels, but {shown(files[0])}, on which it is stacked, has "
-                f"{sizes[0][0]}x{sizes[0][1]}; make them equal"
+                f"{shown(file)}: {height_by_width(size)}, but {shown(files[0])}, on which it is stacked, has "
+                f"{height_by_width(sizes[0])}; make them equal"
             )
 
 
@@ -226,7 +244,7 @@ def _places(kind: str, a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
 def half_headers(file, name: str) -> tuple[Header, Header]:
     """The headers of the halves of a side-by-side image."""
     header = images.read_header(file, name)
-    half = Header(check_pair_size(header.size, name), header.channels, header.alpha, header.dtype)
+    half = Header(check_pair_size(header.size, name), header.channels, header.alpha, header.dtype, header.animated)
     return half, half
 
 

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 from etils import epy
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from pix2pix_jax.data import arrays, deep
 from pix2pix_jax.data.deep import Header, check_size
@@ -19,8 +19,19 @@ with epy.lazy_imports():  # take a while, and few sets have such files
     import tifffile
 
 EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".qoi"),
+        ".npy",
+    )
 )  # of the files that are looked at in a folder
+UNREADABLE = frozenset(
+    (
+        *(".heic", ".heif", ".hif", ".jxl", ".psd", ".exr", ".hdr", ".svg"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+    )
+)  # of pictures that nothing here reads
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # the second image of a phone's JPEG (MPO) is no frame
 INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -31,7 +42,7 @@ _MODES = {1: "L", 3: "RGB"}
 # What Pillow's readers raise for files that break off or contradict themselves.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError),
-    *(OverflowError, ZeroDivisionError, AttributeError, RecursionError),
+    *(OverflowError, ZeroDivisionError, AttributeError, RuntimeError),
 )
 
 
@@ -198,7 +209,15 @@ class _PillowReader:
         size = size or (self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1])
         mode = _own_mode(self.image)
         dtype = {"I": "uint16", "F": "float32"}.get(mode[0], "uint8")
-        self.header = Header(size=size, channels=_depth(mode), alpha=mode.endswith("A"), dtype=dtype)
+        self.header = Header(
+            size=size, channels=_depth(mode), alpha=mode.endswith("A"), dtype=dtype, animated=self._is_animated()
+        )
+
+    def _is_animated(self) -> bool:
+        try:
+            return self.image.format in _ANIMATED and self.image.is_animated
+        except _DAMAGE:
+            return False
 
     def _read_orientation(self) -> int:
         try:
@@ -235,7 +254,17 @@ def _open_pillow(stream, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: {error}; scale it down") from error
     except _DAMAGE as error:
-        raise UserError(f"{name}: not a readable image; replace or delete it") from error
+        raise UserError(f"{name}: {_why_unreadable(stream)}") from error
+
+
+def _why_unreadable(stream) -> str:
+    stream.seek(4)
+    brand = stream.read(8)
+    if brand in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):
+        return "a HEIC picture, which cannot be read; convert it to PNG or JPEG"
+    if brand == b"ftypavif" and not features.check("avif"):
+        return "an AVIF picture, which takes Pillow 11.3 or newer; install that, or convert it to PNG or JPEG"
+    return "not a readable image; replace or delete it"
 
 
 def _own_mode(image: Image.Image) -> str:

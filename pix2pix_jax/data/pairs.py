@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from pix2pix_jax.data import images
+from pix2pix_jax.data.deep import height_by_width
 from pix2pix_jax.data.sources import Source
 from pix2pix_jax.data.values import convert
 from pix2pix_jax.errors import UserError
@@ -115,8 +116,8 @@ class Pairs:
 
     def _check(self, size: tuple[int, int], index: int) -> None:
         height, width = size
-        name = f"{self.name(index)}: {height}x{width} pixels under config.preprocess={self.preprocess}"
-        expected = f"config.image_size is {self.size[0]}x{self.size[1]}"
+        name = f"{self.name(index)}: {height_by_width(size)} under config.preprocess={self.preprocess}"
+        expected = f"config.image_size is {height_by_width(self.size)}"
         if self.preprocess in WINDOWED:
             if height < self.size[0] or width < self.size[1]:
                 raise UserError(f"{name}, but {expected}; make it smaller, or use --config.preprocess=resize_and_crop")
@@ -129,7 +130,7 @@ class Pairs:
             found = self._load_size(self.source.pair(other, (self.input_channels, self.target_channels))[0].shape[:2])
             if found != size:
                 return (
-                    f"{self.name(other)} is {found[0]}x{found[1]}; all must be alike where nothing is cropped: use "
+                    f"{self.name(other)} is {height_by_width(found)}; all must be alike where nothing is cropped: use "
                     "--config.preprocess=resize_and_crop, crop or scale_width_and_crop"
                 )
         return f"{expected}; use --config.image_size={size[0]},{size[1]}"

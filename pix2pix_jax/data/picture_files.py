@@ -1,50 +1,56 @@
 """Picture files that people name, and those of several places that belong together by name."""
 
 import glob
-import itertools
 import os
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data import folders, images
-from pix2pix_jax.data.deep import Header
+from pix2pix_jax.data import images, listing
+from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.errors import UserError, shown
 
 
-def find_files(source: str, flag: str) -> dict[epath.Path, str]:
-    """The image files that a user means by a file, a folder or a pattern: file -> its name below `source`.
+class Found(NamedTuple):
+    """Image files, each with its name below the folder that was given, and what else was there ("" if nothing)."""
+
+    files: dict[epath.Path, str]
+    note: str = ""
+
+
+def find_files(source: str, flag: str) -> Found:
+    """The image files that a user means by a file, a folder or a pattern.
 
     Raises:
       UserError: there are none; `flag` is where `source` was given.
     """
     path = epath.Path(source).expanduser()
     if path.is_file():
-        return {path: path.name}
+        return Found({path: path.name})
     if path.is_dir():
-        found = {f: os.path.relpath(f, path) for f in _walk(path)}
+        there = {f: os.path.relpath(f, path) for place in (path, *listing.subfolders(path)) for f in _files_in(place)}
     else:
-        found = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
-        found = {f: name for f, name in found.items() if _is_image_file(f)}
-        if not found and not glob.has_magic(source):
-            raise UserError(f"{flag}={source}: no such file or directory")
+        there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
+        if not there and not glob.has_magic(source):
+            raise UserError(f"{flag}={shown(source)}: no such file or directory")
+    found = {f: name for f, name in there.items() if _is_image_file(f)}
+    note = listing.describe_left_out(f for f in there if f not in found and not f.is_dir())
     if not found:
         kinds = " ".join(sorted(images.EXTENSIONS))
-        raise UserError(f"{flag}={source}: no images there ({kinds})")
-    return found
+        raise UserError(f"{flag}={shown(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
+    return Found(found, note)
 
 
-def _walk(folder: epath.Path) -> Iterator[epath.Path]:
-    for path in folder.iterdir():
-        if path.is_dir():
-            yield from _walk(path)
-        elif _is_image_file(path):
-            yield path
+def _files_in(folder: epath.Path) -> list[epath.Path]:
+    return [path for path in listing.entries(folder) if not path.is_dir()]
 
 
 def _is_image_file(path: epath.Path) -> bool:
-    return folders.is_image_name(path.name) and path.is_file()
+    """A link to nothing is one, so that reading it tells of it."""
+    return listing.is_image_name(path.name) and (listing.is_file(path) or (os.path.islink(path) and not path.exists()))
 
 
 class PictureFiles:
@@ -64,11 +70,13 @@ class PictureFiles:
           UserError: no files, one without a partner, or sizes that differ.
         """
         sides = {"--pictures": pictures, "--targets": targets} | ({"--inputs": inputs} if inputs else {})
-        found = {flag: _by_name(find_files(place, flag), flag) for flag, place in sides.items()}
+        there = {flag: find_files(place, flag) for flag, place in sides.items()}
+        self.notes = [f"{flag}: {files.note}" for flag, files in there.items() if files.note]
+        found = {flag: _by_name(files.files, flag) for flag, files in there.items()}
         for flag in list(found)[1:]:
             found["--pictures"], found[flag] = _matched(found["--pictures"], found[flag])
             _check_partners(found["--pictures"], found[flag], flag)
-        self.names = sorted(found["--pictures"], key=folders.natural_key)
+        self.names = sorted(found["--pictures"], key=listing.natural_key)
         self._files = [[files[name] for files in found.values()] for name in self.names]
         self.size = self._check_sizes()
 
@@ -80,13 +88,13 @@ class PictureFiles:
                 found = images.read_size(file, str(file))
                 if found != size:
                     raise UserError(
-                        f"{shown(file)}: {found[0]}x{found[1]} pixels, but {shown(first)} has {size[0]}x{size[1]}; all "
-                        "must be alike to be compared pixel by pixel: resize one side"
+                        f"{shown(file)}: {height_by_width(found)}, but {shown(first)} has {height_by_width(size)}; "
+                        "all must be alike to be compared pixel by pixel: resize one side"
                     )
         return size
 
     def describe(self) -> str:
-        return f"{len(self.names)} pictures of {self.size[0]}x{self.size[1]}"
+        return f"{len(self.names)} pictures of {height_by_width(self.size)}"
 
     def dtypes(self) -> tuple[str, str]:
         return "uint8", "uint8"
@@ -112,7 +120,7 @@ def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path
     """Name without extension -> file."""
     names: dict[str, epath.Path] = {}
     for file, name in files.items():
-        stem = os.path.splitext(name)[0]
+        stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # macOS takes letters and accents apart
         if stem in names:
             raise UserError(f"{flag}: {shown(file)} and {shown(names[stem])} have the same name; remove one")
         names[stem] = file
@@ -129,15 +137,13 @@ def _matched(
 
 
 def _without_ending(files: dict[str, epath.Path]) -> dict[str, epath.Path]:
-    backwards = [name[::-1] for name in files]
-    first, last = min(backwards), max(backwards)  # what these two share, all share
-    length = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
-    return {name[: len(name) - length]: file for name, file in files.items()}
+    names = listing.without_ending(files)
+    return {names[name]: file for name, file in files.items()}
 
 
 def _check_partners(pictures: Mapping[str, epath.Path], others: Mapping[str, epath.Path], flag: str) -> None:
     for here, there, missing in ((pictures, others, flag), (others, pictures, "--pictures")):
-        alone = sorted(here.keys() - there.keys(), key=folders.natural_key)
+        alone = sorted(here.keys() - there.keys(), key=listing.natural_key)
         if alone:
             raise UserError(
                 f"{shown(here[alone[0]])}: has no partner of that name in {missing} ({len(alone)} of {len(here)} have "

@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data.deep import Header
+from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.drawn_facades import draw_pair
 from pix2pix_jax.data.folder_sources import FolderSource, half_headers, open_folder, split_halves
-from pix2pix_jax.data.folders import natural_key
+from pix2pix_jax.data.folders import joined
+from pix2pix_jax.data.listing import natural_key
 from pix2pix_jax.errors import UserError
 
 PUBLISHED = ("facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
@@ -75,7 +76,7 @@ def open_source(
             raise UserError("config.data_dir: empty; give the folder of your images for dataset 'folder'")
         return open_folder(epath.Path(data_dir).expanduser(), split, a=a_folders, b=b_folders, single=single)
     for folder in (epath.Path(data_dir).expanduser(), epath.Path(data_dir).expanduser() / dataset):
-        if data_dir and (folder / "train").is_dir():
+        if data_dir and folder.is_dir() and "train" in joined(folder).splits:
             return FolderSource(folder, split)
     return TfdsSource(dataset, split, data_dir, data_url)
 
@@ -94,7 +95,7 @@ class DrawnSource:
         self.names = [f"{split}-{i:03d}" for i in range(_DRAWN_COUNT[split])]
 
     def describe(self) -> str:
-        return f"{len(self.names)} pairs drawn at {self._size[0]}x{self._size[1]} from seed {self._seed}"
+        return f"{len(self.names)} pairs drawn at {height_by_width(self._size)} from seed {self._seed}"
 
     def dtypes(self) -> tuple[str, str]:
         return "uint8", "uint8"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from pix2pix_jax.data.deep import height_by_width
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import distances, image, labels, lpips, weights
 from pix2pix_jax.metrics.labels import Palette
@@ -108,7 +109,7 @@ def _obstacle(metric: str, pictures: Pictures, palette: Palette | None) -> str:
     """Why a metric cannot be computed; "" if it can."""
     least = {"ssim": image.SSIM_SIDE, "ms_ssim": image.MS_SSIM_SIDE, "lpips": lpips.SIDE}.get(metric, 1)
     if min(pictures.size) < least:
-        return f"needs pictures of at least {least} pixels a side, not {pictures.size[0]}x{pictures.size[1]}"
+        return f"needs pictures of at least {least} pixels a side, not {height_by_width(pictures.size)}"
     if metric in ("lpips", "labels", *DISTANCES) and pictures.channels not in (1, 3):
         return f"needs pictures of 1 or 3 channels, not {pictures.channels}"
     if metric == "labels":

@@ -10,6 +10,7 @@ import pathlib
 
 import numpy as np
 
+from pix2pix_jax.data.deep import height_by_width
 from pix2pix_jax.data.images import resize
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import labels
@@ -73,7 +74,7 @@ class Segmenter:
         try:
             answer = self._session.run(None, {self._name: np.ascontiguousarray(batch)})[0]
         except Exception as error:
-            raise self._unfit(f"fails for {size[0]}x{size[1]} pictures ({_gist(error)})") from error
+            raise self._unfit(f"fails for pictures of {height_by_width(size)} ({_gist(error)})") from error
         found = self._numbers(np.asarray(answer))
         if found.size == 0 or found.min() < 0 or found.max() >= self._num_classes:
             raise self._unfit(f"answers class {found.max(initial=0)}, but the palette has {self._num_classes} classes")

@@ -1,6 +1,8 @@
 """Layouts of people's own data: which are recognised, what is refused, and that partners stay together."""
 
 import os
+import pickle
+import socket
 import unicodedata
 
 import imagecodecs
@@ -60,7 +62,7 @@ def test_folders_with_splits(tmp_path, patterns):
     assert values(source) == [(2 * i, 2 * i + 1) for i in range(12)]
     assert len(open_folder(tmp_path, "test").names) == 2
     assert "has no val/, only train, test" in refusal(tmp_path, "val")
-    assert source.describe() == f"12 pairs of 6x8 from {tmp_path}"
+    assert source.describe() == f"12 pairs of 6x8 (HxW) from {tmp_path}"
 
 
 def test_folders_without_splits(tmp_path):
@@ -160,7 +162,7 @@ def test_stacked_images_of_different_sizes_are_refused(tmp_path):
         save(tmp_path / "C" / f"{i}.png", 0, size=(3, 3))
     source = open_folder(tmp_path, a_folders=("A", "C"))
     for action in (lambda: source.pair(0, (6, 3)), source.describe):
-        with pytest.raises(UserError, match="3x3 pixels, but .* on which it is stacked, has 6x8"):
+        with pytest.raises(UserError, match=r"3x3 \(HxW\), but .* on which it is stacked, has 6x8 \(HxW\)"):
             action()
 
 
@@ -278,6 +280,19 @@ def test_dtypes_are_the_widest(tmp_path):
     assert open_folder(tmp_path).dtypes() == ("uint16", "float32")
 
 
+@pytest.mark.parametrize("name", ["x.npz", "A.npy"])
+def test_arrays_go_to_worker_processes(tmp_path, name):
+    if name == "x.npz":
+        np.savez(tmp_path / name, *arrays())
+    else:
+        for side, array in zip("AB", arrays(), strict=True):
+            np.save(tmp_path / f"{side}.npy", array)
+    source = open_folder(tmp_path / name if name == "x.npz" else tmp_path)
+    before = values(source)
+    sent = pickle.dumps(source)
+    assert len(sent) < 4000 and values(pickle.loads(sent)) == before
+
+
 def test_label_maps_keep_their_labels(tmp_path):
     for i in range(2):
         save(tmp_path / "train" / f"{i}.png", 0, size=(8, 16))
@@ -287,3 +302,144 @@ def test_label_maps_keep_their_labels(tmp_path):
     for method, labels in (("nearest", {0, 200}), ("bicubic", None)):
         target = Pairs(open_folder(tmp_path), "AtoB", (13, 13), target_interpolation=method)[0]["target"]
         assert (set(np.unique(target)) == labels) == (labels is not None)
+
+
+@pytest.mark.parametrize("splits", [("Train", "TEST"), ("training", "testing"), ("TRAINING", "Validation")])
+@pytest.mark.parametrize("pattern", ["{0}", "{0}/{1}", "{1}/{0}", "{0}{1}"])
+def test_splits_by_their_other_names(tmp_path, splits, pattern):
+    for split, count in zip(splits, (4, 2), strict=True):
+        if pattern == "{0}":
+            for i in range(count):
+                save(tmp_path / split / f"{i}.png", 0)
+        else:
+            fill(tmp_path, pattern.format(split, "{}"), count)
+    assert len(open_folder(tmp_path).names) == 4
+    assert len(open_folder(tmp_path, "val" if splits[1] == "Validation" else "test").names) == 2
+
+
+def test_two_names_of_one_split_are_refused(tmp_path):
+    for name in ("train", "Train"):
+        save(tmp_path / name / "0.png", 0)
+    assert "has Train and train, which are names of the same; keep one" in refusal(tmp_path)
+    for name in ("trainA", "trainB", "trainingA"):
+        save(tmp_path / "other" / name / "0.png", 0)
+    assert "has trainA and trainingA" in refusal(tmp_path / "other")
+
+
+def test_arrays_by_other_names(tmp_path):
+    for split in ("Training", "valid"):
+        np.savez(tmp_path / f"{split}.npz", *arrays(3))
+    assert len(open_folder(tmp_path).names) == len(open_folder(tmp_path, "val").names) == 3
+
+
+@pytest.mark.parametrize("endings", [("_A", "_B"), ("_real_A", "_fake_B"), ("-in", ".out"), ("A", "B")])
+def test_names_that_differ_in_an_ending_are_pairs(tmp_path, endings):
+    for i in (1, 2, 10, 11, 21):
+        save(tmp_path / "trainA" / f"{i}{endings[0]}.png", i)
+        save(tmp_path / "trainB" / f"{i}{endings[1]}.jpg", 100 + i)
+    source = open_folder(tmp_path)
+    assert source.names == [f"train/{i}" for i in (1, 2, 10, 11, 21)]
+    assert values(source) == [(i, 100 + i) for i in (1, 2, 10, 11, 21)]
+    (tmp_path / "trainB" / f"2{endings[1]}.jpg").unlink()
+    assert f"2{endings[0]}.png" in refusal(tmp_path)
+
+
+def test_unpaired_sets_are_no_pairs(tmp_path):
+    save(tmp_path / "trainA" / "horse.png", 0)
+    save(tmp_path / "trainB" / "zebra.png", 0)
+    assert "no two names agree, and pairs are found by their names" in refusal(tmp_path)
+    for i in range(3):
+        save(tmp_path / "trainA" / f"n024_{i}.png", 0)
+        save(tmp_path / "trainB" / f"n991_{i + 7}.png", 0)
+    assert "no two names agree" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("pattern", ["{}/train", "train{}", "{}"])
+def test_folders_of_classes_are_paired_class_by_class(tmp_path, pattern):
+    for place in ("cats/deep", "dogs"):
+        for side, value in (("A", 1), ("B", 2)):
+            for i in range(3):
+                save(tmp_path / pattern.format(side) / place / f"{i}.png", 10 * i + value)
+    source = open_folder(tmp_path)
+    assert len(source.names) == (5 if pattern == "{}" else 6) and any("dogs/1" in name for name in source.names)
+    assert all(b == a + 1 for a, b in values(source))
+
+
+def test_folders_of_classes_within_a_split(tmp_path):
+    for name in ("cats/1", "cats/2", "dogs/1", "dogs/3"):
+        save(tmp_path / "train" / f"{name}.png", 0)
+    assert open_folder(tmp_path).names == [f"train/{name}" for name in ("cats/1", "cats/2", "dogs/1", "dogs/3")]
+    (tmp_path / "train" / "dogs" / "loop").symlink_to(tmp_path / "train")
+    assert len(open_folder(tmp_path).names) == 4
+    save(tmp_path / "val" / "photo" / "1.png", 0)
+    save(tmp_path / "val" / "label" / "1.png", 0)
+    message = refusal(tmp_path, "val")
+    assert "label/ and photo/ hold the same names" in message and "--config.a_folders=label" in message
+    assert len(open_folder(tmp_path, "val", single=True).names) == 2  # photographs may lie as they like
+    save(tmp_path / "photos" / "x" / "1.png", 0)
+    save(tmp_path / "photos" / "y" / "1.png", 0)
+    save(tmp_path / "photos" / "y" / "2.png", 0)
+    assert len(open_folder(tmp_path / "photos", single=True).names) == 2
+
+
+def test_all_kinds_of_pictures_of_a_folder_are_read(tmp_path):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8))
+    (tmp_path / "train").mkdir()
+    names = ("a.avif", "b.jp2", "c.j2k", "D.JPEG", "e.jfif", "f.tga", "g.pbm", "h.gif", "i.webp")
+    for name in names:
+        mode = image.convert("1") if name.endswith("pbm") else image
+        mode.save(tmp_path / "train" / name, "JPEG" if name[0] in "De" else None)
+    source = open_folder(tmp_path)
+    assert sorted(source.names) == sorted(f"train/{name.split('.')[0]}" for name in names)
+    assert all(source.pair(i, (3, 3))[1].shape == (40, 40, 3) for i in range(len(names)))
+    assert source.note == "" and "ignored" not in source.describe()
+
+
+def test_what_is_not_used_is_counted_and_named(tmp_path):
+    fill(tmp_path, "train{}", 2)
+    for name in ("trainA/a.txt", "trainB/Thumbs.db", "README.md", "trainA/.hidden.png", "trainA/x.HEIC"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "extra").mkdir()
+    source = open_folder(tmp_path)
+    assert source.note == (
+        "ignored 1 picture (x.HEIC) that cannot be read; convert what cannot be read to PNG or JPEG; 1 folder (extra); "
+        "4 other files (.hidden.png, README.md, Thumbs.db, ...)"
+    )
+    assert source.note in source.describe()
+    joined = tmp_path / "joined"
+    for name in ("train/1.png", "val/1.png", "stray.png"):
+        save(joined / name, 0)
+    assert open_folder(joined).note == "ignored 1 picture (stray.png) outside of the folders that are used"
+
+
+def test_a_folder_of_pictures_that_cannot_be_read(tmp_path):
+    (tmp_path / "IMG_1.HEIC").write_bytes(b"\0\0\0\x18ftypheic" + bytes(20))
+    assert "but 1 file (IMG_1.HEIC), which cannot be read: convert to PNG or JPEG" in refusal(tmp_path)
+    fill(tmp_path, "train{}", 2)
+    (tmp_path / "IMG_1.HEIC").rename(tmp_path / "trainA" / "7.HEIC")
+    save(tmp_path / "trainB" / "7.png", 0)
+    assert "7.png; there is 1 file (7.HEIC), which cannot be read: convert" in refusal(tmp_path)
+
+
+def test_pipes_and_sockets_are_no_files(tmp_path):
+    fill(tmp_path, "train{}", 2)
+    os.mkfifo(tmp_path / "trainA" / "pipe.png")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "trainB" / "s.png"))
+        source = open_folder(tmp_path)
+    assert len(source.names) == 2 and "2 other files (pipe.png, s.png)" in source.describe()
+
+
+def test_names_that_differ_in_case_alone(tmp_path):
+    for i, name in enumerate(("IMG", "img", "Img")):
+        save(tmp_path / "A" / f"{name}.png", i)
+        save(tmp_path / "B" / f"{name}.png", i + 1)
+    assert all(b == a + 1 for a, b in values(open_folder(tmp_path)))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read all")
+def test_a_folder_that_may_not_be_listed(tmp_path):
+    fill(tmp_path, "train{}", 2)
+    (tmp_path / "trainA").chmod(0)
+    assert "trainA: cannot be listed (Permission denied)" in refusal(tmp_path)
+    (tmp_path / "trainA").chmod(0o700)

@@ -73,7 +73,7 @@ def test_a_truncated_image_is_refused(file_format):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of metadata
-@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "TIFF", "PPM", "WEBP", "GIF"])
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "TIFF", "PPM", "WEBP", "GIF", "AVIF", "JPEG2000", "TGA"])
 def test_damage_anywhere_ends_in_a_user_error_or_a_picture(file_format):
     file = encode(photo(), file_format)
     rng = np.random.default_rng(0)
@@ -237,3 +237,39 @@ def test_files_round_trip(channels, dtype, extension):
         decoded = images.decode(images.encode(image, ending), "x", None, None)
         assert decoded.dtype == dtype
         np.testing.assert_array_equal(decoded, image)
+
+
+@pytest.mark.parametrize("file_format", ["AVIF", "JPEG2000", "TGA", "QOI"])
+def test_other_kinds_of_pictures(file_format):
+    Image.init()
+    if file_format not in Image.SAVE:
+        pytest.skip("this Pillow does not write it")
+    decoded = images.decode(encode(photo(), file_format), "x")
+    assert decoded.shape == (24, 36, 3) and np.abs(decoded.astype(int) - photo()).max() <= 40
+
+
+def test_deep_jpeg_2000():
+    deep = (np.arange(24 * 36).reshape(24, 36) * 75).astype(np.uint16)
+    file = encode(deep, "JPEG2000")
+    np.testing.assert_array_equal(images.decode(file, "x", None, None)[..., 0], deep)
+
+
+@pytest.mark.parametrize("file_format", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_animations_are_told_from_pictures(file_format):
+    frames = [Image.fromarray(np.roll(photo(), 9 * i, 0)) for i in range(3)]
+    file = encode(frames[0], file_format, save_all=True, append_images=frames[1:])
+    assert images.read_header(file, "x").animated
+    assert not images.read_header(encode(photo(), file_format), "x").animated
+    first = images.decode(file, "x").astype(int)
+    assert np.abs(first - photo()).mean() < 12 < np.abs(first - np.roll(photo(), 9, 0)).mean()
+
+
+def test_pictures_of_phones_are_no_animations():
+    frames = [Image.fromarray(photo()), Image.fromarray(photo()[::2, ::2])]  # the second is a preview or a gain map
+    file = encode(frames[0], "MPO", save_all=True, append_images=frames[1:])
+    assert not images.read_header(file, "x").animated and images.decode(file, "x").shape == (24, 36, 3)
+
+
+def test_pictures_that_cannot_be_read_say_so():
+    assert "a HEIC picture" in refusal(images.decode, b"\0\0\0\x18ftypheic" + bytes(99))
+    assert "not a readable image" in refusal(images.decode, b"\0\0\0\x18ftypmp42" + bytes(99))

@@ -100,7 +100,7 @@ def test_a_worker_hands_on_what_is_wrong_with_a_file(folder):
     stream = read_steps(
         Pairs(source, "AtoB", (24, 16), preprocess="crop"), ExampleOrder(11, 1, 5), np.arange(1), start=0, num_workers=1
     )
-    with pytest.raises(UserError, match=r"pixels under config.preprocess=crop, but config.image_size is 24x16"):
+    with pytest.raises(UserError, match=r"under config.preprocess=crop, but config.image_size is 24x16 \(HxW\)"):
         for _ in range(11):
             next(stream)
     stream.close()

@@ -131,10 +131,10 @@ def test_a_broken_file_is_named(tmp_path):
 
 def test_sizes_are_described(tmp_path):
     fill(tmp_path, "train/a.png", "train/b.png")
-    assert open_folder(tmp_path).describe() == f"2 pairs of 8x6 from {tmp_path}"
+    assert open_folder(tmp_path).describe() == f"2 pairs of 8x6 (HxW) from {tmp_path}"
     save(tmp_path / "train" / "c.png", height=20, half=30)
     text = open_folder(tmp_path).describe()
-    assert text.startswith("3 pairs of 8x6") and "the largest 20x30" in text
+    assert text.startswith("3 pairs of 8x6 (HxW)") and "the largest 20x30 (HxW)" in text
 
 
 @pytest.mark.parametrize(("direction", "first", "second"), [("AtoB", A, B), ("BtoA", B, A)])

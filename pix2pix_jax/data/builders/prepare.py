@@ -1,6 +1,9 @@
 """Downloads and builds a published set, once."""
 
-from collections.abc import Sequence
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
@@ -9,6 +12,8 @@ from etils import epath
 from pix2pix_jax.data.builders.names import read_names
 from pix2pix_jax.data.builders.pix2pix import Builder, cityscapes
 from pix2pix_jax.errors import UserError
+
+_VERSION = re.compile(r"\d+\.\d+\.\d+")  # of a data set, the name of its folder
 
 
 def prepare(
@@ -32,10 +37,11 @@ def prepare(
     if name not in Builder.builder_configs:
         names = ", ".join(Builder.builder_configs)
         raise UserError(f"dataset {name!r}: there is no such published set; use one of {names}")
-    builder = _builder(name, data_dir, source=source, url=url)
-    if not builder.data_path.exists():
-        _build(builder)
-        builder = _builder(name, data_dir)
+    with _no_empty_folders_left(None if data_dir is None else epath.Path(data_dir).expanduser()):
+        builder = _builder(name, data_dir, source=source, url=url)
+        if not builder.data_path.exists():
+            _build(builder)
+            builder = _builder(name, data_dir)
     _check_prepared(builder)
     return builder
 
@@ -61,11 +67,33 @@ def open_split(
     if path is not None and path.is_file():
         builder = prepare(name, data_dir=None, source=path)
     else:
+        if path is not None:
+            _check_root(path, name)
         builder = prepare(name, data_dir=path, source=path if _has_archive(path, name) else None, url=url)
     if split not in builder.info.splits:
         raise UserError(f"{name}: has no split {split}, only {', '.join(builder.info.splits)}")
     examples = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
     return examples, read_names(examples, builder.data_path / f"names-{split}.json")
+
+
+def _check_root(path: epath.Path, name: str) -> None:
+    """Refuses a folder of other things, into which nobody wants data sets downloaded."""
+    entries = [p for p in path.iterdir() if not p.name.startswith(".")] if path.is_dir() else []
+    if not entries or _has_archive(path, name) or any(_is_of_tfds(p) for p in entries):
+        return
+    raise UserError(
+        f"{path}: holds neither {name} (train/ and so on, {name}/, {name}.tar.gz) nor TFDS data sets, and is no place "
+        f"to download it to; set config.data_dir to where {name} is, or to a new or empty folder"
+    )
+
+
+def _is_of_tfds(path: epath.Path) -> bool:
+    """Whether TFDS makes such a folder: of downloads, or of a data set, that is of its configs and versions."""
+    if not path.is_dir():
+        return False
+    return path.name in ("downloads", "pix2pix") or any(
+        _VERSION.fullmatch(p.name) for pattern in ("*", "*/*") for p in path.glob(pattern)
+    )
 
 
 def _has_archive(path: epath.Path | None, name: str) -> bool:
@@ -88,6 +116,23 @@ def _build(builder: Builder) -> None:
         raise UserError(
             f"{builder.data_path}: cannot be built ({error}); make room or choose another data_dir"
         ) from error
+
+
+@contextlib.contextmanager
+def _no_empty_folders_left(root: epath.Path | None) -> Iterator[None]:
+    """Removes what was made in `root` where that fails, as far as there is nothing in it."""
+    made = [folder for folder in (root / "downloads", root / "pix2pix", root) if not folder.exists()] if root else []
+    try:
+        yield
+    except UserError:
+        for folder in made:
+            for place, _, files in os.walk(folder, topdown=False):
+                with contextlib.suppress(OSError):
+                    if all(file.endswith(".lock") or place.endswith(".config") for file in files):  # TFDS' own .config
+                        for file in files:
+                            os.unlink(os.path.join(place, file))
+                    os.rmdir(place)
+        raise
 
 
 def _check_prepared(builder: Builder) -> None:

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 from tensorflow_datasets.core import dataset_metadata
 
+from pix2pix_jax import cli
 from pix2pix_jax.data.builders import pix2pix
 from pix2pix_jax.data.builders.prepare import open_split, prepare
 from pix2pix_jax.data.sources import PUBLISHED
@@ -256,3 +257,43 @@ def test_a_prepared_folder_that_is_not_right(folder, tmp_path, damage, message):
 def test_the_builders_package_alone_imports_no_tfds(run_python):
     code = "import sys, pix2pix_jax.data.builders; print('tensorflow_datasets' in sys.modules)"
     assert run_python("-c", code).stdout.split() == ["False"]
+
+
+# What a folder of data is spared
+
+
+def test_a_folder_of_other_things_is_refused_and_left_as_it_was(tmp_path, config, serve):
+    site = serve(b"")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "1.jpg").write_bytes(b"")
+    for url in ("", site.url):
+        with pytest.raises(UserError, match=r"holds neither facades .*nor TFDS data sets.* a new or empty folder"):
+            open_split("facades", "train", data_dir=tmp_path, url=url)
+    assert [path.name for path in tmp_path.rglob("*")] == ["photos", "1.jpg"] and not site.requests
+
+
+def test_folders_of_tfds_are_known(archive, tmp_path, images):
+    for name in ("downloads/x", "mnist/3.0.1", "cats/small/1.0.0"):
+        root = tmp_path / name.split("/")[0]
+        (root / name).mkdir(parents=True)
+        _, names = open_split("facades", "val", data_dir=root, url=archive.as_uri())
+        assert len(names) == 2
+
+
+def test_a_download_that_fails_leaves_no_folders(tmp_path):
+    (tmp_path / "there").mkdir()
+    for root in (tmp_path / "there", tmp_path / "new"):
+        with pytest.raises(UserError):
+            open_split("facades", "train", data_dir=root)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_a_folder_of_files_says_how_to_build_a_set_and_that_builds_it(folder, tmp_path, capsys, images, stored):
+    small = ("--config.image_size=32,32", "--config.resize_size=32,32", f"--output={tmp_path}")
+    assert cli.main(["prepare", "--config=facades", f"--config.data_dir={folder}", *small]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "no TFDS data set was built" in line]
+    assert str(folder) in line
+    flags = line.split("in DIR: ")[1].replace("DIR", str(tmp_path / "tfds"), 1).split()
+    assert cli.main(["prepare", "--config=facades", *flags, *small]) == 0
+    assert "no TFDS" not in capsys.readouterr().out
+    assert stored(prepare("facades", data_dir=tmp_path / "tfds")) == images

@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 
 from etils import epath
 
+from pix2pix_jax.data.listing import is_file
 from pix2pix_jax.errors import UserError
 
 MAX_BYTES = 64 * 2**20
@@ -59,7 +60,7 @@ class Folder:
         folder = self.path / split
         for file in folder.iterdir() if folder.is_dir() else ():
             name = f"{split}/{file.name}"
-            if _split_of(name, (split,)) and file.is_file():
+            if _split_of(name, (split,)) and is_file(file):
                 check_size(self.path, name, file.stat().length)
                 yield _checked(self.path, name, file.read_bytes(), seen)
 
