@@ -162,7 +162,7 @@ class Checkpoints:
             return self.newest(read)
         if step == "best":
             step = self._best_step()
-        if not str(step).isdigit() or int(step) not in steps:
+        if str(step) not in map(str, steps):
             there = ", ".join(map(str, steps))
             raise UserError(
                 f"--step={step}: no such checkpoint in {self._folder}; there are {there}, 'latest' and 'best'"

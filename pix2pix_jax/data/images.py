@@ -21,6 +21,7 @@ with epy.lazy_imports():  # take a while, and few sets have such files
 EXTENSIONS = frozenset(
     (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".npy")
 )  # of the files that are looked at in a folder
+MAX_FILE = 4 << 30  # bytes
 INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -123,6 +124,21 @@ def encode_png(image: np.ndarray) -> bytes:
     return encode(image, ".png")
 
 
+def check_file(path: str | os.PathLike, name: str) -> None:
+    """Raises UserError for what is not to be read whole: a pipe waits, a device has no end, and no image has MAX_FILE.
+
+    Args:
+      path: what is not on this machine's file systems passes.
+      name: what the message calls it.
+    """
+    if not os.path.exists(path):
+        return
+    if not os.path.isfile(path):
+        raise UserError(f"{name}: not a file; give an image file")
+    if os.path.getsize(path) > MAX_FILE:
+        raise UserError(f"{name}: has more than {MAX_FILE >> 30} GiB, which no image needs; scale it down")
+
+
 class _Stream:
     """An open, seekable file of a path, a file object or bytes; a context manager."""
 
@@ -136,6 +152,7 @@ class _Stream:
             self._file.seek(0)
             return self._file
         try:
+            check_file(self._file, self._name)
             self._opened = self._file.open("rb") if hasattr(self._file, "open") else open(self._file, "rb")
         except FileNotFoundError:
             raise UserError(f"{self._name}: no such file") from None

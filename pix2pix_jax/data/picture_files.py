@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from etils import epath
 
+from pix2pix_jax import storage
 from pix2pix_jax.data import folders, images
 from pix2pix_jax.data.deep import Header
 from pix2pix_jax.errors import UserError, shown
@@ -19,7 +20,7 @@ def find_files(source: str, flag: str) -> dict[epath.Path, str]:
     Raises:
       UserError: there are none; `flag` is where `source` was given.
     """
-    path = epath.Path(source).expanduser()
+    path = storage.folder(source)
     if path.is_file():
         return {path: path.name}
     if path.is_dir():
