@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -103,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
 
     export = _add(commands, "export", _export, "write a trained network for another program")
     _add_checkpoint(export)
-    export.add_argument("--output", required=True, type=_path, metavar="FILE.pth", help="for the popular PyTorch implementation")
+    export.add_argument(
+        "--output", required=True, type=_path, metavar="FILE.pth", help="for the popular PyTorch implementation"
+    )
     export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
     return parser
 
@@ -186,7 +189,9 @@ def _check_no_more(rest: Sequence[str]) -> None:
 def _set_up_libraries() -> None:
     import absl.logging
     import jax
+    from PIL import Image
 
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `data.deep.check_size` has bounds of our own
     # Orbax warns of its own defaults, and its threads print what it raises all the same: a full disk would take pages.
     absl.logging.set_verbosity(absl.logging.FATAL)
     for name in ("asyncio", "gcsfs"):

@@ -33,6 +33,7 @@ _MODES = {1: "L", 3: "RGB"}
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError),
     *(OverflowError, ZeroDivisionError, AttributeError, RecursionError),
+    Image.DecompressionBombError,  # of an image within an image, as in an .icns
 )
 
 
@@ -228,11 +229,14 @@ class _PillowReader:
 
 def _open_pillow(stream, name: str) -> Image.Image:
     try:
-        return Image.open(stream)
+        image = Image.open(stream)
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: {error}; scale it down") from error
     except _DAMAGE as error:
         raise UserError(f"{name}: not a readable image; replace or delete it") from error
+    if image.format == "EPS":  # for which Pillow would start Ghostscript
+        raise UserError(f"{name}: a PostScript program, which is not run; save it as PNG")
+    return image
 
 
 def _own_mode(image: Image.Image) -> str:
