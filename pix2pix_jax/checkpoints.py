@@ -160,7 +160,7 @@ class Checkpoints:
             return self.newest(read)
         if step == "best":
             return self._load_best(read)
-        if not str(step).isdigit() or int(step) not in steps:
+        if str(step) not in map(str, steps):
             there = ", ".join(map(str, steps))
             raise UserError(
                 f"--step={step}: no such checkpoint in {self._folder}; there are {there}, 'latest' and 'best'"

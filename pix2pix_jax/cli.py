@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -81,15 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     _add_metrics(evaluate)
 
     compare = _add(commands, "compare", _compare, "several evaluated runs side by side: table, curves, pictures")
-    compare.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="of a training run")
+    compare.add_argument("workdirs", nargs="+", type=_path, metavar="WORKDIR", help="of a training run")
     compare.add_argument("--split", default="val", choices=("train", "val", "test"))
-    compare.add_argument("--output", default="comparison", metavar="DIR", help="default: comparison")
+    compare.add_argument("--output", default="comparison", type=_path, metavar="DIR", help="default: comparison")
     compare.add_argument("--examples", type=int, default=24, metavar="N", help="to show (default: 24)")
 
     translate = _add(commands, "translate", _translate, "translate image files")
     _add_checkpoint(translate)
-    translate.add_argument("--input", required=True, metavar="FILE|DIR|GLOB")
-    translate.add_argument("--output", required=True, metavar="DIR")
+    translate.add_argument("--input", required=True, type=_path, metavar="FILE|DIR|GLOB")
+    translate.add_argument("--output", required=True, type=_path, metavar="DIR")
     translate.add_argument("--seed", type=int, default=0, help="of dropout (default: 0)")
     _add_inference(translate)
     translate.add_argument(
@@ -97,13 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     import_torch = _add(commands, "import-torch", _import_torch, "make a workdir of the popular implementation's .pth")
     _add_config(import_torch)
-    import_torch.add_argument("--generator", required=True, metavar="G.pth", help="as latest_net_G.pth")
-    import_torch.add_argument("--discriminator", metavar="D.pth", help="as latest_net_D.pth, to train on")
+    import_torch.add_argument("--generator", required=True, type=_path, metavar="G.pth", help="as latest_net_G.pth")
+    import_torch.add_argument("--discriminator", type=_path, metavar="D.pth", help="as latest_net_D.pth, to train on")
     import_torch.add_argument("--workdir", required=True, metavar="DIR", help="to be made")
 
     export = _add(commands, "export", _export, "write a trained network for another program")
     _add_checkpoint(export)
-    export.add_argument("--output", required=True, metavar="FILE.pth", help="for the popular PyTorch implementation")
+    export.add_argument(
+        "--output", required=True, type=_path, metavar="FILE.pth", help="for the popular PyTorch implementation"
+    )
     export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
     return parser
 
@@ -112,6 +115,13 @@ def _add(commands, name: str, run, help_text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
+
+
+def _path(text: str) -> str:
+    """An empty one, as of a shell variable that is not set, would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("empty; give a path")
+    return text
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -178,7 +188,9 @@ def _check_no_more(rest: Sequence[str]) -> None:
 
 def _set_up_libraries() -> None:
     import absl.logging
+    from PIL import Image
 
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `data.deep.check_size` has bounds of our own
     # Orbax warns of its own defaults, and its threads print what it raises all the same: a full disk would take pages.
     absl.logging.set_verbosity(absl.logging.FATAL)
     for name in ("asyncio", "gcsfs"):
@@ -232,6 +244,7 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
     if of_files and not arguments.output:
         raise UserError("--output: empty; say which folder is to hold the numbers and the gallery")
+    _check_together(arguments, of_files)
     model = None if of_files else _load_model(arguments, rest)
     _check_no_more(rest)
     _set_up_libraries()
@@ -239,7 +252,7 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     from pix2pix_jax.metrics import Request
 
     request = Request(
-        metrics=None if arguments.metrics == "auto" else tuple(arguments.metrics.split(",")),
+        metrics=None if arguments.metrics == "auto" else tuple(m.strip() for m in arguments.metrics.split(",")),
         palette=arguments.palette or (model.config.palette if model else "auto"),
         inception=arguments.inception,
         lpips=arguments.lpips,
@@ -257,6 +270,15 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     print(f"{found} over {len(result.images)} pairs")
     print(f"gallery: {result.folder / 'index.html'}")
     return 0
+
+
+def _check_together(arguments: argparse.Namespace, of_files: bool) -> None:
+    """Raises UserError for a flag that would be of no effect."""
+    flags = ("step", "split", "norm_stats", "dropout", "weights") if of_files else ("inputs",)
+    defaults = {"step": "latest", "split": "val"}
+    for flag in flags:
+        if (getattr(arguments, flag) or "") != defaults.get(flag, ""):
+            raise UserError(f"--{flag}: goes with --{'workdir' if of_files else 'pictures and --targets'} only")
 
 
 def _compare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -293,7 +315,8 @@ def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         print(f"taken from the weights: {' '.join(found)}")
     overrides = " ".join(shlex.quote(argument) for argument in (*rest, *found))
     print(f"{arguments.workdir}: ready for evaluate and translate, or to train on:")
-    print(f"  pix2pix train --config={arguments.config} --workdir={arguments.workdir} {overrides}".rstrip())
+    config_flag, workdir_flag = (f"--{name}={shlex.quote(getattr(arguments, name))}" for name in ("config", "workdir"))
+    print(f"  pix2pix train {config_flag} {workdir_flag} {overrides}".rstrip())
     return 0
 
 

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import json
 import math
+import operator
 import re
 import shlex
 from collections.abc import Sequence
@@ -83,6 +84,7 @@ def compare(
         raise UserError(f"{runs[0].folder} and the others have no example of {split} in common; evaluate the same data")
     chosen = [common[i] for i in np.unique(np.linspace(0, len(common) - 1, examples).round().astype(int))]
     folder = storage.folder(output)
+    _check_apart(folder, runs)
     subtitle = (
         f"{split}: {len(chosen)} of the {len(common)} examples that {'all runs have' if len(runs) > 1 else 'it has'}"
     )
@@ -90,6 +92,13 @@ def compare(
         return _write(runs, chosen, folder, subtitle=subtitle)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
+
+
+def _check_apart(folder: epath.Path, runs: Sequence[Run]) -> None:
+    """Raises UserError if the files would take the place of a run's, or of an evaluation's."""
+    for run in runs:
+        if storage.absolute(folder) in map(storage.absolute, (run.folder, run.folder.parent.parent)):
+            raise UserError(f"--output={folder}: would overwrite files of {run.name}; choose another folder")
 
 
 def _write(runs: Sequence[Run], chosen: Sequence[tuple[str, int]], folder: epath.Path, *, subtitle: str) -> Comparison:
@@ -147,12 +156,12 @@ def _open_run(workdir: epath.Path, name: str, split: str) -> Run:
             folder=folder,
             step=step,
             num_examples=len(report["images"]),
-            scores={**report["mean"], **report["total"]},
+            scores={name: _number(value) for name, value in {**report["mean"], **report["total"]}.items()},
             images=_by_name(report["images"]),
             config=flatten(ConfigDict(report["config"])),
             curves=curves.read(storage.read(workdir / "metrics.jsonl")),
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{folder / 'metrics.json'}: damaged, or of another version; run {remedy}") from error
 
 
@@ -171,10 +180,24 @@ def _by_name(images: list[dict]) -> dict[tuple[str, int], dict]:
     seen: collections.Counter[str] = collections.Counter()
     entries = {}
     for entry in images:
-        entry["files"]["input"], entry["files"]["output"], entry["files"]["target"]  # raises KeyError
+        for column in ("input", "output", "target"):
+            _check_inside(entry["files"][column])
+        for value in _values(entry).values():
+            _number(value)
         entries[entry["name"], seen[entry["name"]]] = entry
         seen[entry["name"]] += 1
     return entries
+
+
+def _check_inside(path: str) -> None:
+    """Raises ValueError if a metrics.json, which may be a stranger's, names files that are none of its own."""
+    if path.startswith(("/", "~")) or ".." in path.split("/") or "\0" in path:
+        raise ValueError(path)
+
+
+def _number(value: float | None) -> float | None:
+    """A metric's value, null for what is not finite. Raises TypeError or OverflowError for what is none."""
+    return None if value is None else float(operator.pos(value))
 
 
 def _columns(runs: Sequence[Run]) -> list[str]:
@@ -281,6 +304,8 @@ def _picture(run: Run, key: tuple[str, int], column: str) -> bytes:
 
 def _metrics(entry: dict) -> dict[str, float]:
     """null stands for what is not finite."""
-    return {
-        name: math.nan if value is None else value for name, value in entry.items() if name not in ("name", "files")
-    }
+    return {name: math.nan if value is None else value for name, value in _values(entry).items()}
+
+
+def _values(entry: dict) -> dict[str, float | None]:
+    return {name: value for name, value in entry.items() if name not in ("name", "files")}

@@ -131,6 +131,8 @@ def evaluate_files(
         raise UserError("--segmenter: needs the label maps that the pictures were made from; give --inputs=FOLDER")
     segmentation, request = _segmentation(segmenter, request, "none")
     source = PictureFiles(pictures, targets, inputs)
+    folder = storage.folder(output)
+    _check_apart(folder, {"--pictures": pictures, "--targets": targets, "--inputs": inputs})
     for note in source.notes:
         say(f"note: {note}")
     pairs = Pairs(source=source, direction="AtoB", size=source.size, preprocess="none")
@@ -144,7 +146,6 @@ def evaluate_files(
         batch_size=parallel.inference_batch(mesh),
         request=request,
     )
-    folder = storage.folder(output)
     with _written(folder), Report(folder) as report:
         for scored in _progress(evaluation.run(lambda images, _: to_float(images)), pairs, "evaluate"):
             shown = {"output": scored.output, "target": scored.example["target"]}
@@ -156,6 +157,15 @@ def evaluate_files(
         facts = {"pictures": pictures, "targets": targets, **_protocol(evaluation.choice)}
         subtitle = f"{len(pairs)} pictures, against {targets}"
         return _finish(report, evaluation, segmentation, title=pictures, subtitle=subtitle, facts=facts)
+
+
+def _check_apart(output: epath.Path, places: dict[str, str]) -> None:
+    """Raises UserError if the report's pictures would lie below a compared folder, and be compared the next time."""
+    written = storage.absolute(output / "images")
+    for flag, place in places.items():
+        source = storage.folder(place)
+        if place and source.is_dir() and written.is_relative_to(storage.absolute(source)):
+            raise UserError(f"--output={output}: its pictures would lie among those of {flag}; choose another folder")
 
 
 def _segmentation(file: str, request: Request, known: str) -> tuple[Segmentation | None, Request]:

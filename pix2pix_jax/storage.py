@@ -39,10 +39,10 @@ _REMOTE_LIBRARIES = ("gcsfs", "fsspec", "aiohttp", "requests", "urllib3", "googl
 
 def folder(path: epath.PathLike) -> epath.Path:
     """The path that a user means by `path`. Raises UserError for a URL that cannot be served."""
-    scheme, separator, _ = os.fspath(path).partition("://")
+    scheme, separator, name = os.fspath(path).partition("://")
     if not separator:
         return epath.Path(path).expanduser()
-    if scheme != _BUCKET:
+    if scheme != _BUCKET or not name.strip("/"):
         raise UserError(f"{os.fspath(path)}: neither a folder nor gs://BUCKET/NAME")
     if importlib.util.find_spec("gcsfs") is None:
         raise UserError(f"{os.fspath(path)}: gs:// needs gcsfs; pip install gcsfs, or '.[gcs]'")

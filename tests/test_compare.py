@@ -221,6 +221,38 @@ def test_evaluations_before_there_were_totals_and_files(runs, tmp_path):
     assert "of another version" in refused(*runs, output=tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda report: report["mean"].update(l1=[1]),
+        lambda report: report["mean"].update(l1="1"),
+        lambda report: report["total"].update(fid=10**400),
+        lambda report: report["images"][0].update(l1={}),
+        lambda report: report["images"][0].update(l1="x"),
+        lambda report: report["images"][0]["files"].update(output=5),
+        lambda report: report["images"][0]["files"].update(output="a\0b"),
+        lambda report: report["images"][0]["files"].update(target="/etc/hostname"),
+        lambda report: report["images"][0]["files"].update(input="images/../../../config.json"),
+    ],
+)
+def test_a_report_of_a_stranger_is_refused_before_anything_is_written(runs, tmp_path, harm):
+    change(runs[1] / "eval" / "val-3", harm)
+    assert "val-3/metrics.json: damaged, or of another version" in refused(*runs, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_nested_beyond_all_depth(runs, tmp_path):
+    (runs[1] / "eval" / "val-3" / "metrics.json").write_text("[" * 100_000)
+    assert "damaged" in refused(*runs, output=tmp_path / "out")
+
+
+def test_the_runs_own_files_are_not_overwritten(runs):
+    for output in (runs[1], runs[0] / "eval" / "val-6"):
+        before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+        assert f"--output={output}: would overwrite" in refused(*runs, output=output)
+        assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
 def test_no_example_in_common(runs, tmp_path):
     def rename(report):
         for entry in report["images"]:

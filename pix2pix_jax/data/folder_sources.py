@@ -268,6 +268,7 @@ def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
 
 
 def _read(path: epath.Path) -> bytes:
+    images.check_file(path, shown(path))
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -32,6 +32,7 @@ UNREADABLE = frozenset(
     )
 )  # of pictures that nothing here reads
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # the second image of a phone's JPEG (MPO) is no frame
+MAX_FILE = 4 << 30  # bytes
 INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "bilinear": Image.Resampling.BILINEAR,
@@ -42,7 +43,8 @@ _MODES = {1: "L", 3: "RGB"}
 # What Pillow's readers raise for files that break off or contradict themselves.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError),
-    *(OverflowError, ZeroDivisionError, AttributeError, RuntimeError),
+    *(OverflowError, ZeroDivisionError, AttributeError, RuntimeError),  # of which RecursionError is one
+    Image.DecompressionBombError,  # of an image within an image, as in an .icns
 )
 
 
@@ -154,6 +156,21 @@ def encode_png(image: np.ndarray) -> bytes:
     return encode(image, ".png")
 
 
+def check_file(path: str | os.PathLike, name: str) -> None:
+    """Raises UserError for what is not to be read whole: a pipe waits, a device has no end, and no image has MAX_FILE.
+
+    Args:
+      path: what is not on this machine's file systems passes.
+      name: what the message calls it.
+    """
+    if not os.path.exists(path):
+        return
+    if not os.path.isfile(path):
+        raise UserError(f"{name}: not a file; give an image file")
+    if os.path.getsize(path) > MAX_FILE:
+        raise UserError(f"{name}: has more than {MAX_FILE >> 30} GiB, which no image needs; scale it down")
+
+
 class _Stream:
     """An open, seekable file of a path, a file object or bytes; a context manager."""
 
@@ -167,6 +184,7 @@ class _Stream:
             self._file.seek(0)
             return self._file
         try:
+            check_file(self._file, self._name)
             self._opened = self._file.open("rb") if hasattr(self._file, "open") else open(self._file, "rb")
         except FileNotFoundError:
             raise UserError(f"{self._name}: no such file") from None
@@ -250,11 +268,14 @@ class _PillowReader:
 
 def _open_pillow(stream, name: str) -> Image.Image:
     try:
-        return Image.open(stream)
+        image = Image.open(stream)
     except Image.DecompressionBombError as error:
         raise UserError(f"{name}: {error}; scale it down") from error
     except _DAMAGE as error:
         raise UserError(f"{name}: {_why_unreadable(stream)}") from error
+    if image.format == "EPS":  # for which Pillow would start Ghostscript
+        raise UserError(f"{name}: a PostScript program, which is not run; save it as PNG")
+    return image
 
 
 def _why_unreadable(stream) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
+from pix2pix_jax import storage
 from pix2pix_jax.data import images, listing
 from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.errors import UserError, shown
@@ -27,7 +28,7 @@ def find_files(source: str, flag: str) -> Found:
     Raises:
       UserError: there are none; `flag` is where `source` was given.
     """
-    path = epath.Path(source).expanduser()
+    path = storage.folder(source)
     if path.is_file():
         return Found({path: path.name})
     if path.is_dir():

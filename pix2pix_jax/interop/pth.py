@@ -9,6 +9,7 @@ with one is a UserError. Both formats of `torch.save` are read:
   for each key an int64 count and the numbers, little-endian.
 """
 
+import contextlib
 import io
 import math
 import os
@@ -46,7 +47,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       UserError: there is no such file, it is damaged, it holds anything but weights, or it is larger than MAX_BYTES.
     """
-    path = pathlib.Path(path)
+    path = _local(path)
     try:
         if not path.is_file():
             raise NotWeightsError("not a file; name the .pth file itself" if path.exists() else "no such file")
@@ -59,6 +60,14 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     except Exception as error:  # zipfile, pickletools and numpy raise many types for damaged files
         reason = printable(str(error), 100) or type(error).__name__
         raise UserError(f"{path}: damaged, or not a file of PyTorch weights ({reason}); fetch it again") from error
+
+
+def _local(path: str | os.PathLike) -> pathlib.Path:
+    if "://" in os.fspath(path):
+        raise UserError(f"{os.fspath(path)}: not a local path; copy the .pth file to or from there by other means")
+    with contextlib.suppress(RuntimeError):  # "~nobody" is the name of a folder then
+        return pathlib.Path(path).expanduser()
+    return pathlib.Path(path)
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -177,7 +186,7 @@ def write(path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]) -> None
     Raises:
       UserError: PyTorch lacks a dtype, or the file cannot be written.
     """
-    path = pathlib.Path(path)
+    path = _local(path)
     arrays = {key: np.asarray(value) for key, value in state_dict.items()}
     for key, array in arrays.items():
         if array.dtype not in _STORAGE_NAMES:

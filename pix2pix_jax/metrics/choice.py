@@ -102,7 +102,7 @@ def choose(request: Request, pictures: Pictures) -> Choice:
 def check_names(metrics: Sequence[str]) -> None:
     for metric in metrics:
         if metric not in METRICS:
-            raise UserError(f"{metric}: no such metric; there are {', '.join(METRICS)}")
+            raise UserError(f"{metric or 'an empty name'}: no such metric; there are {', '.join(METRICS)}")
 
 
 def _obstacle(metric: str, pictures: Pictures, palette: Palette | None) -> str:

@@ -273,3 +273,28 @@ def test_pictures_of_phones_are_no_animations():
 def test_pictures_that_cannot_be_read_say_so():
     assert "a HEIC picture" in refusal(images.decode, b"\0\0\0\x18ftypheic" + bytes(99))
     assert "not a readable image" in refusal(images.decode, b"\0\0\0\x18ftypmp42" + bytes(99))
+
+
+def test_an_image_in_an_image_is_bounded_too():
+    """An .icns holds a PNG, whose size Pillow meets as it decodes."""
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBBI", 13, b"IHDR", 2**31 - 1, 2**31 - 1, 8, 2, 0, 0, 0, 0)
+    icns = b"icns" + struct.pack(">I4sI", 16 + len(png), b"ic10", 8 + len(png)) + png
+    with pytest.raises(UserError, match="x: .*; replace or delete it"):
+        images.decode(icns, "x")
+
+
+def test_no_other_program_is_started_for_an_image(monkeypatch, tmp_path):
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\nshowpage\n"
+    with pytest.raises(UserError, match="a PostScript program"):
+        images.decode(program, "x.png")
+    assert not (tmp_path / "started").exists()
+
+
+def test_what_is_too_large_to_be_an_image_is_not_read(tmp_path):
+    with open(tmp_path / "x.png", "wb") as file:
+        file.truncate(images.MAX_FILE + 1)
+    with pytest.raises(UserError, match="x.png: has more than 4 GiB"):
+        images.decode(tmp_path / "x.png", "x.png")

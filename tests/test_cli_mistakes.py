@@ -1,0 +1,85 @@
+"""Mistakes of the commands that use a trained run: one line, exit code 2, and nothing written."""
+
+import os
+import pathlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pix2pix_jax import cli
+
+
+@pytest.fixture
+def mistake(capsys, tmp_path, monkeypatch, trained):
+    """Runs a command among a few files: {RUN} is a trained workdir; returns the line of its refusal."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("fake/a.png", "fake/b.png", "real/a.png", "real/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / name)
+    (tmp_path / "text").write_text("precious")
+
+    def mistake(*arguments: str) -> str:
+        before = [contents(tmp_path), contents(trained)]
+        try:
+            code = cli.main([argument.replace("{RUN}", str(trained)) for argument in arguments])
+        except SystemExit as exit:
+            code = exit.code
+        lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line and "|" not in line]
+        assert (code, len(lines)) == (2, 1), lines
+        assert [contents(tmp_path), contents(trained)] == before
+        return lines[0].removeprefix(f"pix2pix {arguments[0]}: error: ")
+
+    return mistake
+
+
+def contents(folder: pathlib.Path) -> dict[pathlib.Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+FILES = ("evaluate", "--pictures=fake", "--targets=real")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("evaluate", "--workdir={RUN}", "--step=\u00b2"), "--step=\u00b2: no such checkpoint"),
+        (("evaluate", "--workdir={RUN}", "--step=\u0663"), "--step=\u0663: no such checkpoint"),
+        (("evaluate", "--workdir={RUN}", "--step=03"), "--step=03: no such checkpoint"),
+        (("evaluate", "--workdir={RUN}", "--metrics="), "an empty name: no such metric"),
+        (("evaluate", "--workdir={RUN}", "--metrics=l1, "), "an empty name: no such metric"),
+        (("evaluate", "--workdir={RUN}", "--output=gs://"), "neither a folder nor gs://BUCKET/NAME"),
+        (("evaluate", "--workdir={RUN}", "--inputs=fake"), "--inputs: goes with --pictures"),
+        ((*FILES, "--output=out", "--step=3"), "--step: goes with --workdir only"),
+        ((*FILES, "--output=out", "--split=test"), "--split: goes with --workdir only"),
+        ((*FILES, "--output=out", "--dropout=off"), "--dropout: goes with --workdir only"),
+        ((*FILES, "--output=fake"), "--output=fake: its pictures would lie among those of --pictures"),
+        ((*FILES, "--output=./real/../real/x"), "would lie among those of --targets"),
+        (("translate", "--workdir={RUN}", "--input=", "--output=out"), "argument --input: empty"),
+        (("translate", "--workdir={RUN}", "--input=fake", "--output="), "argument --output: empty"),
+        (("translate", "--workdir={RUN}", "--input=/dev/zero", "--output=out"), "/dev/zero: not a file"),
+        (("translate", "--workdir={RUN}", "--input=http://127.0.0.1/a.png", "--output=out"), "neither a folder nor gs"),
+        (("translate", "--workdir={RUN}", "--input=s3://b/a.png", "--output=out"), "neither a folder nor gs"),
+        (("compare", "{RUN}", "--output="), "argument --output: empty"),
+        (("compare", ""), "argument WORKDIR: empty"),
+        (("export", "--workdir={RUN}", "--output=gs://b/g.pth"), "gs://b/g.pth: not a local path"),
+        (("import-torch", "--config=default", "--generator=", "--workdir=out"), "argument --generator: empty"),
+    ],
+)
+def test_a_mistake_is_one_line(mistake, arguments, words):
+    assert words in mistake(*arguments)
+
+
+def test_blanks_in_a_list_and_the_home_in_a_path(trained, tmp_path, monkeypatch, mistake):
+    """As a shell gives them: `--output=~/g.pth` is not expanded by it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "goose: no such metric" in mistake("evaluate", "--workdir={RUN}", "--metrics=l1, goose")
+    assert cli.main([*FILES, "--output=out", "--metrics=l1, psnr"]) == 0
+    assert cli.main(["export", f"--workdir={trained}", "--output=~/g.pth"]) == 0
+    assert (tmp_path / "g.pth").is_file()
+    assert "~/d.pth" not in mistake("import-torch", "--config=default", "--generator=~/d.pth", "--workdir=w")
+
+
+def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path, mistake):
+    os.mkfifo(tmp_path / "pipe.png")
+    assert "pipe.png: not a file" in mistake("translate", "--workdir={RUN}", "--input=pipe.png", "--output=out")
