@@ -16,6 +16,7 @@ from pix2pix_jax.data.picture_files import PictureFiles
 from pix2pix_jax.data.values import UINT8, picture, render, to_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import TrainedModel
+from pix2pix_jax.logs import say
 from pix2pix_jax.metrics import Request
 from pix2pix_jax.metrics.choice import Choice
 from pix2pix_jax.metrics.segmenter import Segmentation
@@ -75,6 +76,8 @@ def evaluate(
     segmentation, request = _segmentation(segmenter, request, evaluator.palette_of(config, "input"))
     evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
     pairs = evaluation.pairs
+    for note in streams.fitted_files(config, pairs):
+        say(note)
 
     def translate(inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
         return model.translate_resized(inputs, ids=ids, fill=True)

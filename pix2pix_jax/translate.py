@@ -15,7 +15,7 @@ from pix2pix_jax import storage, streams
 from pix2pix_jax.data import folders, images
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.picture_files import find_files
-from pix2pix_jax.data.values import convert, from_float
+from pix2pix_jax.data.values import fit_range, fitted, from_float
 from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.inference import TrainedModel, picture_ids, resize_within
 from pix2pix_jax.logs import say
@@ -58,15 +58,19 @@ def translate_files(
     names = _output_names(_find(source, model), model)
     output = storage.folder(output)
     _check_apart(names, output)
-    written, halved = [], 0
+    written, halved, fits = [], 0, collections.Counter()
     with futures.ThreadPoolExecutor(4) as pool, tqdm(total=len(names), unit="image", dynamic_ncols=True) as bar:
         loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
         for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
-            results = _translate(model, [image for _, (image, _) in batch], seed)
-            for (name, (_, is_pair)), result in zip(batch, results, strict=True):
+            results = _translate(model, [image for _, (image, _, _) in batch], seed)
+            for (name, (_, is_pair, dtype)), result in zip(batch, results, strict=True):
                 written.append(_write(output / name, result))
                 halved += is_pair
+                fits[fitted(dtype, model.input_values)] += 1
             bar.update(len(batch))
+    for note, count in fits.items():
+        if note:
+            say(f"note: {count} of {len(names)} files hold {note}")
     if halved:
         side = "left" if model.config.direction == "AtoB" else "right"
         say(
@@ -143,10 +147,11 @@ def _check_apart(names: dict[_Input, str], output: epath.Path) -> None:
             raise UserError(f"--output={shown(output)}: would overwrite the input {shown(name)}; choose another folder")
 
 
-def _load(model: TrainedModel, item: _Input, pairs: str) -> tuple[np.ndarray, bool]:
-    """(the input image (H, W, C) of the dtype of the model's inputs, whether it was half of a pair)."""
-    name = str(item.files[0])
-    image = convert(decode_stack(item.files, model.config.input_channels), model.input_values.dtype, shown(name))
+def _load(model: TrainedModel, item: _Input, pairs: str) -> tuple[np.ndarray, bool, str]:
+    """(the image (H, W, C) with the values of the model's inputs, whether it was half of a pair, its file's dtype)."""
+    name, values = str(item.files[0]), model.input_values
+    stored = decode_stack(item.files, model.config.input_channels)
+    image, dtype = fit_range(stored, values.dtype, values.limits, shown(name)), str(stored.dtype)
     height, width = model.config.image_size
     # Photographs to colour and stacks come alone.
     looks_like_pair = (
@@ -155,9 +160,9 @@ def _load(model: TrainedModel, item: _Input, pairs: str) -> tuple[np.ndarray, bo
         and image.shape[1] * height == 2 * image.shape[0] * width
     )
     if pairs == "no" or (pairs == "auto" and not looks_like_pair):
-        return image, False
+        return image, False, dtype
     _, half = check_pair_size(image.shape[:2], name)
-    return image[:, :half] if model.config.direction == "AtoB" else image[:, half:], True
+    return image[:, :half] if model.config.direction == "AtoB" else image[:, half:], True, dtype
 
 
 def _batched(items: Iterator, size: int) -> Iterator[Sequence]:
