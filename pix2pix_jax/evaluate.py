@@ -76,6 +76,8 @@ def evaluate(
     segmentation, request = _segmentation(segmenter, request, evaluator.palette_of(config, "input"))
     evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
     pairs = evaluation.pairs
+    for note in streams.fitted_files(config, pairs):
+        say(note)
 
     def translate(inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
         return model.translate_resized(inputs, ids=ids, fill=True)

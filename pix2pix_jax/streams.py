@@ -11,7 +11,7 @@ from pix2pix_jax import validation
 from pix2pix_jax.data import pipeline, reading
 from pix2pix_jax.data.pairs import WINDOWED, Pairs, whole_size
 from pix2pix_jax.data.sources import open_source
-from pix2pix_jax.data.values import Values
+from pix2pix_jax.data.values import Values, fitted
 from pix2pix_jax.errors import NoSplit, UserError
 
 STREAMS = ("input", "target")
@@ -52,9 +52,24 @@ def range_unset(name: str, low: float, high: float, where: str) -> UserError:
     )
 
 
+def fitted_files(config: ConfigDict, pairs: Pairs) -> list[str]:
+    """Notes of the streams whose files are of another dtype than the config's, and what becomes of their values."""
+    values = stream_values(config)
+    if all(v.is_integer and config[f"{name}_range"] is None for name, v in values.items()):
+        return []  # without a look at all headers
+    found = zip(STREAMS, pairs.sides(pairs.source.dtypes()), strict=True)
+    notes = {name: fitted(dtype, values[name]) for name, dtype in found}
+    return [f"note: the {name} files hold {note}" for name, note in notes.items() if note]
+
+
 def with_dtypes(pairs: Pairs, config: ConfigDict) -> Pairs:
-    """The pairs in the dtypes of a config."""
-    return dataclasses.replace(pairs, **{f"{name}_dtype": v.dtype for name, v in stream_values(config).items()})
+    """The pairs in the dtypes and ranges of a config."""
+    values = stream_values(config)
+    return dataclasses.replace(
+        pairs,
+        **{f"{name}_dtype": v.dtype for name, v in values.items()},
+        **{f"{name}_range": v.limits for name, v in values.items()},
+    )
 
 
 def _open_at_load_size(config: ConfigDict) -> Pairs:
@@ -116,6 +131,7 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
         centred=cropped,
         **{field: config[field] for field in ("input_interpolation", "target_interpolation")},
         **{f"{name}_dtype": config[f"{name}_dtype"].replace("auto", "uint8") for name in STREAMS},
+        **{f"{name}_range": None if config[f"{name}_dtype"] == "auto" else config[f"{name}_range"] for name in STREAMS},
     )
 
 

@@ -40,6 +40,8 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     workdir = storage.folder(workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
+    for note in streams.fitted_files(config, pairs):
+        say(note)
     profiling.check_reached(config.profile_steps, total=recipe.total_steps(config, num_examples=len(pairs)))
     parts = recipe.build_parts(config, num_examples=len(pairs))
     select = selection.open_selection(config, mesh)

@@ -15,7 +15,7 @@ from pix2pix_jax import storage, streams
 from pix2pix_jax.data import folders, images, listing
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.picture_files import find_files
-from pix2pix_jax.data.values import convert, from_float
+from pix2pix_jax.data.values import fit_range, fitted, from_float
 from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.inference import TrainedModel, picture_ids, resize_within
 from pix2pix_jax.logs import say
@@ -36,13 +36,15 @@ class _Loaded:
     """An input's image (H, W, C), or why there is none.
 
     Attributes:
-      image: of the dtype of the model's inputs.
+      image: with the values of the model's inputs.
+      dtype: of its file.
       halved: whether it is half of an A|B pair.
       animated: whether it is the first of several frames.
       error: of a file that cannot be used.
     """
 
     image: np.ndarray | None = None
+    dtype: str = ""
     halved: bool = False
     animated: bool = False
     error: str = ""
@@ -96,6 +98,9 @@ def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> N
         say(f"{halved} of {len(done)} files are A|B pairs: translated their {side} halves (--pairs=no takes all of it)")
     if animated := sum(item.animated for item in done):
         say(f"{animated} of {len(done)} files are animations: translated their first frames")
+    for note, count in collections.Counter(fitted(item.dtype, model.input_values) for item in done).items():
+        if note:
+            say(f"note: {count} of {len(done)} files hold {note}")
     errors = [item.error for item in done if item.error]
     if not errors:
         return
@@ -188,9 +193,11 @@ def _load(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
 
 def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
     """Raises UserError for a file that cannot be used."""
-    name = str(item.files[0])
+    name, values = str(item.files[0]), model.input_values
     animated = any(images.read_header(file, str(file)).animated for file in item.files)
-    image = convert(decode_stack(item.files, model.config.input_channels), model.input_values.dtype, shown(name))
+    stored = decode_stack(item.files, model.config.input_channels)
+    image = fit_range(stored, values.dtype, values.limits, shown(name))
+    loaded = _Loaded(image, dtype=str(stored.dtype), animated=animated)
     height, width = model.config.image_size
     # Photographs to colour and stacks come alone.
     looks_like_pair = (
@@ -199,10 +206,10 @@ def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
         and image.shape[1] * height == 2 * image.shape[0] * width
     )
     if pairs == "no" or (pairs == "auto" and not looks_like_pair):
-        return _Loaded(image, animated=animated)
+        return loaded
     _, half = check_pair_size(image.shape[:2], name)
     half_image = image[:, :half] if model.config.direction == "AtoB" else image[:, half:]
-    return _Loaded(half_image, halved=True, animated=animated)
+    return dataclasses.replace(loaded, image=half_image, halved=True)
 
 
 def _batched(items: Iterator, size: int) -> Iterator[Sequence]:

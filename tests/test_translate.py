@@ -127,6 +127,32 @@ def test_pairs(model, tmp_path, capsys, size, pairs, halved):
     assert ("right halves" in capsys.readouterr().out) == halved
 
 
+def test_bytes_fill_the_range_of_a_model_of_floats(model, tmp_path, capsys):
+    """Taken for floats in [-1, 1], nearly all would be 1."""
+    config = copy.deepcopy(model.config)
+    config.update(input_dtype="float32", input_range=(-1.0, 1.0), dataset="folder", data_dir=str(tmp_path / "data"))
+    of_floats = dataclasses.replace(model, config=config)
+    vars(of_floats).update(mesh=model.mesh)
+    source = write(tmp_path / "in" / "a.png")
+    np.save(tmp_path / "in" / "b.npy", read(source) / np.float32(127.5) - 1)
+    [of_bytes, of_npy] = translate.translate_files(of_floats, str(tmp_path / "in"), tmp_path / "out")
+    assert (
+        "note: 1 of 2 files hold uint8 values, where the model takes float32 from -1 to 1: 0 to 255 became -1 to 1"
+        in (capsys.readouterr().out)
+    )
+    np.testing.assert_allclose(read(of_bytes).astype(int), np.load(of_npy), atol=1)
+    np.testing.assert_allclose(read(of_bytes).astype(int), model.translate(read(source)), atol=1)
+    write(tmp_path / "data" / "val" / "a.png", size=(32, 64))
+    found = []
+    for one in (of_floats, model):
+        config = copy.deepcopy(one.config)
+        config.update(dataset="folder", data_dir=str(tmp_path / "data"))
+        one = dataclasses.replace(one, config=config)
+        found.append(evaluate.evaluate(one, tmp_path / "run", output=str(tmp_path / str(len(found)))).mean["l1"])
+    assert found[0] == pytest.approx(found[1], rel=1e-3)
+    assert "note: the input files hold uint8 values" in capsys.readouterr().out
+
+
 def test_an_odd_width_is_no_pair(model, tmp_path):
     source = write(tmp_path / "odd.png", size=(32, 61))
     with pytest.raises(UserError, match="odd.png: 61 pixels wide"):

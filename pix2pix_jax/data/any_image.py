@@ -10,7 +10,7 @@ from etils import epath
 from PIL import Image
 
 from pix2pix_jax.data import images
-from pix2pix_jax.data.values import Values, convert
+from pix2pix_jax.data.values import Values, fit_range
 from pix2pix_jax.errors import shown
 
 
@@ -47,10 +47,10 @@ def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Val
     """
     if isinstance(image, str | os.PathLike):
         path = epath.Path(image).expanduser()
-        return convert(images.decode(path, str(path), channels, dtype=None), values.dtype, shown(path))
+        return fit_range(images.decode(path, str(path), channels, dtype=None), values.dtype, values.limits, shown(path))
     if isinstance(image, Image.Image):
         name = "the PIL image"
-        return convert(images.from_pillow(image, name, channels), values.dtype, name)
+        return fit_range(images.from_pillow(image, name, channels), values.dtype, values.limits, name)
     array = _to_numpy(image)
     _check_shape(array.shape, channels)
     return _checked_floats(array, values) if jnp.issubdtype(array.dtype, jnp.floating) else array

@@ -7,7 +7,7 @@ import numpy as np
 from pix2pix_jax.data import images
 from pix2pix_jax.data.deep import height_by_width
 from pix2pix_jax.data.sources import Source
-from pix2pix_jax.data.values import convert
+from pix2pix_jax.data.values import fit_range
 from pix2pix_jax.errors import UserError
 
 # How an image gets its size, under the names that the popular PyTorch implementation gives them.
@@ -35,6 +35,8 @@ class Pairs:
     centred: bool = False  # take the middle of WINDOWED images, as evaluation does
     input_dtype: str = "uint8"  # uint8 | uint16 | float32, to which files of other dtypes are converted
     target_dtype: str = "uint8"
+    input_range: tuple[float, float] | None = None  # see `values.fit_range`
+    target_range: tuple[float, float] | None = None
     input_interpolation: str = "bicubic"  # of `images.resize`
     target_interpolation: str = "bicubic"
 
@@ -68,8 +70,9 @@ class Pairs:
     def decode(self, index: int) -> dict[str, np.ndarray]:
         """The images at their own size."""
         image, target = self.sides(self.source.pair(index, self.sides((self.input_channels, self.target_channels))))
-        target = convert(target, self.target_dtype, self.name(index))
-        image = target if self.colorize else convert(image, self.input_dtype, self.name(index))
+        name = self.name(index)
+        target = fit_range(target, self.target_dtype, self.target_range, name)
+        image = target if self.colorize else fit_range(image, self.input_dtype, self.input_range, name)
         return {"input": image, "target": target}
 
     def fit(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -140,12 +140,53 @@ def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
         return pixels.astype(dtype, copy=False)
     if pixels.dtype == np.float32:
         raise UserError(
-            f"{name}: holds floating-point values, where {dtype} is expected; set --config.input_dtype=float32 "
-            "(--config.target_dtype for targets)"
+            f"{name}: holds floating-point values, where {dtype} is expected; save integers, or train with "
+            "--config.input_dtype=float32 (--config.target_dtype for targets)"
         )
     if dtype == "uint16":
         return pixels.astype(np.uint16) * np.uint16(257)
     return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def fit_range(pixels: np.ndarray, dtype: str, limits: Sequence[float] | None, name: str) -> np.ndarray:
+    """Stored values of a file -> those of a stream, the same in training, evaluation and translation.
+
+    The whole range of a file of another dtype becomes the stream's range: 0 to 255 becomes -1 to 1. Only a stream of
+    floats whose range is at least as wide as that of 8 bits takes integers as they are, as 12 bits in files of 16.
+
+    Args:
+      pixels: of one of DTYPES.
+      dtype: of the stream.
+      limits: its range; None is all that integers hold, and takes what floats there are.
+      name: of the file, for messages.
+
+    Raises:
+      UserError: floats to integers; see `convert`.
+    """
+    given = str(pixels.dtype)
+    if given in (dtype, "float32") or not _is_spread(dtype, limits):
+        return convert(pixels, dtype, name)
+    low, high = limits
+    spread = low + pixels * ((high - low) / _FULL[given][1])
+    return (spread if dtype == "float32" else np.round(spread)).astype(dtype)
+
+
+def _is_spread(dtype: str, limits: Sequence[float] | None) -> bool:
+    """Whether `fit_range` spreads the values of another dtype's files over the range `limits`."""
+    if dtype == "float32":
+        return limits is not None and limits[1] - limits[0] < _FULL["uint8"][1]
+    return limits is not None and tuple(limits) != _FULL[dtype]
+
+
+def fitted(given: str, values: Values) -> str:
+    """What `fit_range` does with files of the dtype `given`, for people; "" if only the number of bits changes."""
+    full = _FULL.get(given)
+    if full is None or given == values.dtype or values.limits == full or values.limits == _FULL.get(values.dtype):
+        return ""
+    wanted = f"{given} values, where the model takes {values.dtype} from {values.low:g} to {values.high:g}: "
+    if _is_spread(values.dtype, values.limits):
+        return f"{wanted}0 to {full[1]:g} became {values.low:g} to {values.high:g}"
+    return f"{wanted}taken as they are"
 
 
 def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: bool = False) -> np.ndarray:

@@ -109,3 +109,32 @@ def test_pictures_of_stored_values_are_those_of_their_floats(channels, dtype):
     shown = values.picture(stored, meaning)
     np.testing.assert_array_equal(shown, values.render(values.to_float(stored, meaning)))
     assert shown.dtype == np.uint8 and shown.shape[-1] in (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "stream", "limits", "result"),
+    [
+        ("uint8", "float32", (-1, 1), [-1, 1]),
+        ("uint16", "float32", (-1, 1), [-1, 1]),
+        ("uint8", "float32", (0, 255), [0, 255]),
+        ("uint16", "float32", (0, 4095), [0, 65535]),  # 12 bits in files of 16 are so
+        ("uint8", "uint16", (0, 4095), [0, 4095]),
+        ("uint8", "uint16", None, [0, 65535]),
+        ("uint16", "uint8", None, [0, 255]),
+        ("uint16", "uint8", (10, 20), [10, 20]),
+        ("uint8", "uint8", (10, 20), [0, 255]),
+        ("float32", "float32", (-1, 1), [0, 3e38]),
+    ],
+)
+def test_files_of_another_dtype_than_the_stream_fill_its_range(given, stream, limits, result):
+    top = np.float32(3e38) if given == "float32" else np.iinfo(given).max
+    stored = np.array([0, top], given)
+    fitted = values.fit_range(stored, stream, limits, "x")
+    assert fitted.dtype == stream
+    np.testing.assert_allclose(fitted, np.array(result, stream), rtol=1e-6)
+    note = values.fitted(given, Values.of(stream, limits))
+    changes = given != stream and limits is not None
+    assert bool(note) == (changes and limits != (0, 255))
+    if note:
+        kept = result == stored.tolist()
+        assert note.endswith("taken as they are" if kept else f"0 to {top} became {result[0]} to {result[1]}")
