@@ -27,7 +27,7 @@ quickstart: .venv/installed
 	@echo '  pix2pix train --config=folder --config.data_dir=DIR --workdir=runs/mine  your own folder of A|B images'
 
 test: .venv/installed-test lint
-	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 lint: .venv/installed-test
 	$(BIN)/ruff check .

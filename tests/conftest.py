@@ -15,6 +15,7 @@ if not AS_USERS:
     _XLA += " --xla_backend_optimization_level=0"
     if metadata.version("jaxlib").startswith("0.10."):  # later ones have no other emitters, and abort on unknown flags
         _XLA += " --xla_cpu_use_fusion_emitters=false"
+        _XLA += " --xla_cpu_parallel_codegen_split_count=1"  # 32 modules for LLVM instead of one are twice the work
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + _XLA
 os.environ["JAX_PLATFORMS"] = "cpu"
 

@@ -107,6 +107,7 @@ def test_a_finished_run_trains_on_when_it_is_lengthened(tiny_config, tmp_path, c
     assert [line["step"] for line in losses_of(tmp_path)] == [1, 2, 3, 4]
 
 
+@pytest.mark.heavy
 def test_a_run_goes_on_with_other_devices(tiny_config, tmp_path, capsys):
     first = ("--config.batch_size=4", "--config.mesh.data=4", "--config.shard_optimizer=True", "--config.num_steps=1")
     state = train.train(tiny_config(*first), tmp_path)

@@ -81,7 +81,10 @@ def given_shares(key: jax.Array, count: int) -> jax.Array:
     return jnp.stack([jnp.asarray(CASES["mixing"](i), jnp.float32) for i in range(CASES["STEPS"])])[index]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+QUICK = ("vanilla", "wgan_gp", "feature_matching")  # each part of every recipe but for the other losses' formulas
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=() if x in QUICK else pytest.mark.heavy) for x in RECIPES])
 def test_ten_steps_are_those_of_pytorch(golden, name, monkeypatch):
     monkeypatch.setattr(objective, "interpolation_weights", given_shares)
     golden = {key.removeprefix(f"{name}/"): x for key, x in golden.items() if key.startswith(f"{name}/")}

@@ -19,6 +19,7 @@ def counted_by_xla(config) -> float:
     return traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"] / 1e9
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("override", ["", "--config.gan_weight=0", "--config.batch_size=4"])
 def test_flops_of_a_step_are_those_that_xla_counts(override):
     config = config_lib.load("default", [override] if override else [])

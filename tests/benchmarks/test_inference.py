@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("rules", inference.RULES)
 def test_rules_are_measured(rules, tiny_config):
     config = tiny_config("--config.batch_size=8")  # the tests' devices share a batch

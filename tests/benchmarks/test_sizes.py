@@ -22,6 +22,7 @@ def row():
     return sizes.measure("default", [*TINY, "--config.batch_size=128"])
 
 
+@pytest.mark.heavy
 def test_what_a_step_holds(row):
     batch = 2 * 128 * 36 * 36 * 3
     assert 12 * row["parameters"] < row["state"] < 12.5 * row["parameters"]
@@ -30,6 +31,7 @@ def test_what_a_step_holds(row):
     assert row["estimate"] and "ms" not in row
 
 
+@pytest.mark.heavy
 def test_what_saves_memory(row):
     half = sizes.measure("default", [*TINY, "--config.batch_size=128", "--config.compute_dtype=bfloat16"])
     assert (half["state"], half["flops"]) == (row["state"], row["flops"])
@@ -40,11 +42,13 @@ def test_what_saves_memory(row):
     assert parts["temporary"] < 0.5 * row["temporary"]
 
 
+@pytest.mark.heavy
 def test_time_is_measured_where_it_is_asked_for():
     row = sizes.measure("default", [*TINY, "--config.batch_size=1"], seconds=0.05)
     assert 0 < row["ms"] < 10_000
 
 
+@pytest.mark.heavy
 def test_the_suite_keeps_what_is_done(tmp_path, capfd):
     path = tmp_path / "rows.jsonl"
     sizes.run_suite([TINY], path, seconds=0)

@@ -86,7 +86,8 @@ def test_a_resnet_is_recognised(tmp_path):
 
 
 def test_training_goes_on_from_imported_weights(imported, tmp_path):
-    config = load(*PLAIN, "--config.ema_decay=0.5", "--config.num_steps=2", "--config.data_residency=host")
+    off = ("--config.eval_every_steps=0", "--config.sample_every_steps=0", "--config.data_residency=host")
+    config = load(*PLAIN, *off, "--config.ema_decay=0.5", "--config.num_steps=2")
     imported_config = transfer.import_torch(config, tmp_path, generator=UNET, discriminator=PATCHGAN)
     before = inference.load(tmp_path).variables["params"]["up0"]["kernel"]
     state = train.train(imported_config, tmp_path)
