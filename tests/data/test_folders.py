@@ -1,5 +1,6 @@
 """Layouts of people's own data: which are recognised, what is refused, and that partners stay together."""
 
+import contextlib
 import os
 import pickle
 import socket
@@ -437,9 +438,33 @@ def test_names_that_differ_in_case_alone(tmp_path):
     assert all(b == a + 1 for a, b in values(open_folder(tmp_path)))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read all")
-def test_a_folder_that_may_not_be_listed(tmp_path):
+@contextlib.contextmanager
+def unprivileged(folder):
+    """Root may read all, so for a while it is nobody, who reaches `folder` but owns nothing."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for place in (folder, *folder.parents):
+        if place != place.parent and place.stat().st_uid == 0 and not place.stat().st_mode & 0o001:
+            place.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_may_not_be_read(tmp_path):
     fill(tmp_path, "train{}", 2)
-    (tmp_path / "trainA").chmod(0)
-    assert "trainA: cannot be listed (Permission denied)" in refusal(tmp_path)
-    (tmp_path / "trainA").chmod(0o700)
+    (tmp_path / "trainB" / "1.png").chmod(0)
+    (tmp_path / "val" / "A").mkdir(parents=True)
+    (tmp_path / "valA").mkdir()
+    (tmp_path / "valB").mkdir()
+    (tmp_path / "valA").chmod(0)
+    with unprivileged(tmp_path):
+        source = open_folder(tmp_path)
+        for action in (source.describe, lambda: source.pair(1, (3, 3))):
+            with pytest.raises(UserError, match=r"trainB/1\.png: cannot be read \(Permission denied\)"):
+                action()
+        assert "valA: cannot be listed (Permission denied)" in refusal(tmp_path, "val")
+    (tmp_path / "valA").chmod(0o700)
