@@ -86,9 +86,7 @@ def test_lists_of_duplicates_are_bounded(run, tmp_path):
             Image.fromarray(np.zeros((32, 64, 3), np.uint8)).save(folder / f"black{i:02d}.png")
     report = run(tmp_path / "data").split("duplicates: ")[1].splitlines()
     assert report[0].startswith("15 pairs are in more than one split") and report[11] == "  and 5 more"
-    assert max(map(len, report)) < 150
-    [black] = [line for line in report if "black" in line] or ["none"]
-    assert black == "none" or black.endswith(" = 36 more")
+    assert max(len(line) for line in report[:12]) < 100
 
 
 def test_many_equal_pairs_are_counted():

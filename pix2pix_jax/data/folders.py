@@ -90,9 +90,8 @@ class _Finder:
         """The path in the folder that `pattern` names. Raises UserError if names in other case make it several."""
         path, parts = self._folder, pattern.split("/")
         for i, part in enumerate(parts):
-            names = [
-                part.replace("{split}", alias).replace("{member}", member) for alias in ALIASES.get(split, (split,))
-            ]
+            names = dict.fromkeys(part.replace("{split}", alias) for alias in ALIASES.get(split, (split,)))
+            names = [name.replace("{member}", member) for name in names]
             path = self._child(path, names, is_file=is_file and i == len(parts) - 1)
             if path is None:
                 return None
@@ -102,6 +101,8 @@ class _Finder:
         wanted = {name.casefold() for name in names}
         found = [path for path in self._children(folder) if path.name.casefold() in wanted]
         found = [path for path in found if (listing.is_file(path) if is_file else path.is_dir())]
+        if len(names) == 1 and any(path.name == names[0] for path in found):  # a/ and A/ may be two members
+            found = [path for path in found if path.name == names[0]]
         if len(found) > 1:
             names = " and ".join(sorted(shown(path.name) for path in found))
             raise UserError(f"{shown(folder)}: has {names}, which are names of the same; keep one of them")
