@@ -305,12 +305,6 @@ def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
         config, arguments.workdir, generator=arguments.generator, discriminator=arguments.discriminator, keep=given
     )
     found = transfer.changed_fields(config, imported)
-    if imported.image_size != config.image_size:
-        height, width = imported.image_size
-        print(
-            f"note: the U-Net is made for {height}x{width} pixels, to which pictures are resized; for another size "
-            "give --config.image_size=HEIGHT,WIDTH and --config.resize_size"
-        )
     if found:
         print(f"taken from the weights: {' '.join(found)}")
     overrides = " ".join(shlex.quote(argument) for argument in (*rest, *found))

@@ -14,6 +14,7 @@ from pix2pix_jax.data.pairs import WINDOWED
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.interop import layout, pth
 from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
+from pix2pix_jax.logs import say
 from pix2pix_jax.state import NetworkState
 
 # What weights do not show, and the popular implementation has no choice of.
@@ -93,7 +94,7 @@ def _read(
 
 
 def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[str]) -> None:
-    """Sets the sizes that images are resized to and cropped from to those that a U-Net was made for.
+    """Sets the sizes that images are resized to and cropped from to those that a U-Net was made for, and says so.
 
     The popular implementation names its U-Nets by them: unet_128 halves 7 times. A picture of that size would otherwise
     be enlarged to the config's and its translation reduced again.
@@ -108,6 +109,10 @@ def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[st
     if "resize_size" not in keep:
         config.resize_size = tuple(round(n * s / o) for n, s, o in zip(config.resize_size, size, own, strict=True))
     config.image_size = size
+    say(
+        f"note: the U-Net is made for {side}x{side} pixels, to which pictures are resized; for another size give "
+        "--config.image_size=HEIGHT,WIDTH and --config.resize_size"
+    )
 
 
 def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
