@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, monitor, parallel, profiling, recipe, rollback, selection, storage, streams
+from pix2pix_jax import interruption, lock, monitor, parallel, profiling, recipe, rollback, selection, storage, streams
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
 from pix2pix_jax.data import pipeline
@@ -39,15 +39,18 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       parallel.PeerLost: another process of the run died.
     """
     workdir = storage.folder(workdir)
+    lock.check(workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
     profiling.check_reached(config.profile_steps, total=recipe.total_steps(config, num_examples=len(pairs)))
     parts = recipe.build_parts(config, num_examples=len(pairs))
     select = selection.open_selection(config, mesh)
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
-    workdir_lib.make(workdir)
     try:
-        with Checkpoints(workdir, keep=config.keep_checkpoints, period=config.checkpoint_every_steps) as checkpoints:
+        with (
+            lock.hold(workdir),
+            Checkpoints(workdir, keep=config.keep_checkpoints, period=config.checkpoint_every_steps) as checkpoints,
+        ):
             run = Run(
                 config=config,
                 workdir=workdir,
