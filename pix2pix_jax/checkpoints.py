@@ -305,6 +305,7 @@ def _reason(error: Exception | None) -> str:
     text = " ".join(str(error).split())
     if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
         return "no space left on the device"
+    text = text.split(" See full TensorStore details: <")[0]  # orbax's own slip, which prints a method
     return text[:200] or type(error).__name__
 
 

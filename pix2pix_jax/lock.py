@@ -78,7 +78,7 @@ def _lock(workdir: epath.Path, held: contextlib.ExitStack) -> BinaryIO:
     """The locked file, open as long as `held` is. Raises UserError if another has locked it."""
     # Not opened to be emptied: until the lock is ours, the content is another's.
     descriptor = os.open(workdir / NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    file = held.enter_context(open(descriptor, "r+b", buffering=0))
+    file = held.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -48,8 +48,8 @@ def _from_environment() -> dict[str, Any]:
     address, count, index = (
         os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
     )
-    if count is None and index is None:
-        return {}
+    if count is None and index is None and (address is None or _is_slurm_step() or _is_tpu_vm()):
+        return {}  # of those two, JAX asks for the other numbers itself
     if address is None or not (count or "").isdigit() or not (index or "").isdigit() or int(index) >= int(count):
         raise UserError(
             f"JAX_COORDINATOR_ADDRESS={address} JAX_NUM_PROCESSES={count} JAX_PROCESS_ID={index}: all three are "

@@ -9,9 +9,9 @@ from concurrent import futures
 
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from pix2pix_jax import storage, streams
+from pix2pix_jax.bars import bar
 from pix2pix_jax.data import folders, images
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.picture_files import find_files
@@ -59,14 +59,14 @@ def translate_files(
     output = storage.folder(output)
     _check_apart(names, output)
     written, halved = [], 0
-    with futures.ThreadPoolExecutor(4) as pool, tqdm(total=len(names), unit="image", dynamic_ncols=True) as bar:
+    with futures.ThreadPoolExecutor(4) as pool, bar(total=len(names), unit="image") as progress:
         loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
         for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
             results = _translate(model, [image for _, (image, _) in batch], seed)
             for (name, (_, is_pair)), result in zip(batch, results, strict=True):
                 written.append(_write(output / name, result))
                 halved += is_pair
-            bar.update(len(batch))
+            progress.update(len(batch))
     if halved:
         side = "left" if model.config.direction == "AtoB" else "right"
         say(
