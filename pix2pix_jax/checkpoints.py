@@ -23,8 +23,9 @@ from pix2pix_jax.retention import Retention
 from pix2pix_jax.state import TrainState
 
 # What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, how
-# often the run was rolled back (`rollback.py`), and the best of its evaluations (`selection.py`).
-NO_PROGRESS = types.MappingProxyType({"losses": (), "rollbacks": 0, "best": None})
+# often the run was rolled back (`rollback.py`), the best of its evaluations (`selection.py`), and the fingerprint of
+# its training data (`data/fingerprint.py`).
+NO_PROGRESS = types.MappingProxyType({"losses": (), "rollbacks": 0, "best": None, "data": None})
 
 
 class Damaged(UserError):

@@ -38,9 +38,7 @@ def run() -> NoReturn:
     exits.begin()
     allocator.keep_freed_memory()
     code = main()
-    if code == 0:
-        sys.exit(0)
-    exits.leave(code)
+    exits.leave(code) if code else exits.end()
 
 
 def _check_not_empty(arguments: argparse.Namespace) -> None:

@@ -22,6 +22,12 @@ def begin() -> None:
     sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)
 
 
+def end() -> NoReturn:
+    """Ends the process once all is done, which Ctrl-C during the interpreter's tear-down does not change."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(0)
+
+
 def leave(code: int) -> NoReturn:
     """Ends the process without the interpreter's tear-down.
 

@@ -13,7 +13,7 @@ from pix2pix_jax import config as config_lib
 from pix2pix_jax import interruption, lock, monitor, parallel, profiling, recipe, rollback, selection, storage, streams
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
-from pix2pix_jax.data import pipeline
+from pix2pix_jax.data import fingerprint, pipeline
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
 from pix2pix_jax.loop import Run, Standing, train_on
@@ -82,7 +82,7 @@ def explained(error: jax.errors.JaxRuntimeError) -> Exception:
 def _train(run: Run, found: str) -> TrainState:
     """Resumes or begins; where numbers stop being finite, goes back as often as the config allows."""
     config = run.config
-    standing = _resume(run) or _create(run, rollbacks=0)
+    standing = _with_data(run, _resume(run) or _create(run, rollbacks=0))
     workdir_lib.write_config(config, run.workdir)
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
     _say_summary(run, found, residency, standing)
@@ -116,6 +116,20 @@ def _resume(run: Run) -> Standing | None:
         return Standing(state=state, step=step, progress=run.checkpoints.progress(step))
 
     return run.checkpoints.newest(read)
+
+
+def _with_data(run: Run, standing: Standing) -> Standing:
+    """Where the run stands, with the fingerprint of its data. Raises UserError if they are no longer the same."""
+    now, before = fingerprint.take(run.pairs.source), standing.progress["data"]
+    changed = fingerprint.changes(before, now) if before else ""
+    if changed and not run.config.allow_changed_data:
+        raise UserError(
+            f"{run.workdir}: its run began with other training data: {changed}; put them back, use another --workdir, "
+            "or go on with these: --config.allow_changed_data=True"
+        )
+    if changed:
+        say(f"note: going on with other training data: {changed}")
+    return dataclasses.replace(standing, progress={**standing.progress, "data": now})
 
 
 def _create(run: Run, *, rollbacks: int) -> Standing:

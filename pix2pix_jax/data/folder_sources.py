@@ -12,6 +12,7 @@ from etils import epath
 from pix2pix_jax.data import arrays, folders, images
 from pix2pix_jax.data.deep import Header
 from pix2pix_jax.data.folders import Layout
+from pix2pix_jax.data.sizes import file_sizes
 from pix2pix_jax.data.values import convert, fit_channels, stored_dtype, to_stored, widest, wrong_channels
 from pix2pix_jax.errors import UserError, shown
 
@@ -52,6 +53,10 @@ class _OwnSource(abc.ABC):
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
         """(A, B), each (H, W, C) of the dtype of its file: uint8, uint16 or float32."""
 
+    @abc.abstractmethod
+    def sizes(self) -> list[str]:
+        """Of each example, what would be another if its files were overwritten."""
+
     @functools.cached_property
     def _headers(self) -> list[tuple[Header, Header]]:
         with futures.ThreadPoolExecutor(8) as pool:
@@ -82,6 +87,9 @@ class FolderSource(_OwnSource):
         self._folder = folder
         self._files = folders.list_split(folders.joined(folder), split)
         self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
+
+    def sizes(self) -> list[str]:
+        return file_sizes([(file,) for file in self._files])
 
     def header(self, index: int) -> tuple[Header, Header]:
         path = self._files[index]
@@ -118,6 +126,9 @@ class StackedSource(_OwnSource):
         self._files = [(paths[:count], paths[count:]) for paths in files.values()]
         self.names = [f"{split}/{stem}" if layout.splits else stem for stem in files]
         self.places = _places("folder", layout.a, layout.b)
+
+    def sizes(self) -> list[str]:
+        return file_sizes([(*a, *b) for a, b in self._files])
 
     def header(self, index: int) -> tuple[Header, Header]:
         a, b = self._files[index]
@@ -173,7 +184,7 @@ class ArraySource(_OwnSource):
     def __init__(self, layout: Layout, split: str):
         if layout.splits:
             folders.check_split(layout.folder, layout.splits, split)
-        paths = layout.paths(split)
+        self._paths = paths = layout.paths(split)
         default = (layout.a, layout.b) == (("A",), ("B",))
         if paths[0].suffix == ".npz":
             names = arrays.members(paths[0], arrays.NAMES if default else ((*layout.a, *layout.b),))
@@ -188,6 +199,12 @@ class ArraySource(_OwnSource):
         chosen = range(len(every)) if layout.splits else folders.choose_split(every, paths[0], split)
         self._indices = list(chosen)
         self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in chosen]
+
+    def sizes(self) -> list[str]:
+        """Those of the whole files, as no index says which of the images in them are others."""
+        (size,) = file_sizes([dict.fromkeys(self._paths)])
+        shapes = " ".join(f"{stack.dtype}{list(stack.shape[1:])}" for stack in self._stacks)
+        return [f"{shapes} in {size}" if size else ""] * len(self.names)
 
     def _check_alike(self) -> None:
         first = self._stacks[0]
