@@ -78,7 +78,7 @@ def assert_refused(result, *words, after_bars=False):
     assert "Traceback" not in stderr
     seen = lines(stderr)
     assert after_bars or len(seen) == 1, seen
-    assert re.match(r"pix2pix( \w+)?: error: ", seen[-1]), seen
+    assert re.match(r"pix2pix( [\w-]+)?: error: ", seen[-1]), seen
     assert all(str(word) in seen[-1] for word in words), (seen[-1], words)
 
 

@@ -12,14 +12,14 @@ import pytest
 PIX2PIX = [sys.executable, "-m", "pix2pix_jax"]
 
 
-def start(*arguments, **pipes) -> subprocess.Popen:
+def start(*arguments, environment=os.environ, **pipes) -> subprocess.Popen:
     """As from a shell in a terminal; the test's own may have been started with Ctrl-C ignored."""
 
     def hear_interrupts():
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | pipes
-    return subprocess.Popen([*PIX2PIX, *map(str, arguments)], preexec_fn=hear_interrupts, **pipes)
+    return subprocess.Popen([*PIX2PIX, *map(str, arguments)], env=environment, preexec_fn=hear_interrupts, **pipes)
 
 
 def assert_stopped(process: subprocess.Popen, within: float = 30) -> None:
@@ -68,6 +68,17 @@ def test_ctrl_c_at_any_moment_of_the_start(trained, tmp_path, command, pause):
     time.sleep(pause * 3)
     if process.poll() is None:
         assert_stopped(process)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("index", [0, 1])
+def test_ctrl_c_while_the_other_processes_are_awaited(tmp_path, index):
+    address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{processes.free_port()}"}
+    numbers = {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(index)}
+    process = start(*processes.tiny_run(tmp_path / "run"), environment={**os.environ, **address, **numbers})
+    processes.wait_for(lambda: has_begun(process), process)
+    time.sleep(8)
+    assert_stopped(process)
 
 
 @pytest.mark.heavy
