@@ -19,6 +19,8 @@ def begin() -> None:
     """Makes Ctrl-C and a closed output end this process as `pix2pix` promises, from now on."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started this had it ignored
         signal.signal(signal.SIGINT, _stop)
+    # Worker processes that are left at once leave semaphores, which Python's tracker of them frees. It need not say so.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)
 
 

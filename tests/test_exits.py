@@ -71,6 +71,23 @@ def test_ctrl_c_at_any_moment_of_the_start(trained, tmp_path, command, pause):
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("pause", [0, 1, 3, 6])
+def test_ctrl_c_reaches_worker_processes_too_as_from_a_terminal(tmp_path, pause):
+    """While they import their libraries, and later."""
+    flags = ("--config.data_residency=host", "--config.num_workers=2")
+    process = start(*processes.tiny_run(tmp_path / "run", *flags), start_new_session=True, stderr=subprocess.STDOUT)
+    for line in process.stdout:
+        if line.startswith("starting from step"):
+            break
+    time.sleep(pause)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "Traceback" not in output and "resource_tracker" not in output, output
+    assert ("which is saved" in output) != output.endswith("\nstopped\n"), output
+
+
+@pytest.mark.heavy
 @pytest.mark.parametrize("index", [0, 1])
 def test_ctrl_c_while_the_other_processes_are_awaited(tmp_path, index):
     address = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{processes.free_port()}"}
