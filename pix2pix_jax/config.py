@@ -20,7 +20,8 @@ from pix2pix_jax.configs import default
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.validation import check, flatten
 
-# A run may go on with other values of these: they change its length, its place or its logs, not its steps.
+# A run may go on with other values of these: they change its length, its place or its logs, not its steps; or, by
+# allow_changed_data, are the user's word that the steps may change.
 MAY_CHANGE = frozenset(
     (
         "preset",  # the fields that it sets are compared one by one

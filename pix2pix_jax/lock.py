@@ -25,7 +25,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 def check(workdir: epath.Path) -> None:
     """Raises UserError if another run holds the workdir; called by every process, before what takes long."""
     with contextlib.ExitStack() as held:
-        _together(lambda: _is_lockable(workdir) and (workdir / NAME).is_file() and _lock(workdir, held))
+        _together(lambda: _try(workdir, held))
 
 
 @contextlib.contextmanager
@@ -56,6 +56,12 @@ def _together(action: Callable[[], Any]) -> None:
         refusal = refusal or UserError("process 0 of this run cannot have the workdir, and says why")
     if refusal:
         raise refusal
+
+
+def _try(workdir: epath.Path, held: contextlib.ExitStack) -> None:
+    with workdir_lib.writing():
+        if _is_lockable(workdir) and (workdir / NAME).is_file():
+            _lock(workdir, held)
 
 
 def _take(workdir: epath.Path, held: contextlib.ExitStack) -> None:

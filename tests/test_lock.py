@@ -27,6 +27,12 @@ def test_the_second_is_refused_with_the_holder_and_may_have_it_later(tmp_path):
         pass
 
 
+def test_a_lock_that_cannot_be_written_is_a_mistake_of_the_user(tmp_path):
+    (tmp_path / lock.NAME).mkdir()
+    with pytest.raises(UserError, match="lock: cannot be written .Is a directory.; make room or choose another"):
+        lock.hold(epath.Path(tmp_path)).__enter__()
+
+
 def test_training_holds_the_workdir_and_leaves_it(tiny_config, tmp_path):
     with lock.hold(epath.Path(tmp_path)), pytest.raises(UserError, match="another run is under way"):
         train.train(tiny_config(), tmp_path)
