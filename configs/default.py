@@ -52,7 +52,10 @@ def get_config() -> config_dict.ConfigDict:
     config.augment.blur = 0.0  # the largest sigma of a Gaussian, in pixels
     config.augment.noise = 0.0  # standard deviation, of a range of 2
     config.data_residency = "auto"  # auto | device (the split stays in device memory) | host (read as it is needed)
-    config.num_workers = -1  # processes that read it for the host: 0: threads of this process instead; -1: 0 where the
+    config.allow_changed_data = False  # go on with a run whose training files are no longer those it began with
+    config.num_workers = (
+        -1
+    )  # processes that read it for the host, at most 256: 0: threads of this process instead; -1: 0 where the
     # split fits in a quarter of the host's free memory, where it stays once decoded, else one a core but one
 
     # Length. One step is one batch; an epoch is num_examples / batch_size steps.

@@ -25,8 +25,9 @@ from pix2pix_jax.retention import Retention
 from pix2pix_jax.state import TrainState
 
 # What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, the
-# best of its evaluations so far, and that of this very state if it was evaluated (both as `selection.Selection.best`).
-NO_PROGRESS = types.MappingProxyType({"losses": (), "best": None, "evaluation": None})
+# best of its evaluations so far, that of this very state if it was evaluated (both as `selection.Selection.best`), and
+# the fingerprint of its training data (`data/fingerprint.py`).
+NO_PROGRESS = types.MappingProxyType({"losses": (), "best": None, "evaluation": None, "data": None})
 
 
 class Damaged(UserError):
@@ -331,6 +332,7 @@ def _reason(error: Exception | None) -> str:
     text = " ".join(str(error).split())
     if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
         return "no space left on the device"
+    text = text.split(" See full TensorStore details: <")[0]  # orbax's own slip, which prints a method
     return text[:200] or type(error).__name__
 
 

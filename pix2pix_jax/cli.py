@@ -3,7 +3,6 @@
 import argparse
 import errno
 import logging
-import multiprocessing
 import os
 import shlex
 import signal
@@ -12,23 +11,22 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pix2pix_jax import allocator, caches
+from pix2pix_jax import allocator, caches, exits
 from pix2pix_jax.errors import UserError
-
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # as shells report SIGINT; the run is saved and goes on with the same command
-EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: preempted (and saved), or another process was lost; start it again
+from pix2pix_jax.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USER_ERROR, STOPPED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns the exit code."""
     arguments, rest = _parser().parse_known_args(argv)
     try:
+        _check_not_empty(arguments)
+        _check_alone(arguments.command)
         return arguments.run(arguments, rest) or 0
     except UserError as error:
         return _fail(arguments.command, str(error))
-    except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+    except KeyboardInterrupt:  # where a notebook or a test calls this: `run` ends at once
+        print(STOPPED, file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT):
@@ -38,17 +36,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """`main` as a program of its own."""
+    exits.begin()
     allocator.keep_freed_memory()
     code = main()
-    if code == 0:
-        sys.exit(0)
-    # The interpreter's tear-down is left out: what the libraries' threads raise in it, after a full disk say, would
-    # bury our line. All that the run promised is on disk.
-    for worker in multiprocessing.active_children():
-        worker.terminate()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    exits.leave(code) if code else exits.end()
+
+
+def _check_not_empty(arguments: argparse.Namespace) -> None:
+    """Refuses --workdir= and its like, which an unset variable of a shell makes of --workdir=$DIR."""
+    for name, value in vars(arguments).items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            flag = "WORKDIR" if isinstance(value, list) else f"--{name}="
+            raise UserError(f"{flag}: empty; is a variable of the shell unset? Say what it is to be")
+
+
+def _check_alone(command: str) -> None:
+    """Only `train` shares its work among the tasks that `srun` or another launcher starts."""
+    from_slurm = os.environ.get("SLURM_STEP_NUM_TASKS", "")
+    by_hand = os.environ.get("JAX_NUM_PROCESSES", "") if "JAX_PROCESS_ID" in os.environ else ""
+    count = max(int(number) if number.isdigit() else 1 for number in (from_slurm, by_hand))
+    if command != "train" and count > 1:
+        raise UserError(
+            f"{count} tasks were started (SLURM_STEP_NUM_TASKS, JAX_NUM_PROCESSES), and each would do the whole work; "
+            "start one (srun --ntasks=1)"
+        )
 
 
 def _fail(command: str, message: str) -> int:
@@ -72,25 +83,25 @@ def _parser() -> argparse.ArgumentParser:
 
     prepare = _add(commands, "prepare", _prepare, "get, build and check a data set")
     _add_config(prepare)
-    prepare.add_argument("--output", default="", metavar="DIR", help="of prepare-preview.png (default: here)")
+    prepare.add_argument("--output", metavar="DIR", help="of prepare-preview.png (default: here)")
 
     evaluate = _add(commands, "evaluate", _evaluate, "compare a checkpoint's translations with a whole split")
     _add_checkpoint(evaluate, required=False)
     evaluate.add_argument("--split", default="val", choices=("train", "val", "test"))
-    evaluate.add_argument("--output", default="", metavar="DIR", help="default: WORKDIR/eval/SPLIT-STEP")
+    evaluate.add_argument("--output", metavar="DIR", help="default: WORKDIR/eval/SPLIT-STEP")
     _add_inference(evaluate)
     _add_metrics(evaluate)
 
     compare = _add(commands, "compare", _compare, "several evaluated runs side by side: table, curves, pictures")
-    compare.add_argument("workdirs", nargs="+", type=_path, metavar="WORKDIR", help="of a training run")
+    compare.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="of a training run")
     compare.add_argument("--split", default="val", choices=("train", "val", "test"))
-    compare.add_argument("--output", default="comparison", type=_path, metavar="DIR", help="default: comparison")
+    compare.add_argument("--output", default="comparison", metavar="DIR", help="default: comparison")
     compare.add_argument("--examples", type=int, default=24, metavar="N", help="to show (default: 24)")
 
     translate = _add(commands, "translate", _translate, "translate image files")
     _add_checkpoint(translate)
-    translate.add_argument("--input", required=True, type=_path, metavar="FILE|DIR|GLOB")
-    translate.add_argument("--output", required=True, type=_path, metavar="DIR")
+    translate.add_argument("--input", required=True, metavar="FILE|DIR|GLOB")
+    translate.add_argument("--output", required=True, metavar="DIR")
     translate.add_argument("--seed", type=int, default=0, help="of dropout (default: 0)")
     _add_inference(translate)
     translate.add_argument(
@@ -98,15 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     import_torch = _add(commands, "import-torch", _import_torch, "make a workdir of the popular implementation's .pth")
     _add_config(import_torch)
-    import_torch.add_argument("--generator", required=True, type=_path, metavar="G.pth", help="as latest_net_G.pth")
-    import_torch.add_argument("--discriminator", type=_path, metavar="D.pth", help="as latest_net_D.pth, to train on")
+    import_torch.add_argument("--generator", required=True, metavar="G.pth", help="as latest_net_G.pth")
+    import_torch.add_argument("--discriminator", metavar="D.pth", help="as latest_net_D.pth, to train on")
     import_torch.add_argument("--workdir", required=True, metavar="DIR", help="to be made")
 
     export = _add(commands, "export", _export, "write a trained network for another program")
     _add_checkpoint(export)
-    export.add_argument(
-        "--output", required=True, type=_path, metavar="FILE.pth", help="for the popular PyTorch implementation"
-    )
+    export.add_argument("--output", required=True, metavar="FILE.pth", help="for the popular PyTorch implementation")
     export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
     return parser
 
@@ -115,13 +124,6 @@ def _add(commands, name: str, run, help_text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
-
-
-def _path(text: str) -> str:
-    """An empty one, as of a shell variable that is not set, would be the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError("empty; give a path")
-    return text
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -149,16 +151,14 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
         help="of l1, psnr, ssim, ms_ssim, lpips, labels, fid, kid, clean_fid, clean_kid (default: those that need "
         "nothing else, and those whose weights are found)",
     )
-    metrics.add_argument("--palette", default="", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes")
-    metrics.add_argument(
-        "--inception", default="", metavar="FILE", help="weights of FID's network, or PIX2PIX_INCEPTION"
-    )
-    metrics.add_argument("--lpips", default="", metavar="FILE", help="weights of LPIPS, or PIX2PIX_LPIPS")
-    metrics.add_argument("--segmenter", default="", metavar="FILE.onnx", help="finds the labels again in the pictures")
+    metrics.add_argument("--palette", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes")
+    metrics.add_argument("--inception", metavar="FILE", help="weights of FID's network, or PIX2PIX_INCEPTION")
+    metrics.add_argument("--lpips", metavar="FILE", help="weights of LPIPS, or PIX2PIX_LPIPS")
+    metrics.add_argument("--segmenter", metavar="FILE.onnx", help="finds the labels again in the pictures")
     files = parser.add_argument_group("files", "instead of --workdir: pictures that any program made")
-    files.add_argument("--pictures", default="", metavar="DIR|GLOB")
-    files.add_argument("--targets", default="", metavar="DIR|GLOB", help="of the same names")
-    files.add_argument("--inputs", default="", metavar="DIR|GLOB", help="what the pictures were made from")
+    files.add_argument("--pictures", metavar="DIR|GLOB")
+    files.add_argument("--targets", metavar="DIR|GLOB", help="of the same names")
+    files.add_argument("--inputs", metavar="DIR|GLOB", help="what the pictures were made from")
 
 
 # JAX, Orbax and TFDS take seconds to import; each subcommand imports what it needs, and --help nothing.
@@ -234,7 +234,7 @@ def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
     from pix2pix_jax import prepare
 
-    prepare.prepare(config, output=arguments.output)
+    prepare.prepare(config, output=arguments.output or "")
     return 0
 
 
@@ -243,7 +243,7 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
     if of_files and not arguments.output:
-        raise UserError("--output: empty; say which folder is to hold the numbers and the gallery")
+        raise UserError("--output=DIR is required; say which folder is to hold the numbers and the gallery")
     _check_together(arguments, of_files)
     model = None if of_files else _load_model(arguments, rest)
     _check_no_more(rest)
@@ -254,12 +254,14 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     request = Request(
         metrics=None if arguments.metrics == "auto" else tuple(m.strip() for m in arguments.metrics.split(",")),
         palette=arguments.palette or (model.config.palette if model else "auto"),
-        inception=arguments.inception,
-        lpips=arguments.lpips,
+        inception=arguments.inception or "",
+        lpips=arguments.lpips or "",
     )
-    options = {"output": arguments.output, "request": request, "segmenter": arguments.segmenter}
+    options = {"output": arguments.output or "", "request": request, "segmenter": arguments.segmenter or ""}
     if of_files:
-        result = evaluate.evaluate_files(arguments.pictures, arguments.targets, inputs=arguments.inputs, **options)
+        result = evaluate.evaluate_files(
+            arguments.pictures, arguments.targets, inputs=arguments.inputs or "", **options
+        )
     else:
         result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, **options)
     for network in result.other_weights:

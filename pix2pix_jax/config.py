@@ -20,7 +20,8 @@ from pix2pix_jax.configs import default
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.validation import check, flatten
 
-# A run may go on with other values of these: they change its length, its place or its logs, not its steps.
+# A run may go on with other values of these: they change its length, its place or its logs, not its steps; or, by
+# allow_changed_data, are the user's word that the steps may change.
 MAY_CHANGE = frozenset(
     (
         "preset",  # the fields that it sets are compared one by one
@@ -29,11 +30,19 @@ MAY_CHANGE = frozenset(
         *("inference.norm_stats", "inference.dropout", "inference.weights"),
         *("log_every_steps", "sample_every_steps", "num_samples", "checkpoint_every_steps", "keep_checkpoints"),
         *("eval_every_steps", "eval_metrics", "palette", "best_metric"),
-        "profile_steps",
+        *("profile_steps", "allow_changed_data"),
     )
 )
 
 _REMOVED = frozenset(("on_divergence",))  # fields of earlier versions, without a meaning for what was trained
+
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    tuple: "values with commas between them",
+    ConfigDict: "left alone, as it is a group; set its fields, as --config.GROUP.FIELD=VALUE",
+}
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -65,15 +74,26 @@ def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
     """The config with the overrides' values."""
     values = flags.FlagValues()
     arguments = ["pix2pix", *overrides]
-    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
     try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=arguments)
         extra = values(arguments)[1:]
     except (flags.Error, AttributeError, LookupError, TypeError, ValueError) as error:
-        message = str(error).removeprefix("flag ")
-        raise UserError(f"{message}; see configs/default.py for the fields") from error
+        raise _not_parsed(config, error) from error
     if extra:
         raise UserError(f"{extra[0]}: not a flag; overrides are written --config.FIELD=VALUE")
     return _split_names(values.config)
+
+
+def _not_parsed(config: ConfigDict, error: Exception) -> UserError:
+    """The error of a value that is not of its field's type, in plain words, or of a flag without one."""
+    given = re.match(r"flag --(config\.([\w.]+)=.*?): ", str(error), re.DOTALL)
+    if not given:
+        return UserError(f"{error}; see configs/default.py for the fields")
+    *groups, name = given[2].split(".")
+    for group in groups:
+        config = config[group]
+    kind = config.get_type(name)
+    return UserError(f"{given[1]}: must be {_KINDS.get(kind, kind.__name__)}; see configs/default.py for the fields")
 
 
 def _split_names(config: ConfigDict) -> ConfigDict:
@@ -124,9 +144,13 @@ def names() -> list[str]:
 
 def _check_field(override: str) -> None:
     """Raises UserError if `override` sets a field that there is not; ml_collections guesses only among siblings."""
-    field = re.match(r"--?config\.([\w.]*)", override)
+    if not override.startswith("-") or override[1:2].isdigit():  # the value of the flag before it
+        return
+    field = re.fullmatch(r"--?(?:no)?config\.([\w.]*)(?:=.*)?", override, re.DOTALL)
+    if not field:
+        raise UserError(f"{override}: not a flag; overrides are written --config.FIELD=VALUE")
     fields = flatten(default.get_config())
-    if not field or any(f"{name}.".startswith(f"{field[1]}.") for name in fields):
+    if any(f"{name}.".startswith(f"{field[1]}.") for name in fields):
         return
     leaves = {name.split(".")[-1]: name for name in fields} | {name: name for name in fields}
     near = difflib.get_close_matches(field[1], leaves, n=1)

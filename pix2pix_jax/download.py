@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
+from pix2pix_jax.bars import bar
 from pix2pix_jax.errors import UserError
 
 _TIMEOUT = 30.0  # seconds without a byte
@@ -199,7 +200,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
 
 
 def _progress_bar(url: str, first: int, total: int | None) -> tqdm:
-    return tqdm(
+    return bar(
         desc=urllib.parse.urlsplit(url).path.rpartition("/")[2],
         initial=first,
         total=total,

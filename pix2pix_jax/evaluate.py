@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import evaluator, parallel, storage, streams
+from pix2pix_jax.bars import bar
 from pix2pix_jax.data import color
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.picture_files import PictureFiles
@@ -217,7 +217,7 @@ def _written(folder: epath.Path) -> Iterator[None]:
 
 
 def _progress(scored: Iterator[evaluator.Scored], pairs: Pairs, what: str) -> Iterator[evaluator.Scored]:
-    return tqdm(scored, total=len(pairs), unit="image", desc=what, dynamic_ncols=True)
+    return bar(scored, total=len(pairs), unit="image", desc=what)
 
 
 def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.ndarray]:

@@ -195,7 +195,7 @@ class _Beside:
         best = self._select.best if self._select else self._progress["best"]
         latest = self._select.latest if self._select else None
         own = latest if latest and latest["step"] == step else None
-        progress = {"losses": self._losses.window, "best": best, "evaluation": own}
+        progress = {**self._progress, "losses": self._losses.window, "best": best, "evaluation": own}
         self._run.checkpoints.save(step, state, self._config, progress)
 
 

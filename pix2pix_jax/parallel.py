@@ -5,11 +5,13 @@ replicated, optimisers' moments too unless the config says otherwise. One jitted
 only shardings differ.
 """
 
+import functools
 import glob
 import importlib.util
 import os
 import time
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -37,8 +39,10 @@ def initialize() -> None:
     """
     by_hand = _from_environment()
     if by_hand or _is_slurm_step() or _is_tpu_vm():
+        connect = functools.partial(jax.distributed.initialize, **by_hand, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         try:
-            jax.distributed.initialize(**by_hand, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+            with futures.ThreadPoolExecutor(1) as thread:  # while it waits, this one hears Ctrl-C
+                thread.submit(connect).result()
         except (RuntimeError, ValueError) as error:
             raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
 
@@ -48,8 +52,8 @@ def _from_environment() -> dict[str, Any]:
     address, count, index = (
         os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
     )
-    if count is None and index is None:
-        return {}
+    if count is None and index is None and (address is None or _is_slurm_step() or _is_tpu_vm()):
+        return {}  # of those two, JAX asks for the other numbers itself
     if address is None or not (count or "").isdigit() or not (index or "").isdigit() or int(index) >= int(count):
         raise UserError(
             f"JAX_COORDINATOR_ADDRESS={address} JAX_NUM_PROCESSES={count} JAX_PROCESS_ID={index}: all three are "

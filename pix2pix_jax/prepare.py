@@ -11,9 +11,9 @@ from concurrent import futures
 import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from pix2pix_jax import preview, streams
+from pix2pix_jax.bars import bar
 from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.folder_sources import FolderSource
 from pix2pix_jax.data.folders import SPLITS
@@ -97,7 +97,7 @@ def _open(config: ConfigDict, split: str) -> Pairs | None:
 def _examine_all(pairs: Pairs, split: str) -> list[Found | str]:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         examined = pool.map(lambda index: _examine(pairs, index), range(len(pairs)))
-        return list(tqdm(examined, total=len(pairs), desc=f"check {split}", unit="pair", dynamic_ncols=True))
+        return list(bar(examined, total=len(pairs), desc=f"check {split}", unit="pair"))
 
 
 def _examine(pairs: Pairs, index: int) -> Found | str:

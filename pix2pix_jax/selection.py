@@ -8,9 +8,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
 from pix2pix_jax import evaluator, inference, parallel, recipe, streams
+from pix2pix_jax.bars import bar
 from pix2pix_jax.data.values import to_float
 from pix2pix_jax.errors import NoSplit
 from pix2pix_jax.logs import say
@@ -65,16 +65,14 @@ class Selection:
         variables = recipe.inference_variables(self._config, state)
         variables = jax.device_put(variables, parallel.replicated(self._mesh))
         translate = functools.partial(self._translate_batch, variables)
-        bar = tqdm(
+        progress = bar(
             self._evaluator.run(translate),
             total=len(self._evaluator.pairs),
             desc=f"evaluate {SPLIT}",
             unit="image",
             leave=False,
-            dynamic_ncols=True,
-            disable=not parallel.is_main_process(),
         )
-        records = [scored.values for scored in bar]
+        records = [scored.values for scored in progress]
         totals = self._evaluator.totals()
         found = evaluator.means(records, totals) | totals
         self._compare(step, found[self._config.best_metric])

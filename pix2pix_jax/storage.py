@@ -51,7 +51,7 @@ def folder(path: epath.PathLike) -> epath.Path:
 
 def absolute(path: epath.Path) -> epath.Path:
     """`path` whatever the working directory; epath's `resolve` would take gs:// for a name in it."""
-    return path if _is_object(path) else path.resolve()
+    return path if is_object(path) else path.resolve()
 
 
 def make_folder(path: epath.Path) -> None:
@@ -73,7 +73,7 @@ def read(path: epath.Path) -> bytes:
 
 def write(path: epath.Path, data: bytes) -> None:
     """Writes a file whose folder exists; killed at any instant, it leaves the file as it was or as it shall be."""
-    _attempt(path, lambda: path.write_bytes(data) if _is_object(path) else _write_local(path, data))
+    _attempt(path, lambda: path.write_bytes(data) if is_object(path) else _write_local(path, data))
 
 
 def _write_local(path: epath.Path, data: bytes) -> None:
@@ -91,7 +91,7 @@ def _write_local(path: epath.Path, data: bytes) -> None:
 
 def sweep(path: epath.Path) -> None:
     """Removes what writers left in a folder that were killed."""
-    if not _is_object(path):
+    if not is_object(path):
         for file in path.glob(f".*{_PARTIAL}"):
             file.unlink(missing_ok=True)
 
@@ -113,7 +113,7 @@ def open_log(path: epath.Path, content: bytes = b"") -> Log:
     """A log that holds `content`, in place of what was there, and grows from it."""
     if read(path) != content or not content:
         write(path, content)
-    return _ObjectLog(path, content) if _is_object(path) else _LocalLog(path, len(content))
+    return _ObjectLog(path, content) if is_object(path) else _LocalLog(path, len(content))
 
 
 class _LocalLog:
@@ -189,7 +189,7 @@ class _ObjectLog:
         self._next = end + max(UPLOAD_PERIOD, 9 * (end - begin))
 
 
-def _is_object(path: epath.Path) -> bool:
+def is_object(path: epath.Path) -> bool:
     return "://" in os.fspath(path)
 
 

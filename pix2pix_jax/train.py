@@ -1,5 +1,6 @@
 """Trains: builds the parts of a run from its config, restores or initialises its state, and runs the loop."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -9,10 +10,10 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import interruption, parallel, profiling, recipe, selection, storage, streams
+from pix2pix_jax import interruption, lock, parallel, profiling, recipe, selection, storage, streams
 from pix2pix_jax import workdir as workdir_lib
 from pix2pix_jax.checkpoints import NO_PROGRESS, Checkpoints, abstract
-from pix2pix_jax.data import pipeline
+from pix2pix_jax.data import fingerprint, pipeline
 from pix2pix_jax.data.deep import height_by_width
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.logs import say
@@ -38,6 +39,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
       parallel.PeerLost: another process of the run died.
     """
     workdir = storage.folder(workdir)
+    lock.check(workdir)
     mesh = parallel.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = streams.open_training(config)
     for note in streams.fitted_files(config, pairs):
@@ -46,9 +48,11 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     parts = recipe.build_parts(config, num_examples=len(pairs))
     select = selection.open_selection(config, mesh)
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
-    workdir_lib.make(workdir)
     try:
-        with Checkpoints(workdir, keep=config.keep_checkpoints, period=config.checkpoint_every_steps) as checkpoints:
+        with (
+            lock.hold(workdir),
+            Checkpoints(workdir, keep=config.keep_checkpoints, period=config.checkpoint_every_steps) as checkpoints,
+        ):
             run = Run(
                 config=config,
                 workdir=workdir,
@@ -80,7 +84,7 @@ def explained(error: jax.errors.JaxRuntimeError) -> Exception:
 def _train(run: Run, found: str) -> TrainState:
     """Resumes or begins, and trains to the end."""
     config = run.config
-    standing = _resume(run) or _create(run)
+    standing = _with_data(run, _resume(run) or _create(run))
     workdir_lib.write_config(config, run.workdir)
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
     _say_summary(run, found, residency, standing)
@@ -113,6 +117,20 @@ def _resume(run: Run) -> Standing | None:
     if best and best["step"] not in run.checkpoints.steps():  # a newer one, now damaged, had taken its place
         resumed.progress["best"] = run.checkpoints.best()
     return resumed
+
+
+def _with_data(run: Run, standing: Standing) -> Standing:
+    """Where the run stands, with the fingerprint of its data. Raises UserError if they are no longer the same."""
+    now, before = fingerprint.take(run.pairs.source), standing.progress["data"]
+    changed = fingerprint.changes(before, now) if before else ""
+    if changed and not run.config.allow_changed_data:
+        raise UserError(
+            f"{run.workdir}: its run began with other training data: {changed}; put them back, use another --workdir, "
+            "or go on with these: --config.allow_changed_data=True"
+        )
+    if changed:
+        say(f"note: going on with other training data: {changed}")
+    return dataclasses.replace(standing, progress={**standing.progress, "data": now})
 
 
 def _create(run: Run) -> Standing:

@@ -9,9 +9,9 @@ from concurrent import futures
 
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from pix2pix_jax import storage, streams
+from pix2pix_jax.bars import bar
 from pix2pix_jax.data import folders, images, listing
 from pix2pix_jax.data.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.data.picture_files import find_files
@@ -78,7 +78,7 @@ def translate_files(
     output = storage.folder(output)
     _check_apart(names, output)
     written, done = [], []
-    with futures.ThreadPoolExecutor(4) as pool, tqdm(total=len(names), unit="image", dynamic_ncols=True) as bar:
+    with futures.ThreadPoolExecutor(4) as pool, bar(total=len(names), unit="image") as progress:
         loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
         for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
             done += [dataclasses.replace(item, image=None) for _, item in batch]
@@ -86,7 +86,7 @@ def translate_files(
             results = _translate(model, [image for _, image in usable], seed) if usable else []
             for (name, _), result in zip(usable, results, strict=True):
                 written.append(_write(output / name, result))
-            bar.update(len(batch))
+            progress.update(len(batch))
     _report(model, done, len(written))
     return written
 

@@ -71,7 +71,6 @@ _AT_LEAST = {
     "discriminator.features": 1,
     "discriminator.slope": 0,
     "discriminator.num_scales": 1,
-    "norm_epsilon": 0,
     "norm_momentum": 0,
     "norm_scale_std": 0,
     "gan_weight": 0,
@@ -86,7 +85,6 @@ _AT_LEAST = {
     "learning_rate": 0,
     "b1": 0,
     "b2": 0,
-    "eps": 0,
     "ema_decay": 0,
     "schedule_drop_epochs": 1,
     "mesh.rows": 1,
@@ -97,8 +95,9 @@ _AT_LEAST = {
     "keep_checkpoints": 1,
     "eval_every_steps": 0,
 }
+_ABOVE_ZERO = ("norm_epsilon", "eps")  # each keeps a division from 0 / 0, which constant images and gradients of 0 meet
 _AT_MOST = {
-    "seed": 2**31 - 1,  # an int32
+    "num_workers": 256,
     "augment.rotate_degrees": 180,
     "augment.brightness": 1,
     "augment.contrast": 1,
@@ -107,6 +106,7 @@ _AT_MOST = {
     "augment.blur": 5,  # the kernel, 3 sigma either way, has to fit into the smallest image
 }
 _BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum", "label_smoothing", "ema_decay")
+_LARGEST_INT, _LARGEST_FLOAT = 2**31 - 1, 3.4e38  # JAX's numbers have 32 bits
 MIN_DOWNS, MAX_DOWNS = 2, 10
 MOST_PROFILED = 1000  # steps; a trace is kept in memory, and no viewer opens one of millions of events
 MIN_SIDE = 16  # SSIM's window takes 11 pixels
@@ -132,9 +132,14 @@ def check(config: ConfigDict) -> ConfigDict:
     for field, choices in _CHOICES.items():
         if flat[field] not in choices:
             raise UserError(f"config.{field}: {flat[field]!r}; must be one of {', '.join(map(str, choices))}")
+    for field, value in flat.items():
+        _check_finite(field, value)
     for field, least in _AT_LEAST.items():
         if not flat[field] >= least:
             raise UserError(f"config.{field}: {flat[field]}; must be at least {least}")
+    for field in _ABOVE_ZERO:
+        if not flat[field] > 0:
+            raise UserError(f"config.{field}: {flat[field]}; must be above 0, as {default.get_config()[field]}")
     for field in _BELOW_ONE:
         if not flat[field] < 1:
             raise UserError(f"config.{field}: {flat[field]}; must be below 1")
@@ -162,6 +167,16 @@ def check(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def _check_finite(field: str, value: object) -> None:
+    """Raises UserError for a number, or one of a tuple, that a float32 or an int32 cannot hold."""
+    for number in value if isinstance(value, tuple | list) else (value,):
+        is_float = isinstance(number, float) or (isinstance(number, int) and field.endswith("_range"))
+        if is_float and not abs(number) <= _LARGEST_FLOAT:
+            raise UserError(f"config.{field}: {str(number)[:20]}; must be a finite number")
+        if isinstance(number, int) and not is_float and abs(number) > _LARGEST_INT:
+            raise UserError(f"config.{field}: {str(number)[:20]}; must be at most {_LARGEST_INT}")
+
+
 def _is_stretch(steps: Sequence) -> bool:
     if len(steps) != 2 or not all(type(step) is int for step in steps):
         return False
@@ -181,13 +196,13 @@ def _check_streams(config: ConfigDict) -> None:
 
 
 def _is_range(limits: Sequence) -> bool:
-    numbers = all(isinstance(n, (int, float)) and math.isfinite(n) for n in limits)
+    numbers = all(type(n) in (int, float) and math.isfinite(n) for n in limits)
     return len(limits) == 2 and numbers and limits[0] < limits[1]
 
 
 def _check_sizes(config: ConfigDict) -> None:
     for field in ("image_size", "resize_size"):
-        if len(config[field]) != 2 or any(not isinstance(n, int) or n < 1 for n in config[field]):
+        if len(config[field]) != 2 or any(type(n) is not int or n < 1 for n in config[field]):
             raise UserError(f"config.{field}: {config[field]}; must be (height, width) in pixels")
     height, width = config.image_size
     if min(height, width) < MIN_SIDE:
@@ -233,7 +248,7 @@ def _check_augmentation(config: ConfigDict) -> None:
 def _check_unet(config: ConfigDict) -> None:
     layers = config.generator.dropout_layers
     downs = num_downs(config)
-    if layers is not None and not all(isinstance(n, int) and 1 <= n < downs for n in layers):
+    if layers is not None and not all(type(n) is int and 1 <= n < downs for n in layers):
         raise UserError(f"config.generator.dropout_layers: {layers}; must be decoder layers from 1 to {downs - 1}")
 
 
@@ -266,7 +281,7 @@ def _check_shares(config: ConfigDict) -> None:
 
 
 def _divisors(number: int, most: int) -> str:
-    return ", ".join(str(n) for n in range(1, most + 1) if number % n == 0)
+    return ", ".join(str(n) for n in range(1, min(number, most) + 1) if number % n == 0)
 
 
 def size_multiple(config: ConfigDict) -> int:

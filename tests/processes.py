@@ -31,11 +31,14 @@ def start(*arguments, devices: int = 1, **environment: str) -> subprocess.Popen:
 
 def start_together(count: int, *arguments, devices: int = 1) -> list[subprocess.Popen]:
     """The same command in `count` processes that find each other."""
+    common = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "JAX_NUM_PROCESSES": str(count)}
+    return [start(*arguments, devices=devices, **common, JAX_PROCESS_ID=str(i)) for i in range(count)]
+
+
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
-    common = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
-    return [start(*arguments, devices=devices, **common, JAX_PROCESS_ID=str(i)) for i in range(count)]
+        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

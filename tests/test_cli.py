@@ -78,7 +78,7 @@ def assert_refused(result, *words, after_bars=False):
     assert "Traceback" not in stderr
     seen = lines(stderr)
     assert after_bars or len(seen) == 1, seen
-    assert re.match(r"pix2pix( \w+)?: error: ", seen[-1]), seen
+    assert re.match(r"pix2pix( [\w-]+)?: error: ", seen[-1]), seen
     assert all(str(word) in seen[-1] for word in words), (seen[-1], words)
 
 
@@ -134,6 +134,61 @@ def test_wrong_flags(run, tmp_path, monkeypatch, arguments, words):
     monkeypatch.chdir(tmp_path)
     assert_refused(run(*arguments), *words)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (("train", "--config=default", "--workdir="), "--workdir=: empty"),
+        (("train", "--config=", "--workdir=W"), "--config=: empty"),
+        (("prepare", "--config=default", "--output="), "--output=: empty"),
+        (("evaluate", "--workdir="), "--workdir=: empty"),
+        (("evaluate", "--workdir=W", "--output="), "--output=: empty"),
+        (("evaluate", "--pictures=P", "--targets=", "--output=O"), "--targets=: empty"),
+        (("evaluate", "--workdir=W", "--segmenter="), "--segmenter=: empty"),
+        (("evaluate", "--workdir=W", "--palette="), "--palette=: empty"),
+        (("compare", "W", ""), "WORKDIR: empty"),
+        (("compare", "W", "--output="), "--output=: empty"),
+        (("translate", "--workdir=W", "--input=", "--output=O"), "--input=: empty"),
+        (("translate", "--workdir=W", "--input=I", "--output="), "--output=: empty"),
+        (("import-torch", "--config=default", "--generator=", "--workdir=W"), "--generator=: empty"),
+        (("import-torch", "--config=default", "--generator=G", "--workdir="), "--workdir=: empty"),
+        (("export", "--workdir=W", "--output="), "--output=: empty"),
+    ],
+)
+def test_an_unset_variable_of_a_shell_is_refused(run, tmp_path, monkeypatch, arguments, flag):
+    """An empty folder would be the current one."""
+    monkeypatch.chdir(tmp_path)
+    code, _, stderr = run(*arguments)
+    assert code == cli.EXIT_USER_ERROR and f"error: {flag}" in stderr and len(lines(stderr)) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "environment", [{"SLURM_STEP_NUM_TASKS": "2"}, {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}]
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "--workdir=W"),
+        ("translate", "--workdir=W", "--input=I", "--output=O"),
+        ("prepare", "--config=default"),
+        ("compare", "W"),
+        ("import-torch", "--config=default", "--generator=G", "--workdir=W"),
+        ("export", "--workdir=W", "--output=G.pth"),
+    ],
+)
+def test_only_training_is_done_by_several_tasks(run, tmp_path, monkeypatch, environment, arguments):
+    """Each of them would write the same files."""
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert_refused(run(*arguments), "2 tasks were started", "srun --ntasks=1")
+
+
+def test_one_task_of_slurm_is_as_good_as_none(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    assert_refused(run("compare", tmp_path / "W"), "no such folder")
 
 
 def test_a_directory_that_is_missing_or_empty(train, tmp_path):

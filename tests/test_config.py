@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 
 import pytest
 
@@ -10,6 +11,7 @@ from pix2pix_jax import validation
 from pix2pix_jax.errors import UserError
 
 CONFIGS = config_lib.names()
+FIELDS = config_lib.flatten(config_lib.load("default"))
 
 
 def refusal(*overrides, spec="default"):
@@ -160,6 +162,17 @@ def test_a_field_near_to_none():
         ("generator.dropout=1", ("config.generator.dropout", "below 1")),
         ("num_steps=0", ("config.num_steps: 0", "at least 1")),
         ("seed=-1", ("config.seed: -1", "at least 0")),
+        ("learning_rate=inf", ("config.learning_rate: inf", "finite")),
+        ("l1_weight=1e400", ("config.l1_weight: inf", "finite")),
+        ("input_range=0,1e400", ("config.input_range: inf", "finite")),
+        ("input_range=0," + "9" * 400, ("config.input_range: 9", "finite")),
+        ("batch_size=" + "9" * 30, ("config.batch_size: 9", "at most 2147483647")),
+        ("image_size=64," + "9" * 30, ("config.image_size: 9", "at most 2147483647")),
+        ("accumulate_steps=2147483647", ("config.accumulate_steps: 2147483647", "1; 1 would fit")),
+        ("eps=0", ("config.eps: 0.0", "above 0, as 1e-08")),
+        ("norm_epsilon=-1", ("config.norm_epsilon: -1.0", "above 0, as 1e-05")),
+        ("num_workers=257", ("config.num_workers: 257", "at most 256")),
+        ("image_size=True,64", ("config.image_size: (True, 64)", "(height, width)")),
         ("seed=4294967296", ("config.seed: 4294967296", "at most 2147483647")),
         ("generator.num_downs=1", ("config.generator.num_downs: 1", "from 2 to 10")),
     ],
@@ -168,6 +181,39 @@ def test_a_bad_value_is_named_with_what_would_do(override, words):
     message = refusal(f"--config.{override}")
     assert all(word in message for word in words), message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", [name for name, value in FIELDS.items() if isinstance(value, float)])
+def test_no_number_may_be_other_than_finite(name):
+    assert refusal(f"--config.{name}=nan") == f"config.{name}: nan; must be a finite number"
+
+
+STRANGE = ("", "x", "1,a", "(1,a)", "f(1)", "{}", "lambda: 0", "(", "1 2", "nan", "None", "b''", "9" * 400, "[1")
+
+
+@pytest.mark.parametrize("name", ["image_size", "input_range", "num_steps", "batch_size", "eps", "mirror", "generator"])
+def test_strange_values_are_refused_in_plain_words(name):
+    """For each type of field; no words of the parser below."""
+    for value in STRANGE:
+        message = refusal(f"--config.{name}={value}")
+        assert f"config.{name}" in message and not re.search(r"[<>]|object|ast|Error|boolean|line \d", message), message
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["image_size[x]=3", "image_size[0]=3", "seed[0]=1", "image_size[0:1]=1", "image_size[=", "augment[hue]=1", "x y=1"],
+)
+def test_a_field_is_a_name(flag):
+    assert refusal(f"--config.{flag}").startswith(f"--config.{flag}: not a flag; overrides are written")
+
+
+@pytest.mark.parametrize("flag", ["--flagfile=x", "--undefok=seed", "--helpfull", "--noconfig.batch_size"])
+def test_flags_of_the_parser_below_are_not_ours(flag):
+    assert "<" not in refusal(flag) and flag.lstrip("-") in refusal(flag)
+
+
+def test_a_value_may_follow_its_flag():
+    assert config_lib.load("default", ["--config.seed", "5", "--config.mesh.data", "-1"]).seed == 5
 
 
 def test_a_size_that_the_unet_cannot_take():
@@ -279,7 +325,7 @@ def test_differences_ignore_what_may_change():
         **{"inference.norm_stats": "batch", "inference.dropout": "off"},
         **{"inference.weights": "latest", "preset": "pytorch"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
-        "profile_steps": "1,2",
+        **{"profile_steps": "1,2", "allow_changed_data": True},
         **{"eval_every_steps": 1, "eval_metrics": "lpips,fid", "palette": "none", "best_metric": "fid"},
     }
     assert values.keys() == config_lib.MAY_CHANGE

@@ -121,8 +121,8 @@ def test_mistakes_are_one_line(folders, pictures, tmp_path, capsys):
     assert "--inception=nowhere.npz: no such file" in mistake(capsys, fake, real, out, "--inception=nowhere.npz")
     assert "does not fit the label maps" in mistake(capsys, fake, real, out, "--palette=facades")
     assert "give --inputs=FOLDER" in mistake(capsys, fake, real, out, "--segmenter=x.onnx", "--palette=facades")
-    assert "--output: empty" in mistake(capsys, fake, real, "")
-    assert "--workdir=DIR is required, or --pictures=DIR and" in mistake(capsys, fake, "", out)
+    assert "--output=: empty" in mistake(capsys, fake, real, "")
+    assert "--targets=: empty" in mistake(capsys, fake, "", out)
     assert not out.exists()
 
 

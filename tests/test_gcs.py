@@ -55,6 +55,16 @@ def assert_complete(bucket, trained):
         assert bucket.objects[f"run/samples/{step:06d}.png"].data == (trained / f"samples/{step:06d}.png").read_bytes()
 
 
+def test_a_run_that_did_not_end_is_named(bucket, trained):
+    """A bucket has no locks: who holds it may be dead."""
+    bucket.put("run/lock", b"process 7 on elsewhere\n")
+    code, out, _ = run(bucket, *TRAIN)
+    assert code == 0 and "note: gs://bucket/run: process 7 on elsewhere did not end its run in it" in out
+    assert bucket.objects["run/lock"].data == b""
+    code, out, _ = run(bucket, *TRAIN)
+    assert code == 0 and "did not end" not in out
+
+
 def test_a_run_and_its_evaluation(bucket, trained):
     assert run(bucket, *TRAIN, "--config.profile_steps=2,3")[0] == 0
     assert_complete(bucket, trained)

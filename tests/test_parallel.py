@@ -162,7 +162,7 @@ def test_replicas_are_whole_everywhere():
         ({"SLURM_STEP_NUM_TASKS": "1"}, False),
         ({"SLURM_NTASKS": "4"}, False),  # in a batch script, not started by srun
         ({"SLURM_STEP_NUM_TASKS": "4"}, True),
-        ({"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234"}, False),  # nothing says how many there are
+        ({"JAX_COORDINATOR_ADDRESS": "10.0.0.1:1234", "SLURM_STEP_NUM_TASKS": "4"}, True),  # which says the rest
         ({"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"}, True),
     ],
 )
@@ -177,6 +177,8 @@ def test_processes_connect_only_where_there_are_several(monkeypatch, environment
     "environment",
     [
         {"JAX_NUM_PROCESSES": "2"},
+        {"JAX_COORDINATOR_ADDRESS": "a:1"},
+        {"JAX_COORDINATOR_ADDRESS": "a:1", "SLURM_STEP_NUM_TASKS": "1"},
         {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "2"},
         {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "two", "JAX_PROCESS_ID": "0"},
     ],

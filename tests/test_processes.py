@@ -58,6 +58,15 @@ def test_the_same_losses_on_any_devices_and_processes(alone, tmp_path, count, de
     assert_same_run(tmp_path / "run", alone)
 
 
+def test_process_0_alone_prints_and_draws_bars(tmp_path):
+    overrides = ("num_steps=2", "batch_size=2", "eval_every_steps=2", "data_residency=device")
+    outputs = [
+        processes.finish(process) for process in processes.start_together(2, *arguments(tmp_path / "run", *overrides))
+    ]
+    assert all(word in outputs[0] for word in ("load:", "evaluate val", "step 2/2", "starting from step 0"))
+    assert not [line for line in outputs[1].splitlines() if not line.startswith(("[Gloo]", "I0000", "W0000", "E0000"))]
+
+
 def test_rows_over_processes(alone, tmp_path):
     """Images whose rows lie in different processes."""
     run(tmp_path / "run", "mesh.rows=2", "mesh.data=1", count=2)

@@ -13,6 +13,7 @@ from pix2pix_jax.data import arrays, folders, images
 from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.folders import Layout
 from pix2pix_jax.data.listing import left_out
+from pix2pix_jax.data.sizes import file_sizes
 from pix2pix_jax.data.values import convert, fit_channels, stored_dtype, to_stored, widest, wrong_channels
 from pix2pix_jax.errors import UserError, shown
 
@@ -54,6 +55,10 @@ class _OwnSource(abc.ABC):
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
         """(A, B), each (H, W, C) of the dtype of its file: uint8, uint16 or float32."""
 
+    @abc.abstractmethod
+    def sizes(self) -> list[str]:
+        """Of each example, what would be another if its files were overwritten."""
+
     @functools.cached_property
     def _headers(self) -> list[tuple[Header, Header]]:
         with futures.ThreadPoolExecutor(8) as pool:
@@ -93,6 +98,9 @@ class FolderSource(_OwnSource):
             chosen = folders.choose_split([str(f.relative_to(folder)) for f in self._files], folder, split)
             self._files = [self._files[i] for i in chosen]
         self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
+
+    def sizes(self) -> list[str]:
+        return file_sizes([(file,) for file in self._files])
 
     def header(self, index: int) -> tuple[Header, Header]:
         path = self._files[index]
@@ -135,6 +143,9 @@ class StackedSource(_OwnSource):
         self._files = [(paths[:count], paths[count:]) for paths in files.values()]
         self.names = [f"{split}/{stem}" if layout.splits else stem for stem in files]
         self.places = _places("folder", layout.a, layout.b)
+
+    def sizes(self) -> list[str]:
+        return file_sizes([(*a, *b) for a, b in self._files])
 
     def header(self, index: int) -> tuple[Header, Header]:
         a, b = self._files[index]
@@ -191,7 +202,7 @@ class ArraySource(_OwnSource):
     def __init__(self, layout: Layout, split: str):
         if layout.splits:
             folders.check_split(layout.folder, layout.splits, split)
-        paths = layout.paths(split)
+        self._paths = paths = layout.paths(split)
         default = (layout.a, layout.b) == (("A",), ("B",))
         if paths[0].suffix == ".npz":
             names = arrays.members(paths[0], arrays.NAMES if default else ((*layout.a, *layout.b),))
@@ -206,6 +217,12 @@ class ArraySource(_OwnSource):
         chosen = range(len(every)) if layout.splits else folders.choose_split(every, paths[0], split)
         self._indices = list(chosen)
         self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in chosen]
+
+    def sizes(self) -> list[str]:
+        """Those of the whole files, as no index says which of the images in them are others."""
+        (size,) = file_sizes([dict.fromkeys(self._paths)])
+        shapes = " ".join(f"{stack.dtype}{list(stack.shape[1:])}" for stack in self._stacks)
+        return [f"{shapes} in {size}" if size else ""] * len(self.names)
 
     def _check_alike(self) -> None:
         first = self._stacks[0]

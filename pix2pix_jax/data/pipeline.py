@@ -5,6 +5,7 @@ them.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 
@@ -12,15 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
-from tqdm import tqdm
 
 from pix2pix_jax import parallel
+from pix2pix_jax.bars import bar
 from pix2pix_jax.data import resampling
 from pix2pix_jax.data.pairs import WINDOWED, Pairs
-from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, prefetch, read_steps, stack
+from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, prefetch, read_steps
 
 Batch = dict[str, jax.Array]
 
+_ALIGNMENT = 64  # bytes
 _PLACED = 2  # batches that are on the device before they are asked for
 _LARGEST = 8  # times as many pixels as at load size: more than that, resizing on the host saves memory and transfers
 
@@ -122,10 +124,28 @@ def _take_sharded(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
 
 
 def _load(pairs: Pairs, indices: Iterable[int]) -> Example:
+    """Those examples as arrays (len(indices), H, W, C), each of which is written to where it stays."""
+    indices = [int(i) for i in indices]
+    first = pairs[indices[0]]
+    arrays = {name: _aligned((len(indices), *image.shape), image.dtype) for name, image in first.items()}
+
+    def load(place: int) -> None:
+        for name, image in pairs[indices[place]].items():
+            arrays[name][place] = image
+
     with futures.ThreadPoolExecutor(16) as pool:
-        indices = [int(i) for i in indices]
-        examples = pool.map(pairs.__getitem__, indices)
-        return stack(tqdm(examples, total=len(indices), desc="load", unit="pair", leave=False, dynamic_ncols=True))
+        loaded = pool.map(load, range(len(indices)))
+        for _ in bar(loaded, total=len(indices), desc="load", unit="pair", leave=False):
+            pass
+    return arrays
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array without content that begins where a CPU's JAX can use it in place; others are copied."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % _ALIGNMENT
+    return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
 def can_resize_on_device(mesh: Mesh) -> bool:

@@ -7,13 +7,15 @@ positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the p
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import itertools
 import os
 import signal
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
+from multiprocessing import resource_tracker
 from typing import Any
 
 import jax
@@ -165,7 +167,33 @@ def read_steps(
     options = grain.MultiprocessingOptions(
         num_workers=num_workers, per_worker_buffer_size=max(1, _AHEAD // num_workers)
     )
-    return iter(alone.mp_prefetch(options, worker_init_fn=_start_worker))
+    return _without_interrupts(alone.mp_prefetch(options, worker_init_fn=_start_worker))
+
+
+def _without_interrupts(examples: Iterable[Example]) -> Generator[Example]:
+    """Yields the examples of worker processes that Ctrl-C does not reach, not even while they start up.
+
+    A process inherits the signals that the thread which starts it has blocked. Our own Ctrl-C comes to another thread.
+    """
+    with _interrupts_blocked():
+        iterator = iter(examples)
+    try:
+        while True:
+            with _interrupts_blocked():
+                example = next(iterator)
+            yield example
+    finally:
+        iterator.close()
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    resource_tracker.ensure_running()  # or it would be started inside, and its start unblocks SIGINT
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def prefetch(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) -> Generator[Any]:

@@ -30,6 +30,9 @@ class Source(Protocol):
     def describe(self) -> str:
         """What is there, for people. Raises UserError for files that cannot be pairs, as far as headers tell."""
 
+    def sizes(self) -> list[str]:
+        """Of each example what would be another if its files were overwritten, as their sizes; "" if not known."""
+
     def dtypes(self) -> tuple[str, str]:
         """Of A and of B: uint8, uint16 or float32, whichever holds the values of all."""
 
@@ -97,6 +100,9 @@ class DrawnSource:
     def describe(self) -> str:
         return f"{len(self.names)} pairs drawn at {height_by_width(self._size)} from seed {self._seed}"
 
+    def sizes(self) -> list[str]:
+        return [""] * len(self.names)  # the config says how they are drawn
+
     def dtypes(self) -> tuple[str, str]:
         return "uint8", "uint8"
 
@@ -127,6 +133,9 @@ class TfdsSource:
 
     def describe(self) -> str:
         return f"{len(self._examples)} pairs of the published {self._label}"
+
+    def sizes(self) -> list[str]:
+        return [""] * len(self.names)  # TFDS writes a set once, and to ask for sizes is to read all of it
 
     def dtypes(self) -> tuple[str, str]:
         return "uint8", "uint8"  # JPEG and PNG files of 8 bits

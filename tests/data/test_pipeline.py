@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -232,3 +234,39 @@ def test_auto_spreads_what_is_too_large_to_copy(monkeypatch):
     assert [choose_residency(ONE_SIZE, shards=n) for n in (1, 2, 4, 8)] == ["host", "host", "sharded", "sharded"]
     assert choose_residency(ONE_SIZE, "device", shards=2) == "sharded"
     assert choose_residency(ONE_SIZE, "device") == "device"
+
+
+MEASURE = """
+import resource, sys
+import jax, numpy as np
+from pix2pix_jax import parallel
+from pix2pix_jax.data import pipeline
+from pix2pix_jax.data.pairs import Pairs
+
+class Plain:
+    def __init__(self, count):
+        self.names = [str(i) for i in range(count)]
+
+    def pair(self, index, channels):
+        return np.full((256, 256, 3), index % 256, np.uint8), np.full((256, 256, 3), 7, np.uint8)
+
+def first_batch(count):
+    pairs = Pairs(Plain(count), "AtoB", (256, 256))
+    batches = pipeline.batches(pairs, parallel.make_mesh(batch_size=1, data=1), batch_size=1, seed=0)
+    jax.block_until_ready(next(batches))
+    return pipeline.num_bytes(pairs)
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+first_batch(2)
+before = peak()
+size = first_batch(500)
+print((peak() - before) / size)
+"""
+
+
+def test_a_split_in_memory_takes_no_more_than_itself():
+    """At its peak, while it is loaded: of 197 MB."""
+    measured = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    assert 0.5 < float(measured.stdout) < 1.3
