@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """`main` as a program of its own."""
+    _use_utf8()
     allocator.keep_freed_memory()
     code = main()
     if code == 0:
@@ -49,6 +50,14 @@ def run() -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _use_utf8() -> None:
+    """Begins again where the locale is not UTF-8: the libraries take no path for which Python has no UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # of the processes that read data too
+        os.execv(sys.executable, sys.orig_argv)
+    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is; names of files may be any bytes
 
 
 def _fail(command: str, message: str) -> int:
@@ -203,8 +212,9 @@ def _set_up_libraries() -> None:
 
 
 def _tell_of_unraisable(unraisable) -> None:
-    # After a save that failed, tensorstore reports of each array to an event loop that orbax has closed: pages.
-    if str(unraisable.exc_value) != "Event loop is closed":
+    # After a save that failed, tensorstore reports of each array to an event loop that orbax has closed: pages. So
+    # do the other arrays once one could not be restored.
+    if not str(unraisable.exc_value).startswith(("Event loop is closed", "Encountered error while reading array")):
         sys.__unraisablehook__(unraisable)
 
 

@@ -2,12 +2,16 @@
 
 import os
 import pathlib
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import cli
+from pix2pix_jax import checkpoints, cli
+from pix2pix_jax.errors import UserError
 
 
 @pytest.fixture
@@ -83,3 +87,24 @@ def test_blanks_in_a_list_and_the_home_in_a_path(trained, tmp_path, monkeypatch,
 def test_a_pipe_among_the_pictures_is_not_waited_for(tmp_path, mistake):
     os.mkfifo(tmp_path / "pipe.png")
     assert "pipe.png: not a file" in mistake("translate", "--workdir={RUN}", "--input=pipe.png", "--output=out")
+
+
+@pytest.mark.heavy
+def test_names_of_other_letters_in_a_locale_that_has_none(trained, tmp_path):
+    """Python has paths as ASCII then, with which tensorstore took every checkpoint for damaged."""
+    workdir = shutil.copytree(trained, tmp_path / "L\u00e4ufe \u65e5\u672c")
+    (tmp_path / "gr\u00f6\u00dfe").mkdir()
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "gr\u00f6\u00dfe" / "\u5199\u771f.png")
+    flags = (f"--workdir={workdir}", f"--input={tmp_path}/gr\u00f6\u00dfe", f"--output={tmp_path}/\u00f6ut")
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "pix2pix_jax", "translate", *flags]
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", env=os.environ | locale, check=False)
+    assert result.returncode == 0, result.stderr
+    assert f"1 pictures in {tmp_path}/\u00f6ut" in result.stdout
+    assert (tmp_path / "\u00f6ut" / "\u5199\u771f.png").is_file()
+
+
+def test_a_workdir_whose_name_is_not_utf8_is_not_called_damaged(trained, tmp_path):
+    workdir = shutil.copytree(trained, os.fsdecode(os.fsencode(tmp_path) + b"/run\xff"))
+    with pytest.raises(UserError, match=r"run\\udcff.*not a name in UTF-8"):
+        checkpoints.Checkpoints(workdir, read_only=True)
