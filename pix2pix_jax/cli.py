@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from typing import NoReturn
@@ -203,12 +204,20 @@ def _set_up_libraries() -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `data.deep.check_size` has bounds of our own
     # Orbax warns of its own defaults, and its threads print what it raises all the same: a full disk would take pages.
     absl.logging.set_verbosity(absl.logging.FATAL)
-    for name in ("asyncio", "gcsfs"):
+    for name in ("asyncio", "gcsfs", "matplotlib"):  # the last warns where the user has no home
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = _tell_of_unraisable
-    # The second start of a program skips compilation.
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # The second start of a program skips compilation, where the user has a home.
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and caches.is_writable(caches.folder("xla")):
         jax.config.update("jax_compilation_cache_dir", str(caches.folder("xla")))
+
+
+def _check_temporary() -> None:
+    """Raises UserError where matplotlib, TFDS and worker processes would fail, maybe after hours."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise UserError("TMPDIR: no folder for temporary files can be written; set it to one that can") from error
 
 
 def _tell_of_unraisable(unraisable) -> None:
@@ -220,6 +229,7 @@ def _tell_of_unraisable(unraisable) -> None:
 
 def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
+    _check_temporary()
     from pix2pix_jax import interruption, parallel, train
 
     try:
@@ -245,6 +255,7 @@ def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
+    _check_temporary()
     from pix2pix_jax import prepare
 
     prepare.prepare(config, output=arguments.output)
@@ -297,6 +308,7 @@ def _check_together(arguments: argparse.Namespace, of_files: bool) -> None:
 def _compare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     _check_no_more(rest)
     _set_up_libraries()
+    _check_temporary()
     from pix2pix_jax import compare
 
     result = compare.compare(

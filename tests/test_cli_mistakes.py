@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -108,3 +109,41 @@ def test_a_workdir_whose_name_is_not_utf8_is_not_called_damaged(trained, tmp_pat
     workdir = shutil.copytree(trained, os.fsdecode(os.fsencode(tmp_path) + b"/run\xff"))
     with pytest.raises(UserError, match=r"run\\udcff.*not a name in UTF-8"):
         checkpoints.Checkpoints(workdir, read_only=True)
+
+
+def test_without_a_folder_for_temporary_files(mistake, monkeypatch):
+    """As in a read-only container; of root nothing keeps Python's candidates from being written."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nonexistent"])
+    for arguments in (
+        ("train", "--config=default", "--workdir=w"),
+        ("compare", "{RUN}"),
+        ("prepare", "--config=facades"),
+    ):
+        assert "TMPDIR: no folder for temporary files" in mistake(*arguments)
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="becomes another user, which root can")
+def test_a_user_without_a_home_or_a_writable_run(trained, tmp_path):
+    """Nothing is said of caches that cannot be kept."""
+    workdir, output = shutil.copytree(trained, tmp_path / "run"), tmp_path / "out"
+    output.mkdir(mode=0o777)
+    output.chmod(0o777)
+    Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / "a.png")
+    flags = (f"--workdir={workdir}", f"--input={tmp_path / 'a.png'}", f"--output={output}")
+    # It keeps the right to read what is root's, as Python itself may be, and loses that to write.
+    user = (
+        "setpriv",
+        "--reuid=65534",
+        "--clear-groups",
+        "--inh-caps=+dac_read_search",
+        "--ambient-caps=+dac_read_search",
+    )
+    command = [*user, sys.executable, "-m", "pix2pix_jax", "translate", *flags]
+    environment = {k: v for k, v in os.environ.items() if k not in ("JAX_COMPILATION_CACHE_DIR", "XDG_CACHE_HOME")}
+    environment |= {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stderr.replace("\r", "\n").splitlines() if line.strip() and "image" not in line]
+    assert lines == [] and (output / "a.png").stat().st_uid == 65534
