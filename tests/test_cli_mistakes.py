@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -147,3 +148,30 @@ def test_a_user_without_a_home_or_a_writable_run(trained, tmp_path):
     assert result.returncode == 0, result.stderr
     lines = [line for line in result.stderr.replace("\r", "\n").splitlines() if line.strip() and "image" not in line]
     assert lines == [] and (output / "a.png").stat().st_uid == 65534
+
+
+def npy(shape) -> bytes:
+    header = str({"descr": "<f4", "fortran_order": False, "shape": shape}).ljust(117).encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"a": ' * 10_000, "{", "[]", "5", '{"a": [1e400, 0, 0]}', '{"a": 5}', ""]
+)
+def test_a_palette_that_is_none(tmp_path, mistake, text):
+    (tmp_path / "p.json").write_text(text)
+    assert "--palette=p.json: not {" in mistake("evaluate", "--workdir={RUN}", "--palette=p.json")
+
+
+@pytest.mark.parametrize(
+    "content", [npy((10**9, 10**6)), npy((10**15, 10**15)), npy("x"), b"\x93NUMPY\x01", b"(" * 10**5, npy((0,))]
+)
+@pytest.mark.parametrize("network", ["lpips", "inception"])
+def test_an_npz_of_weights_that_is_hostile(tmp_path, mistake, content, network):
+    """An array that declares petabytes, among others; and one whose name is none of a network's."""
+    with zipfile.ZipFile(tmp_path / "w.npz", "w") as archive:
+        archive.writestr("a.npy", content)
+    flags = ("--output=out", "--metrics=lpips" if network == "lpips" else "--metrics=kid", f"--{network}=w.npz")
+    for name in ("fake/a.png", "fake/b.png", "real/a.png", "real/b.png"):
+        Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / name)
+    assert "w.npz: " in mistake(*FILES, *flags)
