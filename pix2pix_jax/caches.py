@@ -10,6 +10,15 @@ def folder(kind: str) -> pathlib.Path:
     return pathlib.Path(home) / "pix2pix_jax" / kind
 
 
+def is_writable(path: pathlib.Path) -> bool:
+    """Whether files can be put into a folder, which is made if need be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(path, os.W_OK)
+
+
 def keep_compiled_programs() -> None:
     """Makes JAX keep the programs that it compiles in `folder("xla")`, so that other processes need not compile them.
 
@@ -21,10 +30,5 @@ def keep_compiled_programs() -> None:
     told = "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None
     if told or not jax.config.jax_enable_compilation_cache:
         return
-    place = folder("xla")
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-    except OSError:  # JAX would warn at each program
-        return
-    if os.access(place, os.W_OK):
-        jax.config.update("jax_compilation_cache_dir", str(place))
+    if is_writable(folder("xla")):  # else JAX would warn at each program
+        jax.config.update("jax_compilation_cache_dir", str(folder("xla")))

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import hashlib
 import json
+import os
 import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax import config as config_lib
 from pix2pix_jax import storage
 from pix2pix_jax.checksums import checksums
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, shown
 from pix2pix_jax.logs import say
 from pix2pix_jax.metrics.choice import LOWER_IS_BETTER
 from pix2pix_jax.retention import Retention
@@ -54,6 +55,8 @@ class Checkpoints:
           read_only: nothing is created or deleted.
         """
         self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
+        if not _is_utf8(self._folder):  # tensorstore takes no other paths
+            raise UserError(f"{shown(self._folder)}: not a name in UTF-8; rename the folder, or use another --workdir")
         self._read_only = read_only
         self._saving: int | None = None  # the step whose save may still fail
         self._retention = Retention(keep=keep, period=period)
@@ -249,11 +252,19 @@ class Checkpoints:
 
     def config(self, step: int) -> ConfigDict:
         """The config that the checkpoint was trained with. Raises Damaged."""
-        return config_lib.from_dict(self._read_json(step, "config"))
+        values = self._read_json(step, "config")
+        config = config_lib.from_dict(values)
+        if unknown := config_lib.unknown_fields(values):
+            names = shown(", ".join(unknown))[:200]
+            say(f"note: the checkpoint's config has fields of another version, which are left out: {names}")
+        return config
 
     def progress(self, step: int) -> dict[str, Any]:
         """What `save` was given. Raises Damaged."""
-        return {**NO_PROGRESS, **self._read_json(step, "progress")}
+        progress = self._read_json(step, "progress")
+        if not isinstance(progress, dict):
+            raise self._damaged(step, "progress is no object")
+        return {**NO_PROGRESS, **progress}
 
     def restore(self, step: int, like: Any) -> Any:
         """Restores a state, or some of it, in the shapes, dtypes and shardings of `like`.
@@ -308,6 +319,13 @@ class Checkpoints:
         )
 
 
+def _is_utf8(path: epath.Path) -> bool:
+    try:
+        return bool(os.fspath(path).encode())
+    except UnicodeEncodeError:  # bytes that Python keeps as lone surrogates
+        return False
+
+
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -329,7 +347,7 @@ def _reason(error: Exception | None) -> str:
     """The gist of an error of orbax or tensorstore, whose messages run over pages."""
     if error is None:
         return "another process could not read it"
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).split(". Truncating/padding")[0]  # advice for programmers follows
     if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
         return "no space left on the device"
     text = text.split(" See full TensorStore details: <")[0]  # orbax's own slip, which prints a method

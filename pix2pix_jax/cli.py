@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import warnings
 from collections.abc import Sequence
 from typing import NoReturn
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """`main` as a program of its own."""
+    _use_utf8()
     exits.begin()
     allocator.keep_freed_memory()
     code = main()
@@ -60,6 +62,14 @@ def _check_alone(command: str) -> None:
             f"{count} tasks were started (SLURM_STEP_NUM_TASKS, JAX_NUM_PROCESSES), and each would do the whole work; "
             "start one (srun --ntasks=1)"
         )
+
+
+def _use_utf8() -> None:
+    """Begins again where the locale is not UTF-8: the libraries take no path for which Python has no UTF-8."""
+    if sys.getfilesystemencoding() != "utf-8":
+        os.environ["PYTHONUTF8"] = "1"  # of the processes that read data too
+        os.execv(sys.executable, sys.orig_argv)
+    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is; names of files may be any bytes
 
 
 def _fail(command: str, message: str) -> int:
@@ -193,20 +203,30 @@ def _set_up_libraries() -> None:
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `data.deep.check_size` has bounds of our own
     # Orbax warns of its own defaults, and its threads print what it raises all the same: a full disk would take pages.
     absl.logging.set_verbosity(absl.logging.FATAL)
-    for name in ("asyncio", "gcsfs"):
+    for name in ("asyncio", "gcsfs", "matplotlib"):  # the last warns where the user has no home
         logging.getLogger(name).setLevel(logging.CRITICAL)
     sys.unraisablehook = _tell_of_unraisable
     caches.keep_compiled_programs()
 
 
+def _check_temporary() -> None:
+    """Raises UserError where matplotlib, TFDS and worker processes would fail, maybe after hours."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise UserError("TMPDIR: no folder for temporary files can be written; set it to one that can") from error
+
+
 def _tell_of_unraisable(unraisable) -> None:
-    # After a save that failed, tensorstore reports of each array to an event loop that orbax has closed: pages.
-    if str(unraisable.exc_value) != "Event loop is closed":
+    # After a save that failed, tensorstore reports of each array to an event loop that orbax has closed: pages. So
+    # do the other arrays once one could not be restored.
+    if not str(unraisable.exc_value).startswith(("Event loop is closed", "Encountered error while reading array")):
         sys.__unraisablehook__(unraisable)
 
 
 def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
+    _check_temporary()
     from pix2pix_jax import interruption, parallel, train
 
     try:
@@ -232,6 +252,7 @@ def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
+    _check_temporary()
     from pix2pix_jax import prepare
 
     prepare.prepare(config, output=arguments.output or "")
@@ -286,6 +307,7 @@ def _check_together(arguments: argparse.Namespace, of_files: bool) -> None:
 def _compare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     _check_no_more(rest)
     _set_up_libraries()
+    _check_temporary()
     from pix2pix_jax import compare
 
     result = compare.compare(

@@ -34,7 +34,8 @@ MAY_CHANGE = frozenset(
     )
 )
 
-_REMOVED = frozenset(("on_divergence",))  # fields of earlier versions, without a meaning for what was trained
+_REMOVED = frozenset(("on_divergence",))  # fields of earlier versions that say nothing of what a checkpoint is
+_LARGEST = 2**31 - 1  # of integers; beyond it libraries overflow
 
 _KINDS = {
     bool: "true or false",
@@ -164,21 +165,36 @@ def to_dict(config: ConfigDict) -> dict:
 
 
 def from_dict(values: dict) -> ConfigDict:
-    """The inverse of `to_dict`. Raises UserError if the values are not those of this version's fields."""
+    """The inverse of `to_dict`; without `unknown_fields`. Raises UserError if a value is none of its field's."""
     config = default.get_config()
     try:
         _assign(config, values)
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"config of the checkpoint: {error}; was it written by another version?") from error
+    except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"config of the checkpoint: {reason}; was it written by another version?") from error
     return check(config)
 
 
-def _assign(config: ConfigDict, values: dict) -> None:
+def unknown_fields(values: dict) -> list[str]:
+    """Names of fields, as `to_dict` has them, that this version does not have and that a run may depend on."""
+    known = default.get_config()
+    groups = {name: value for name, value in values.items() if isinstance(known.get(name), ConfigDict)}
+    names = [name for name in values if name not in known]
+    names += [f"{group}.{name}" for group, fields in groups.items() for name in fields if name not in known[group]]
+    return sorted(set(names) - _REMOVED)
+
+
+def _assign(config: ConfigDict, values: dict, place: str = "") -> None:
+    """Raises errors of many types for a bad value."""
     for name, value in values.items():
-        if name in _REMOVED:
+        if name not in config:
             continue
-        if isinstance(value, dict):
-            _assign(config[name], value)
+        if isinstance(config[name], ConfigDict):
+            _assign(config[name], value, f"{place}{name}.")
+        elif isinstance(value, dict) or (value is None and config[name] is not None):
+            raise TypeError(f"{place}{name}: {value}")
+        elif isinstance(value, int) and abs(value) > _LARGEST:
+            raise ValueError(f"{place}{name}: {value:.3g}, more than {_LARGEST}")
         else:
             config[name] = tuple(value) if isinstance(value, list) else value
 

@@ -24,7 +24,8 @@ class EventLog:
 
     def __init__(self, folder: epath.Path, *, start: int):
         # Names sort as they were made, which is the order in which TensorBoard reads them.
-        self._prefix = str(folder / f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}")
+        made = max(int(time.time()), _newest(folder) + 1)
+        self._prefix = str(folder / f"events.out.tfevents.{made}.{socket.gethostname()}.{os.getpid()}")
         self._count, self._size, self._lock = 0, 0, threading.Lock()
         self._log = self._open()
         begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # what was logged beyond `start` does not count
@@ -57,6 +58,12 @@ class EventLog:
         with self._lock:
             self._size += len(record)
             self._log.append(record)
+
+
+def _newest(folder: epath.Path) -> int:
+    """The time in the names of the latest files, in seconds; a clock may have been set back since."""
+    names = (path.name.split(".") for path in folder.glob("events.out.tfevents.*"))
+    return max((int(parts[3]) for parts in names if parts[3].isascii() and parts[3].isdigit()), default=0)
 
 
 _Value = summary_pb2.Summary.Value

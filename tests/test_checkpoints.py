@@ -1,8 +1,12 @@
 """Checkpoints: self-describing, partly readable, and clear about damage."""
 
 import functools
+import hashlib
+import json
 import re
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -26,6 +30,46 @@ def reader(trained):
 def test_a_checkpoint_holds_its_config(reader, tiny_config):
     resolved = ("--config.input_dtype=uint8", "--config.target_dtype=uint8")
     assert config_lib.to_dict(reader.config(6)) == config_lib.to_dict(tiny_config(*resolved))
+
+
+def rewrite(workdir, name, change):
+    """Changes a text of step 6, and its digest, as only a program can that means it."""
+    folder = workdir / "checkpoints" / "6"
+    value = change(json.loads((folder / name / "metadata").read_text()))
+    (folder / name / "metadata").write_text(json.dumps(value))
+    sums = json.loads((folder / "checksums" / "metadata").read_text())
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    (folder / "checksums" / "metadata").write_text(json.dumps(sums | {name: digest}))
+
+
+def test_a_run_of_a_version_with_more_fields_is_read(trained, tmp_path, capsys):
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    rewrite(workdir, "config", lambda config: config | {"former": 1})
+    assert inference.load(workdir).step == 6
+    assert "note: the checkpoint's config has fields of another version, which are left out: former" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("config", lambda config: config | {"generator": config["generator"] | {"features": 16}}),
+        ("config", lambda config: config | {"input_channels": 1}),
+        ("progress", lambda progress: [progress]),
+    ],
+)
+def test_what_contradicts_the_arrays_is_one_line(trained, tmp_path, name, change):
+    """As a user starts it: what goes wrong beside the error would be printed when it is collected."""
+    workdir = shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(workdir / "checkpoints" / "3")
+    rewrite(workdir, name, change)
+    step = "best" if name == "progress" else "latest"
+    flags = (f"--workdir={workdir}", f"--step={step}", "--input=x.png", f"--output={tmp_path / 'out'}")
+    command = [sys.executable, "-m", "pix2pix_jax", "translate", *flags]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
+    assert "checkpoints/6: damaged, cannot be restored" in result.stderr and "strict" not in result.stderr
 
 
 def test_steps_are_found_by_name(reader):

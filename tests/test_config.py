@@ -1,5 +1,6 @@
 """Configs: what loads, what is refused and with which words, and the way to JSON and back."""
 
+import functools
 import json
 import pathlib
 import re
@@ -291,13 +292,39 @@ def test_round_trip_of_the_field_that_may_be_unset():
     assert config_lib.from_dict(config_lib.to_dict(unset)).num_steps == 5
 
 
+def nested(depth):
+    return functools.reduce(lambda inner, _: {"a": inner}, range(depth), {})
+
+
 @pytest.mark.parametrize(
-    "change", [{"no_such_field": 1}, {"batch_size": "many"}, {"generator": {"fetures": 1}}, {"gan_loss": "wgan"}]
+    "change",
+    [
+        *({"batch_size": value} for value in ("many", None, {}, {"a": 1}, [1], 10**30)),
+        *({"generator": value} for value in (5, [], {"features": 10**30}, {"features": None})),
+        *({"gan_loss": "wgan"}, {"image_size": None}, {"mesh": {"data": nested(500)}}, {"seed": "x" * 10**6}),
+    ],
 )
-def test_a_config_of_another_version_is_refused(change):
+def test_a_value_that_is_none_of_its_field_s_is_refused(change):
     values = config_lib.to_dict(config_lib.load("default"))
-    with pytest.raises(UserError):
+    with pytest.raises(UserError) as error:
         config_lib.from_dict(values | change)
+    assert len(str(error.value)) < 400 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("values", [[], 5, None, "text"])
+def test_what_is_no_config_at_all_is_refused(values):
+    with pytest.raises(UserError, match="config of the checkpoint"):
+        config_lib.from_dict(values)
+
+
+def test_fields_of_another_version_are_left_out_by_name():
+    """A run outlives the removal of a field; that of one that said nothing of its steps is no news."""
+    values = config_lib.to_dict(config_lib.load("default"))
+    old = values | {"on_divergence": "stop", "former": nested(500), "a.b": 1, "lock": 2}
+    old["generator"] = values["generator"] | {"fetures": 1}
+    assert config_lib.to_dict(config_lib.from_dict(old)) == values
+    assert config_lib.unknown_fields(old) == ["a.b", "former", "generator.fetures", "lock"]
+    assert config_lib.unknown_fields(values | {"on_divergence": "stop"}) == []
 
 
 def test_differences_name_the_fields_that_make_another_run():

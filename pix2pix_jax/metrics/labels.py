@@ -115,8 +115,9 @@ def find(name: str) -> Palette:
         colours = json.loads(path.read_bytes()[:_MAX_FILE])
         void = tuple(_colour(c) for c in colours.pop("void", ()))
         palette = Palette(path.name, {str(c): _colour(rgb) for c, rgb in colours.items()}, void)
-    except (ValueError, TypeError, AttributeError, OSError) as error:
-        raise UserError(f'--palette={name}: not {{"CLASS": [R, G, B], ...}} ({error})') from error
+    except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f'--palette={name}: not {{"CLASS": [R, G, B], ...}} ({reason})') from error
     if not 2 <= len(palette) <= _MAX_CLASSES or len({*palette.colours.values(), *void}) < len(palette) + len(void):
         raise UserError(f"--palette={name}: needs 2 to {_MAX_CLASSES} classes, each of a colour of its own")
     return palette

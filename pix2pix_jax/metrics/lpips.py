@@ -92,6 +92,8 @@ def from_torch(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         parts = name.split(".")
         if parts[0] in {f"lin{i}" for i in range(len(_LAYERS))} and parts[1:] == ["model", "1", "weight"]:
             answer[f"{parts[0]}.weight"] = array.reshape(-1)
+        elif len(parts) < 3:
+            continue
         elif (parts[0] == "features" or parts[:-2] == ["net", parts[1]]) and parts[-2].isdigit():
             layer = places.get(int(parts[-2]))
             if layer is not None and parts[-1] == "weight" and array.ndim == 4:

@@ -139,11 +139,15 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
             if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
                 raise UserError(f"{path}: unpacks to more than {_MAX_BYTES >> 20} MiB; check which file it is")
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: cannot be read as .npz ({error}); fetch it again") from error
+            found = {name: arrays[name] for name in arrays.files}
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise ValueError("a member is no array")
+        return found
+    except UserError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise many types for damaged and hostile files
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        raise UserError(f"{path}: cannot be read as .npz ({reason}); fetch it again") from error
 
 
 def _selected(network: Published, arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
