@@ -10,16 +10,19 @@ import processes
 import pytest
 
 PIX2PIX = [sys.executable, "-m", "pix2pix_jax"]
+# Becomes the program that its arguments say; what it ignores, that would too.
+HEAR_INTERRUPTS = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 def start(*arguments, environment=os.environ, **pipes) -> subprocess.Popen:
     """As from a shell in a terminal; the test's own may have been started with Ctrl-C ignored."""
-
-    def hear_interrupts():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | pipes
-    return subprocess.Popen([*PIX2PIX, *map(str, arguments)], env=environment, preexec_fn=hear_interrupts, **pipes)
+    command = [sys.executable, "-c", HEAR_INTERRUPTS, *PIX2PIX, *map(str, arguments)]
+    return subprocess.Popen(command, env=environment, **pipes)
 
 
 def assert_stopped(process: subprocess.Popen, within: float = 30) -> None:
@@ -34,7 +37,7 @@ def assert_stopped(process: subprocess.Popen, within: float = 30) -> None:
 
 
 def has_begun(process: subprocess.Popen) -> bool:
-    """Whether it listens: whether Python catches SIGINT by our own handler, once its own is replaced."""
+    """Whether it has come to the import of NumPy or JAX; by then it listens."""
     with open(f"/proc/{process.pid}/maps") as maps:
         return any("jaxlib" in line or "numpy" in line for line in maps)
 
