@@ -3,7 +3,6 @@
 import functools
 
 import alternate
-import checkout  # noqa: F401, by which pix2pix_jax is found
 import jax
 import numpy as np
 from jax.sharding import Mesh

@@ -2,7 +2,6 @@
 
 import pathlib
 
-import checkout  # noqa: F401, by which pix2pix_jax is found
 from PIL import Image
 
 from pix2pix_jax.data.drawn_facades import draw_pair

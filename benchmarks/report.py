@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import alternate
-import checkout  # noqa: F401, by which pix2pix_jax is found
 import floor
 import jax
 import machine

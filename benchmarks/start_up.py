@@ -20,7 +20,6 @@ import tempfile
 import time
 from typing import Any
 
-import checkout
 import drawn
 import loop
 import machine
@@ -41,7 +40,7 @@ def start(flags: list[str], cache: str) -> dict[str, float]:
     """Part -> seconds, and the "total" of them. Raises RuntimeError where the program fails."""
     environment = {**ENVIRONMENT, "JAX_COMPILATION_CACHE_DIR": cache, "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryDirectory() as place, open(f"{place}/errors", "w+") as errors:
-        command = [*checkout.program(), "train", *flags, f"--workdir={place}/run"]
+        command = [sys.executable, "-m", "pix2pix_jax", "train", *flags, f"--workdir={place}/run"]
         begin = time.time()
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process:
             seen = [(time.time(), line) for line in process.stdout]
@@ -65,7 +64,7 @@ def start_torch(config, folder: str, tuning: dict | None) -> dict[str, float]:
 
 def import_seconds() -> float:
     """Of what training imports, once files are in the machine's cache."""
-    code = "import checkout, pix2pix_jax.train"
+    code = "import pix2pix_jax.train"
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parent, env=ENVIRONMENT)
     return time.perf_counter() - begin

@@ -203,10 +203,11 @@ class Checkpoints:
         return min((own for own in found if own["metric"] == metric), key=lambda own: sign * own["value"])
 
     def _evaluation(self, step: int) -> dict[str, Any] | None:
-        """Returns {"metric", "step", "value"} of a checkpoint; None if it was not evaluated, or cannot be read."""
+        """Returns {"metric", "step", "value"} of a checkpoint; None if it was not evaluated, or is damaged."""
         try:
             progress = self.progress(step)
-        except Damaged:
+        except Damaged as error:
+            say(f"warning: {error}")
             return None
         best = progress["best"]  # until version 0.2 a checkpoint told of its own evaluation only if it was the best
         return progress["evaluation"] or (best if best and best["step"] == step else None)

@@ -69,7 +69,8 @@ def _use_utf8() -> None:
     if sys.getfilesystemencoding() != "utf-8":
         os.environ["PYTHONUTF8"] = "1"  # of the processes that read data too
         os.execv(sys.executable, sys.orig_argv)
-    sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is; names of files may be any bytes
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr is; names of files may be any bytes
 
 
 def _fail(command: str, message: str) -> int:

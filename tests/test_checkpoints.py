@@ -69,7 +69,8 @@ def test_what_contradicts_the_arrays_is_one_line(trained, tmp_path, name, change
     command = [sys.executable, "-m", "pix2pix_jax", "translate", *flags]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (result.returncode, len(result.stderr.splitlines())) == (2, 1), result.stderr
-    assert "checkpoints/6: damaged, cannot be restored" in result.stderr and "strict" not in result.stderr
+    said = result.stdout + result.stderr
+    assert "checkpoints/6: damaged, cannot be restored" in said and "strict" not in said
 
 
 def test_steps_are_found_by_name(reader):

@@ -1,1 +1,0 @@
-"""Stands in for tensorboard; see README.md."""

@@ -1,3 +1,0 @@
-from tensorboard.compat.proto import Empty
-
-Event = SessionLog = Empty

@@ -1,5 +1,0 @@
-from tensorboard.compat.proto import Empty
-
-
-class Summary(Empty):
-    Image = Value = Empty
