@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax import preview, streams
+from pix2pix_jax import preview, storage, streams
 from pix2pix_jax.bars import bar
 from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.folder_sources import FolderSource
@@ -54,6 +54,9 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
       UserError: no such data, files that cannot be used (all of them are listed before), or float32 values without a
         range; the message says which.
     """
+    path = storage.folder(output) / PREVIEW
+    if path.parent.exists() and not path.parent.is_dir():  # said now, not once all files are read
+        raise UserError(f"--output={shown(output)}: a file; give a folder")
     splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
     found, errors = {}, []
     for split, pairs in splits.items():
@@ -66,7 +69,6 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     if errors:
         raise _unusable(errors)
     resolved, unset = _resolve(config, found["train"])
-    path = epath.Path(output).expanduser() / PREVIEW
     preview.write(path, streams.with_dtypes(splits["train"], resolved), streams.stream_values(resolved))
     say(f"preview: {path}; look whether input and target are the right way round")
     if unset:

@@ -19,9 +19,14 @@ class Report:
     """The files of an evaluation. A context manager: on exit without an exception all pictures are written."""
 
     def __init__(self, folder: epath.Path):
-        """Makes the folder. Raises OSError if it cannot be written, as all methods do."""
+        """Makes the folder. Raises OSError if it cannot be written, as all methods do.
+
+        The numbers of an earlier evaluation go first: a kill in between does not leave them beside other pictures.
+        """
         self.folder, self.records = folder, []
         storage.make_folder(folder / "images")
+        for name in ("metrics.json", "index.html"):
+            storage.delete(folder / name)
         for place in (folder, folder / "images"):
             storage.sweep(place)
         self._writer = _PictureWriter(folder)

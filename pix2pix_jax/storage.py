@@ -89,6 +89,11 @@ def _write_local(path: epath.Path, data: bytes) -> None:
         raise
 
 
+def delete(path: epath.Path) -> None:
+    """Deletes a file, if it is there."""
+    _attempt(path, lambda: path.unlink(missing_ok=True))
+
+
 def sweep(path: epath.Path) -> None:
     """Removes what writers left in a folder that were killed."""
     if not is_object(path):

@@ -98,6 +98,7 @@ _AT_LEAST = {
 _ABOVE_ZERO = ("norm_epsilon", "eps")  # each keeps a division from 0 / 0, which constant images and gradients of 0 meet
 _AT_MOST = {
     "num_workers": 256,
+    "generator.num_blocks": 64,  # 9 are published; each is traced and compiled
     "augment.rotate_degrees": 180,
     "augment.brightness": 1,
     "augment.contrast": 1,

@@ -55,6 +55,8 @@ FILES = ("evaluate", "--pictures=fake", "--targets=real")
         (("evaluate", "--workdir={RUN}", "--metrics="), "--metrics=: empty"),
         (("evaluate", "--workdir={RUN}", "--metrics=l1, "), "an empty name: no such metric"),
         (("evaluate", "--workdir={RUN}", "--output=gs://"), "neither a folder nor gs://BUCKET/NAME"),
+        (("prepare", "--config=folder", "--config.data_dir=s3://x/y"), "neither a folder nor gs://BUCKET/NAME"),
+        (("prepare", "--config=facades", "--config.data_dir=http://x/y"), "neither a folder nor gs://BUCKET/NAME"),
         (("evaluate", "--workdir={RUN}", "--inputs=fake"), "--inputs: goes with --pictures"),
         ((*FILES, "--output=out", "--step=3"), "--step: goes with --workdir only"),
         ((*FILES, "--output=out", "--split=test"), "--split: goes with --workdir only"),

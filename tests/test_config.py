@@ -173,6 +173,7 @@ def test_a_field_near_to_none():
         ("eps=0", ("config.eps: 0.0", "above 0, as 1e-08")),
         ("norm_epsilon=-1", ("config.norm_epsilon: -1.0", "above 0, as 1e-05")),
         ("num_workers=257", ("config.num_workers: 257", "at most 256")),
+        ("generator.num_blocks=65", ("config.generator.num_blocks: 65", "at most 64")),
         ("image_size=True,64", ("config.image_size: (True, 64)", "(height, width)")),
         ("seed=4294967296", ("config.seed: 4294967296", "at most 2147483647")),
         ("generator.num_downs=1", ("config.generator.num_downs: 1", "from 2 to 10")),

@@ -11,7 +11,7 @@ from onnx_segmenter import make_segmenter
 from PIL import Image
 from skimage import metrics as reference
 
-from pix2pix_jax import cli, evaluate, inference, parallel
+from pix2pix_jax import cli, evaluate, inference, parallel, report
 from pix2pix_jax.data import sources
 from pix2pix_jax.metrics import labels
 
@@ -133,6 +133,15 @@ def test_the_default_folder_is_in_the_workdir(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sources._DRAWN_COUNT, "val", 1)
     assert evaluate.evaluate(model, tmp_path / "run").folder == tmp_path / "run" / "eval" / "val-6"
     assert (tmp_path / "run" / "eval" / "val-6" / "metrics.json").is_file()
+
+
+def test_a_report_that_is_not_finished_has_no_numbers_of_an_earlier_one(tmp_path):
+    for name in ("metrics.json", "index.html"):
+        (tmp_path / name).write_text("of pictures that are being overwritten")
+    with pytest.raises(KeyboardInterrupt), report.Report(tmp_path) as unfinished:
+        unfinished.add(0, "a", {"output": np.zeros((4, 4, 3), np.uint8)}, {"l1": 0.5})
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
 
 
 def test_equal_pictures_leave_the_report_readable(model, tmp_path, monkeypatch):

@@ -167,7 +167,7 @@ def test_a_preview_that_cannot_be_written(tmp_path):
     fill(tmp_path / "data", 4)
     (tmp_path / "out").write_text("precious")
     config = config_lib.load("folder", [*SMALL, f"--config.data_dir={tmp_path / 'data'}"])
-    with pytest.raises(UserError, match=r"out.*cannot be written.*another --output"):
+    with pytest.raises(UserError, match=r"--output=.*out: a file; give a folder"):
         prepare.prepare(config, output=tmp_path / "out")
 
 

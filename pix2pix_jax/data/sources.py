@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
-from etils import epath
 
+from pix2pix_jax import storage
 from pix2pix_jax.data.deep import Header, height_by_width
 from pix2pix_jax.data.drawn_facades import draw_pair
 from pix2pix_jax.data.folder_sources import FolderSource, half_headers, open_folder, split_halves
@@ -77,8 +77,8 @@ def open_source(
     if dataset == "folder":
         if not data_dir:
             raise UserError("config.data_dir: empty; give the folder of your images for dataset 'folder'")
-        return open_folder(epath.Path(data_dir).expanduser(), split, a=a_folders, b=b_folders, single=single)
-    for folder in (epath.Path(data_dir).expanduser(), epath.Path(data_dir).expanduser() / dataset):
+        return open_folder(storage.folder(data_dir), split, a=a_folders, b=b_folders, single=single)
+    for folder in (storage.folder(data_dir), storage.folder(data_dir) / dataset):
         if data_dir and folder.is_dir() and "train" in joined(folder).splits:
             return FolderSource(folder, split)
     return TfdsSource(dataset, split, data_dir, data_url)

@@ -7,6 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from pix2pix_jax import storage
 from pix2pix_jax.data import sources
 from pix2pix_jax.data.pairs import Pairs
 from pix2pix_jax.data.sources import natural_key, open_source
@@ -62,7 +63,7 @@ def test_order_does_not_depend_on_the_file_system(tmp_path, monkeypatch):
     """1 and 01 are the same number."""
     fill(tmp_path, "train/1.png", "train/01.png", "train/001.png")
     forwards = open_folder(tmp_path).names
-    path_type = type(sources.epath.Path(tmp_path))
+    path_type = type(storage.folder(tmp_path))
     listing = path_type.iterdir
     for key in (str, lambda path: str(path)[::-1], lambda path: -len(str(path))):
         monkeypatch.setattr(path_type, "iterdir", lambda self, key=key: iter(sorted(listing(self), key=key)))
