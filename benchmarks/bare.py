@@ -7,14 +7,18 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax import inference, loop, parallel, recipe
-from pix2pix_jax.checkpoints import abstract
+from pix2pix_jax.config import build_model
+from pix2pix_jax.gan.state import state_shardings
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.runtime import meshes
+from pix2pix_jax.training import loop
+from pix2pix_jax.workdir.checkpoints import abstract
 
 
 def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:
     """What `pix2pix train` compiles on such a mesh, from shapes alone; `platform`: see `loop.trace_train_step`."""
     state, batch = _abstract(config, mesh)
-    parts = recipe.build_parts(config, num_examples=400)
+    parts = build_model.build_parts(config, num_examples=400)
     return loop.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch, platform=platform)
 
 
@@ -23,30 +27,32 @@ def trace_translation(config, mesh: Mesh, platform: str) -> jax.stages.Traced:
     state, _ = _abstract(config, mesh)
     images = jax.ShapeDtypeStruct((config.batch_size, *config.image_size, config.input_channels), "float32")
     pictures = (images, jax.ShapeDtypeStruct((config.batch_size,), "uint32"))
-    pictures = abstract(pictures, parallel.batch_sharding(mesh))
-    translate = inference.make_translate(config, platform=platform)
-    translate = jax.jit(translate, out_shardings=parallel.batch_sharding(mesh))
-    return translate.trace(recipe.inference_variables(config, state), *pictures, 0)
+    pictures = abstract(pictures, meshes.batch_sharding(mesh))
+    translate = trained_model.make_translate(config, platform=platform)
+    translate = jax.jit(translate, out_shardings=meshes.batch_sharding(mesh))
+    return translate.trace(build_model.inference_variables(config, state), *pictures, 0)
 
 
 def _abstract(config, mesh: Mesh):
     """(state, batch): shapes, dtypes and places."""
-    state = jax.eval_shape(functools.partial(recipe.create_state, config, recipe.build_parts(config, num_examples=400)))
+    state = jax.eval_shape(
+        functools.partial(build_model.create_state, config, build_model.build_parts(config, num_examples=400))
+    )
     sizes = {"input": config.input_channels, "target": config.target_channels}
     images = {
         name: jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, n), "uint8") for name, n in sizes.items()
     }
-    shardings = parallel.state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
-    return abstract(state, shardings), abstract(images, parallel.batch_sharding(mesh))
+    shardings = state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
+    return abstract(state, shardings), abstract(images, meshes.batch_sharding(mesh))
 
 
 def train_step(config) -> alternate.Turn:
     """The train step on a batch that stays on the device, as many in flight as a turn has."""
-    mesh = parallel.make_mesh(batch_size=config.batch_size, devices=jax.devices()[:1])
+    mesh = meshes.make_mesh(batch_size=config.batch_size, devices=jax.devices()[:1])
     state, batch = _abstract(config, mesh)
-    parts = recipe.build_parts(config, num_examples=400)
+    parts = build_model.build_parts(config, num_examples=400)
     place = jax.tree.map(lambda x: x.sharding, state)
-    state = jax.jit(functools.partial(recipe.create_state, config, parts), out_shardings=place)()
+    state = jax.jit(functools.partial(build_model.create_state, config, parts), out_shardings=place)()
     rng = np.random.default_rng(0)
     batch = {k: jax.device_put(rng.integers(0, 256, x.shape, np.uint8), x.sharding) for k, x in batch.items()}
     compiled = trace(config, mesh).lower().compile()

@@ -4,7 +4,7 @@ import pathlib
 
 from PIL import Image
 
-from pix2pix_jax.data.drawn_facades import draw_pair
+from pix2pix_jax.data.sources.drawn_facades.draw import draw_pair
 
 
 def write(folder: str, *, size: tuple[int, int], count: int) -> str:

@@ -2,7 +2,7 @@
 
     python benchmarks/floor.py --config.batch_size=4    # any config, any of its fields; nothing is measured
 
-A multiplication and an addition are two floating-point operations (pix2pix_jax/roofline.py says which count).
+A multiplication and an addition are two floating-point operations (training/throughput.py says which count).
 """
 
 import argparse
@@ -15,25 +15,27 @@ import jax
 import jax.numpy as jnp
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import parallel, recipe, roofline
+from pix2pix_jax.config import build_model
+from pix2pix_jax.runtime import meshes
+from pix2pix_jax.training import throughput
 
 
 def train_step_gflop(config) -> float:
-    mesh = parallel.make_mesh(
+    mesh = meshes.make_mesh(
         batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, devices=jax.devices()[:1]
     )
-    return 1e-9 * roofline.count_flops(bare.trace(config, mesh, platform="default").jaxpr)  # a CPU's forms take fewer
+    return 1e-9 * throughput.count_flops(bare.trace(config, mesh, platform="default").jaxpr)  # a CPU's forms take fewer
 
 
 def generator_gflop(config) -> float:
     """Of a pass forward over a batch."""
-    shape = (config.batch_size, *config.image_size, recipe.network_channels(config)[0])
-    generator, image = recipe.build_generator(config), jax.ShapeDtypeStruct(shape, jnp.float32)
+    shape = (config.batch_size, *config.image_size, build_model.network_channels(config)[0])
+    generator, image = build_model.build_generator(config), jax.ShapeDtypeStruct(shape, jnp.float32)
 
     def run(image):
         return generator.init({"params": jax.random.key(0), "dropout": jax.random.key(1)}, image)
 
-    return 1e-9 * roofline.count_flops(jax.jit(run).trace(image).jaxpr)
+    return 1e-9 * throughput.count_flops(jax.jit(run).trace(image).jaxpr)
 
 
 def product(dtype: str, *, side: int, precision: Any = None) -> alternate.Turn:

@@ -29,7 +29,7 @@ import machine
 import numpy as np
 from PIL import Image
 
-from pix2pix_jax.data.picture_files import find_files
+from pix2pix_jax.data.files.picture_files import find_files
 from pix2pix_jax.metrics import inception, weights
 
 SIDE = 3072  # of the matrices

@@ -23,7 +23,9 @@ import numpy as np
 import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import inference, parallel, recipe, validation
+from pix2pix_jax.config import build_model, validate
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.runtime import meshes
 
 AGAINST = ("torch", "onnxruntime")
 RULES = {
@@ -32,18 +34,18 @@ RULES = {
 }
 
 
-def make_model(config) -> inference.TrainedModel:
+def make_model(config) -> trained_model.TrainedModel:
     """With the parameters of step 0."""
-    parts = recipe.build_parts(config, num_examples=1)
-    state = jax.jit(functools.partial(recipe.create_state, config, parts))()
-    return inference.TrainedModel(config=config, variables=recipe.inference_variables(config, state), step=0)
+    parts = build_model.build_parts(config, num_examples=1)
+    state = jax.jit(functools.partial(build_model.create_state, config, parts))()
+    return trained_model.TrainedModel(config=config, variables=build_model.inference_variables(config, state), step=0)
 
 
-def network(model: inference.TrainedModel, images: np.ndarray) -> alternate.Turn:
+def network(model: trained_model.TrainedModel, images: np.ndarray) -> alternate.Turn:
     """The compiled program, on pictures that are on the device, uint8 -> float32."""
     inputs = jax.numpy.asarray(images / 127.5 - 1, "float32")
-    ids = inference.picture_ids(np.asarray(inputs))
-    inputs, ids = jax.device_put((inputs, ids), parallel.batch_sharding(model.mesh))
+    ids = trained_model.picture_ids(np.asarray(inputs))
+    inputs, ids = jax.device_put((inputs, ids), meshes.batch_sharding(model.mesh))
 
     def turn(calls: int) -> None:
         outputs = collections.deque(maxlen=2)
@@ -57,7 +59,7 @@ def network(model: inference.TrainedModel, images: np.ndarray) -> alternate.Turn
 def torch_system(config, rules: str, *, tuned: bool) -> report.System:
     import torch_recipe
 
-    case = {"num_downs": validation.num_downs(config), "features": config.generator.features}
+    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
     tuning = torch_recipe.AS_USERS_RUN
     if tuned:
         tuning = torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size, what=rules)
@@ -74,7 +76,7 @@ def onnx_system(config) -> report.System:
     import torch
     import torch_recipe
 
-    case = {"num_downs": validation.num_downs(config), "features": config.generator.features}
+    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
     translator = torch_recipe.Translator(**case, published=False, device="cpu")
     image, _ = torch_recipe.random_pair(config.batch_size, config.image_size)
     file = io.BytesIO()

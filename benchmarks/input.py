@@ -26,10 +26,10 @@ import numpy as np
 import psutil
 import report
 
-from pix2pix_jax import parallel
 from pix2pix_jax.data import augment, pipeline, reading
-from pix2pix_jax.data.pairs import Pairs
-from pix2pix_jax.data.sources import open_source
+from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.sources.datasets import open_source
+from pix2pix_jax.runtime import meshes
 
 LOAD, CROP, BATCH = (286, 286), (256, 256), 4
 
@@ -96,7 +96,7 @@ def waiting(pairs: Pairs, step_seconds: float, steps: int = 100) -> float:
 
     As in the training loop, the host hands in a step as soon as its batch is there, at most two steps ahead.
     """
-    batches = pipeline.batches(pairs, parallel.make_mesh(batch_size=1), batch_size=1, seed=0, residency="host")
+    batches = pipeline.batches(pairs, meshes.make_mesh(batch_size=1), batch_size=1, seed=0, residency="host")
     jax.block_until_ready(next(batches))  # part of the start
     begin = busy_until = time.perf_counter()
     ends, idle = collections.deque([begin] * 2), 0.0

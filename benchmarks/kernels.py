@@ -30,8 +30,8 @@ import jax
 from jax.experimental import topologies
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import parallel
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.runtime import meshes
 
 PROGRAMS = {"train": bare.trace, "translate": bare.trace_translation}
 BANDWIDTH = 4.3e12  # bytes/s
@@ -114,7 +114,7 @@ def main() -> None:
     try:
         config = config_lib.load(arguments.config, overrides)
         devices = make_devices(arguments.devices)
-        mesh = parallel.make_mesh(
+        mesh = meshes.make_mesh(
             batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh, devices=devices
         )
     except UserError as error:

@@ -33,7 +33,8 @@ import machine
 import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import train, validation
+from pix2pix_jax.config import validate
+from pix2pix_jax.training import train
 
 ms = report.show_ms
 
@@ -121,7 +122,7 @@ def run_torch(config, folder: str, *, seconds: float, tuning: dict | None) -> di
         "direction": config.direction,
         "seconds": seconds,
         "batch": config.batch_size,
-        "num_downs": validation.num_downs(config),
+        "num_downs": validate.num_downs(config),
         "features": config.generator.features,
         "load": ",".join(map(str, config.resize_size)),
         "crop": ",".join(map(str, config.image_size)),
@@ -136,7 +137,7 @@ def run_torch(config, folder: str, *, seconds: float, tuning: dict | None) -> di
 def choose_tuning(config) -> dict[str, bool]:
     import torch_recipe
 
-    case = {"num_downs": validation.num_downs(config), "features": config.generator.features}
+    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
     return dataclasses.asdict(torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size))
 
 

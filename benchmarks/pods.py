@@ -29,8 +29,8 @@ import scaling
 from jax.experimental import topologies
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import parallel
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.runtime import meshes
 
 BFLOAT16 = "--config.compute_dtype=bfloat16"
 LARGE = ("--config.image_size=1024,2048", "--config.resize_size=1144,2288", BFLOAT16)  # Cityscapes' size
@@ -84,7 +84,7 @@ def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path |
     """Compiles one case and returns its line of pods.jsonl; writes the compiled program's text to `save`."""
     config = config_lib.load(name, overrides)
     devices = make_devices(topology)
-    mesh = parallel.make_mesh(
+    mesh = meshes.make_mesh(
         batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh, devices=devices
     )
     begin = time.monotonic()

@@ -27,7 +27,7 @@ from typing import Any
 import machine
 from etils import epath
 
-from pix2pix_jax import storage
+from pix2pix_jax.io import storage
 from pix2pix_jax.metrics.labels import SCORES
 
 SPLIT = "test"

@@ -32,8 +32,10 @@ import bare
 import jax
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import parallel, recipe, roofline
+from pix2pix_jax.config import build_model
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.runtime import meshes
+from pix2pix_jax.training import throughput
 
 RESULTS = pathlib.Path(__file__).with_name("sizes.jsonl")
 LIKE_ACCELERATORS = {
@@ -72,7 +74,9 @@ def measure(name: str, overrides: Sequence[str], *, seconds: float = 0.0) -> dic
     """
     config = config_lib.load(name, overrides)
     device = jax.devices()[0]
-    state = jax.eval_shape(functools.partial(recipe.create_state, config, recipe.build_parts(config, num_examples=400)))
+    state = jax.eval_shape(
+        functools.partial(build_model.create_state, config, build_model.build_parts(config, num_examples=400))
+    )
     trained = (state.generator.params, state.discriminator.params)
     result = {
         "config": name,
@@ -97,12 +101,12 @@ def measure(name: str, overrides: Sequence[str], *, seconds: float = 0.0) -> dic
 
 def _compile(config, device: jax.Device, options: Mapping[str, Any] | None = None) -> dict[str, int]:
     """FLOPs of a step; bytes of all that it holds, and of what is there only while it runs (gradients, activations)."""
-    traced = bare.trace(config, parallel.make_mesh(batch_size=1, devices=[device]), platform="default")
+    traced = bare.trace(config, meshes.make_mesh(batch_size=1, devices=[device]), platform="default")
     found = traced.lower().compile(compiler_options=options).memory_analysis()
     fresh = found.output_size_in_bytes - found.alias_size_in_bytes
     code = found.generated_code_size_in_bytes
     return {
-        "flops": roofline.count_flops(traced.jaxpr),
+        "flops": throughput.count_flops(traced.jaxpr),
         "memory": found.argument_size_in_bytes + fresh + found.temp_size_in_bytes + code,
         "temporary": found.temp_size_in_bytes,
     }

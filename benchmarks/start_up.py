@@ -64,7 +64,7 @@ def start_torch(config, folder: str, tuning: dict | None) -> dict[str, float]:
 
 def import_seconds() -> float:
     """Of what training imports, once files are in the machine's cache."""
-    code = "import pix2pix_jax.train"
+    code = "import pix2pix_jax.training.train"
     begin = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parent, env=ENVIRONMENT)
     return time.perf_counter() - begin
@@ -106,8 +106,8 @@ def main() -> None:
                     starts[name].append(one)
     rows: dict[str, Any] = {"nothing compiled": summarise(f"{report.OURS}, first", [first])}
     rows |= {name: summarise(name, found) for name, found in starts.items() if found}
-    rows["import pix2pix_jax.train"] = {"total": import_seconds()}
-    print(f"of which the imports of training take {rows['import pix2pix_jax.train']['total']:.1f} s")
+    rows["import pix2pix_jax.training.train"] = {"total": import_seconds()}
+    print(f"of which the imports of training take {rows['import pix2pix_jax.training.train']['total']:.1f} s")
     case = {"config": arguments.config, "overrides": overrides}
     report.finish("start_up", found, {**case, "seconds": rows, "left_out": left_out})
 

@@ -17,13 +17,13 @@ import machine
 import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import validation
+from pix2pix_jax.config import validate
 
 
 def torch_step(config, *, tuned: bool) -> report.System:
     import torch_recipe
 
-    case = {"num_downs": validation.num_downs(config), "features": config.generator.features}
+    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
     tuning = torch_recipe.AS_USERS_RUN
     if tuned:
         tuning = torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size)

@@ -11,7 +11,7 @@ def get_config() -> config_dict.ConfigDict:
     config = config_dict.ConfigDict()
 
     # A system whose networks, losses and optimiser to take: pytorch | torch2017 (the paper's program) | tf_tutorial.
-    # Sets the fields that are listed in pix2pix_jax/presets.py; those given on the command line beside it win.
+    # Sets the fields that are listed in pix2pix_jax/config/presets.py; those given on the command line beside it win.
     config.preset = "pytorch"
 
     # Data.

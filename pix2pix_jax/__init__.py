@@ -9,13 +9,18 @@ from etils import epy
 
 with epy.lazy_api_imports(globals()):  # JAX and Orbax take seconds to import, which --help and mistakes need not
     from pix2pix_jax.errors import UserError
-    from pix2pix_jax.inference import TrainedModel, load
+    from pix2pix_jax.gan.objective import Objective
+    from pix2pix_jax.gan.optimizers import make_adam, make_schedule
+    from pix2pix_jax.gan.state import NetworkState, TrainState, create_train_state
+    from pix2pix_jax.gan.steps import Parts, make_train_step, make_translate_step
+    from pix2pix_jax.inference.trained_model import TrainedModel, load
     from pix2pix_jax.metrics import ms_ssim, psnr, ssim
-    from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
-    from pix2pix_jax.objective import Objective
-    from pix2pix_jax.optimizers import make_adam, make_schedule
-    from pix2pix_jax.state import NetworkState, TrainState, create_train_state
-    from pix2pix_jax.steps import Parts, make_train_step, make_translate_step
+    from pix2pix_jax.models import (
+        MultiScaleDiscriminator,
+        PatchDiscriminator,
+        ResNetGenerator,
+        UNetGenerator,
+    )
 
 __all__ = [
     "MultiScaleDiscriminator",

@@ -12,9 +12,9 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pix2pix_jax import allocator, caches, exits
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USER_ERROR, STOPPED
+from pix2pix_jax.runtime import allocator, caches, exits
+from pix2pix_jax.runtime.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USER_ERROR, STOPPED
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -184,12 +184,12 @@ def _load_config(arguments: argparse.Namespace, overrides: Sequence[str]):
 
 
 def _load_model(arguments: argparse.Namespace, rest: Sequence[str]):
-    from pix2pix_jax import inference
+    from pix2pix_jax.inference import trained_model
 
     _check_no_more(rest)
     _set_up_libraries()
     rules = {name: getattr(arguments, name) for name in ("norm_stats", "dropout", "weights")}
-    return inference.load(arguments.workdir, step=arguments.step, **{k: v for k, v in rules.items() if v})
+    return trained_model.load(arguments.workdir, step=arguments.step, **{k: v for k, v in rules.items() if v})
 
 
 def _check_no_more(rest: Sequence[str]) -> None:
@@ -228,25 +228,26 @@ def _tell_of_unraisable(unraisable) -> None:
 def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     config = _load_config(arguments, rest)
     _check_temporary()
-    from pix2pix_jax import interruption, parallel, train
+    from pix2pix_jax.runtime import distributed
+    from pix2pix_jax.training import interruption, train
 
     try:
-        parallel.initialize()
+        distributed.initialize()
         train.train(config, arguments.workdir)
-        if parallel.is_main_process():
-            from pix2pix_jax import curves
+        if distributed.is_main_process():
+            from pix2pix_jax.evaluation import curves
 
             curves.write(arguments.workdir)
     except interruption.Interrupted as stopped:
-        if parallel.is_main_process():
+        if distributed.is_main_process():
             print(stopped, file=sys.stderr)
-        parallel.shutdown()
+        distributed.shutdown()
         return EXIT_INTERRUPTED if stopped.by == signal.SIGINT else EXIT_TRY_AGAIN
-    except parallel.PeerLost as lost:
+    except distributed.PeerLost as lost:
         print(f"pix2pix train: error: {lost}", file=sys.stderr)
         return EXIT_TRY_AGAIN
     except UserError:
-        parallel.leave_last()
+        distributed.leave_last()
         raise
     return 0
 
@@ -270,7 +271,7 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     model = None if of_files else _load_model(arguments, rest)
     _check_no_more(rest)
     _set_up_libraries()
-    from pix2pix_jax import evaluate
+    from pix2pix_jax.evaluation import evaluate
     from pix2pix_jax.metrics import Request
 
     request = Request(
@@ -309,7 +310,7 @@ def _compare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     _check_no_more(rest)
     _set_up_libraries()
     _check_temporary()
-    from pix2pix_jax import compare
+    from pix2pix_jax.evaluation import compare
 
     result = compare.compare(
         arguments.workdirs, split=arguments.split, output=arguments.output, examples=arguments.examples
@@ -355,7 +356,7 @@ def _translate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     if not 0 <= arguments.seed < 2**31:
         raise UserError(f"--seed={arguments.seed}: must be from 0 to {2**31 - 1}")
     model = _load_model(arguments, rest)
-    from pix2pix_jax import translate
+    from pix2pix_jax.inference import translate
 
     written = translate.translate_files(
         model, arguments.input, arguments.output, seed=arguments.seed, pairs=arguments.pairs

@@ -12,17 +12,18 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax import preview, storage, streams
-from pix2pix_jax.bars import bar
-from pix2pix_jax.data.deep import Header, height_by_width
-from pix2pix_jax.data.folder_sources import FolderSource
-from pix2pix_jax.data.folders import SPLITS
-from pix2pix_jax.data.pairs import Pairs
-from pix2pix_jax.data.sources import PUBLISHED
-from pix2pix_jax.data.values import widest
+from pix2pix_jax.config import build_data
+from pix2pix_jax.config.build_data import STREAMS
+from pix2pix_jax.data import preview
+from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
+from pix2pix_jax.data.files.value_range import widest
+from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.sources.datasets import PUBLISHED
+from pix2pix_jax.data.sources.folder_sources import FolderSource
+from pix2pix_jax.data.sources.folders import SPLITS
 from pix2pix_jax.errors import UserError, shown
-from pix2pix_jax.logs import say
-from pix2pix_jax.streams import STREAMS
+from pix2pix_jax.io import storage
+from pix2pix_jax.runtime.console import bar, say
 
 PREVIEW = "prepare-preview.png"
 _THREADS = 8
@@ -60,7 +61,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
     found, errors = {}, []
     for split, pairs in splits.items():
-        examined = _examine_all(streams.at_load_size(config, pairs) if split == "train" else pairs, split)
+        examined = _examine_all(build_data.at_load_size(config, pairs) if split == "train" else pairs, split)
         found[split] = [x for x in examined if isinstance(x, Found)]
         errors += (bad := [x for x in examined if isinstance(x, str)])
         _report(split, pairs, found[split], len(bad))
@@ -69,7 +70,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     if errors:
         raise _unusable(errors)
     resolved, unset = _resolve(config, found["train"])
-    preview.write(path, streams.with_dtypes(splits["train"], resolved), streams.stream_values(resolved))
+    preview.write(path, build_data.with_dtypes(splits["train"], resolved), build_data.stream_values(resolved))
     say(f"preview: {path}; look whether input and target are the right way round")
     if unset:
         raise unset[0]
@@ -89,8 +90,8 @@ def _say_not_built(config: ConfigDict, pairs: Pairs) -> None:
 def _open(config: ConfigDict, split: str) -> Pairs | None:
     size = tuple(config.resize_size)
     if split == "train":
-        return streams.open_pairs(config, split, size=size)
-    pairs = streams.open_pairs_if_any(config, split, size=size)
+        return build_data.open_pairs(config, split, size=size)
+    pairs = build_data.open_pairs_if_any(config, split, size=size)
     if pairs is None:
         say(f"{split}: none")
     return pairs
@@ -211,6 +212,6 @@ def _resolve(config: ConfigDict, found: Sequence[Found]) -> tuple[ConfigDict, li
             config[f"{name}_dtype"] = widest(x.headers[i].dtype for x in found)
         if config[f"{name}_dtype"] == "float32" and config[f"{name}_range"] is None:
             low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
-            unset.append(streams.range_unset(name, low, high, "all training files"))
+            unset.append(build_data.range_unset(name, low, high, "all training files"))
             config[f"{name}_range"] = (low, high if high > low else low + 1)
     return config, unset

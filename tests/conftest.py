@@ -32,7 +32,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS(sys.argv[:1])  # grain reads absl flags, which pytest never parses
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe, train
+from pix2pix_jax.config import build_model
+from pix2pix_jax.training import train
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
@@ -94,9 +95,9 @@ def build():
     """Makes of a config (its parts, the state of step 0, the train step)."""
 
     def build(config):
-        parts = recipe.build_parts(config, num_examples=10)
-        state = jax.jit(functools.partial(recipe.create_state, config, parts))()
-        return parts, state, jax.jit(recipe.build_train_step(config, parts))
+        parts = build_model.build_parts(config, num_examples=10)
+        state = jax.jit(functools.partial(build_model.create_state, config, parts))()
+        return parts, state, jax.jit(build_model.build_train_step(config, parts))
 
     return build
 

@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_jax.data.sources import open_source
+from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.errors import UserError
 
 

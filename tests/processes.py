@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from pix2pix_jax import recipe
-from pix2pix_jax.checkpoints import Checkpoints
+from pix2pix_jax.config import build_model
+from pix2pix_jax.workdir.checkpoints import Checkpoints
 
 
 def start(*arguments, devices: int = 1, **environment: str) -> subprocess.Popen:
@@ -86,8 +86,8 @@ def final_state(workdir: pathlib.Path) -> dict[str, np.ndarray]:
         step = checkpoints.latest_step()
         config = checkpoints.config(step)
         assert step == config.num_steps
-        parts = recipe.build_parts(config, num_examples=400)
-        state = checkpoints.restore(step, jax.eval_shape(lambda: recipe.create_state(config, parts)))
+        parts = build_model.build_parts(config, num_examples=400)
+        state = checkpoints.restore(step, jax.eval_shape(lambda: build_model.create_state(config, parts)))
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
@@ -97,7 +97,9 @@ def read_all(workdir: pathlib.Path) -> dict[int, dict]:
     found = {}
     with Checkpoints(workdir, read_only=True) as checkpoints:
         config = checkpoints.config(checkpoints.latest_step())
-        like = jax.eval_shape(lambda: recipe.create_state(config, recipe.build_parts(config, num_examples=400)))
+        like = jax.eval_shape(
+            lambda: build_model.create_state(config, build_model.build_parts(config, num_examples=400))
+        )
         for step in checkpoints.steps():
             assert checkpoints.config(step).seed == config.seed
             assert int(checkpoints.restore(step, like).step) == step

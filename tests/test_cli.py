@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import cli, inference, recipe
-from pix2pix_jax.checkpoints import Checkpoints
-from pix2pix_jax.data import sources
+from pix2pix_jax import cli
+from pix2pix_jax.config import build_model
+from pix2pix_jax.data.sources import datasets
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.workdir.checkpoints import Checkpoints
 
 
 @pytest.fixture
@@ -231,7 +233,7 @@ def test_mixed_sizes_train_with_a_note(train, tmp_path):
     code, out, _ = train(data)
     assert code == 0
     assert "5 pairs of 32x32 (HxW)" in out and "sizes differ, the largest 50x60 (HxW)" in out
-    assert inference.load(tmp_path / "run").step == 6
+    assert trained_model.load(tmp_path / "run").step == 6
 
 
 def test_a_workdir_of_another_config(run, trained, tiny_flags):
@@ -262,7 +264,7 @@ def test_a_step_that_is_not_there(run, trained, step):
 
 
 def test_comparing_says_where_things_are_or_what_to_do_first(run, trained, tmp_path, monkeypatch):
-    monkeypatch.setitem(sources._DRAWN_COUNT, "test", 2)
+    monkeypatch.setitem(datasets._DRAWN_COUNT, "test", 2)
     monkeypatch.chdir(tmp_path)
     workdir = pathlib.Path(shutil.copytree(trained, tmp_path / "run"))
     assert_refused(run("compare", "run", "--split=test"), "pix2pix evaluate --workdir=run --split=test")
@@ -286,8 +288,8 @@ def with_data(trained, workdir, data):
     """A workdir with the trained state whose checkpoint says that it comes from the folder `data`."""
     with Checkpoints(trained, read_only=True) as source, Checkpoints(workdir) as target:
         config = source.config(6)
-        parts = recipe.build_parts(config, num_examples=1)
-        state = source.restore(6, jax.eval_shape(lambda: recipe.create_state(config, parts)))
+        parts = build_model.build_parts(config, num_examples=1)
+        state = source.restore(6, jax.eval_shape(lambda: build_model.create_state(config, parts)))
         config.dataset, config.data_dir = "folder", str(data)
         target.save(6, state, config)
         target.wait()
@@ -354,7 +356,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(mounted, tmp_path, trained, ti
     seen = lines(stopped.stderr)
     assert_refused((stopped.returncode, "", seen[-1]), folder / "run", "could not be written", "make room", "step 3")
     assert not any("ERROR:" in line for line in seen)  # what orbax and asyncio log of each array
-    assert inference.load(folder / "run").step == 3
+    assert trained_model.load(folder / "run").step == 3
 
 
 def test_a_disk_that_is_full_during_a_run_stops_it_soon(mounted, tmp_path, trained, tiny_flags):
@@ -386,7 +388,7 @@ def test_losses_that_are_not_finite(train, tmp_path):
     assert_refused(result, "step 2", "no longer finite", "--config.learning_rate", "kept", after_bars=True)
     workdir = tmp_path / "run"
     assert [p.name for p in (workdir / "checkpoints").iterdir()] == ["1"]
-    kept = inference.load(workdir)
+    kept = trained_model.load(workdir)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(kept.variables))
     assert [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()] == [1]
 
@@ -397,7 +399,7 @@ def test_errors_of_other_kinds_are_not_hidden(run, trained, monkeypatch):
     def broken(*arguments, **keywords):
         raise FileNotFoundError(2, "a bug")
 
-    monkeypatch.setattr(inference, "load", broken)
+    monkeypatch.setattr(trained_model, "load", broken)
     with pytest.raises(FileNotFoundError):
         run("evaluate", f"--workdir={trained}")
 
@@ -406,5 +408,5 @@ def test_a_disk_that_fills_up_anywhere_is_one_line(run, trained, monkeypatch):
     def full(*arguments, **keywords):
         raise OSError(28, os.strerror(28), str(pathlib.Path("some") / "file"))
 
-    monkeypatch.setattr(inference, "load", full)
+    monkeypatch.setattr(trained_model, "load", full)
     assert_refused(run("evaluate", f"--workdir={trained}"), "file: No space left on device", "make room")

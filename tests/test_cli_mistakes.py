@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import checkpoints, cli
+from pix2pix_jax import cli
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.workdir import checkpoints
 
 
 @pytest.fixture

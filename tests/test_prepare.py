@@ -156,9 +156,9 @@ def test_photographs(run, tmp_path):
 
 
 def test_the_embedded_set(run, monkeypatch):
-    from pix2pix_jax.data import sources
+    from pix2pix_jax.data.sources import datasets
 
-    monkeypatch.setattr(sources, "_DRAWN_COUNT", {"train": 3, "val": 2, "test": 1})
+    monkeypatch.setattr(datasets, "_DRAWN_COUNT", {"train": 3, "val": 2, "test": 1})
     report = run("", dataset="drawn_facades")
     assert "input (photo): all 32x32 (HxW); 3 channels; uint8" in report and "test: 1 pair" in report
 

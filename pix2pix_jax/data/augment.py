@@ -16,7 +16,7 @@ from etils import epy
 from jax import lax
 from jax.scipy.ndimage import map_coordinates
 
-from pix2pix_jax.data.values import UINT8, Values, to_float
+from pix2pix_jax.data.files.value_range import UINT8, Values, to_float
 
 with epy.lazy_imports():  # few recipes change colours
     import dm_pix

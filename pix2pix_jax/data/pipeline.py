@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from pix2pix_jax import parallel
-from pix2pix_jax.bars import bar
 from pix2pix_jax.data import resampling
-from pix2pix_jax.data.pairs import WINDOWED, Pairs
+from pix2pix_jax.data.paired_dataset import WINDOWED, Pairs
 from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, prefetch, read_steps
+from pix2pix_jax.runtime import meshes
+from pix2pix_jax.runtime.console import bar
 
 Batch = dict[str, jax.Array]
 
@@ -60,7 +60,7 @@ def batches(
 
 def abstract_batch(pairs: Pairs, mesh: Mesh, *, batch_size: int) -> Batch:
     """The shapes, dtypes and places of what `batches` yields."""
-    place = parallel.batch_sharding(mesh)
+    place = meshes.batch_sharding(mesh)
     return {
         name: jax.ShapeDtypeStruct((batch_size, *image.shape), image.dtype, sharding=place)
         for name, image in pairs[0].items()
@@ -78,7 +78,7 @@ def choose_residency(pairs: Pairs, setting: str = "auto", *, shards: int = 1) ->
     """
     if setting == "host" or pairs.preprocess in WINDOWED:
         return "host"
-    share = parallel.free_memory() // 4
+    share = meshes.free_memory() // 4
     if num_bytes(pairs) <= share:
         return "device"
     if shards > 1 and (setting == "device" or num_bytes(pairs) / shards <= share):
@@ -90,15 +90,15 @@ def _resident_batches(pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int,
     if sharded:
         everything, take = _load_shards(pairs, mesh), _take_sharded(mesh)
     else:
-        everything, take = parallel.replicate(_load(pairs, range(len(pairs))), mesh), _take_replicated(mesh)
+        everything, take = meshes.replicate(_load(pairs, range(len(pairs))), mesh), _take_replicated(mesh)
     for step in _count_from(start):
-        yield take(everything, parallel.replicate(order[step], mesh))
+        yield take(everything, meshes.replicate(order[step], mesh))
 
 
 def _take_replicated(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
     return jax.jit(
         lambda arrays, indices: jax.tree.map(lambda a: a[indices], arrays),
-        out_shardings=parallel.batch_sharding(mesh),
+        out_shardings=meshes.batch_sharding(mesh),
     )
 
 
@@ -106,7 +106,7 @@ def _load_shards(pairs: Pairs, mesh: Mesh) -> Batch:
     """The split spread over `data`, filled up with examples from its beginning; each process reads its own part."""
     shards = mesh.shape["data"]
     filled = np.arange(-(-len(pairs) // shards) * shards) % len(pairs)
-    return parallel.from_local(_load(pairs, parallel.local_slice(filled, mesh)), mesh)
+    return meshes.from_local(_load(pairs, meshes.local_slice(filled, mesh)), mesh)
 
 
 def _take_sharded(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
@@ -150,7 +150,7 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def can_resize_on_device(mesh: Mesh) -> bool:
     """An accelerator resizes in passing. Several processes would have to agree on which batches it is to resize."""
-    return parallel.platform(mesh) != "cpu" and jax.process_count() == 1
+    return meshes.platform(mesh) != "cpu" and jax.process_count() == 1
 
 
 def shared_size(pairs: Pairs) -> tuple[int, int] | None:
@@ -166,16 +166,16 @@ def shared_size(pairs: Pairs) -> tuple[int, int] | None:
 def _host_batches(
     pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int, own_size: tuple[int, int] | None
 ) -> Iterator[Batch]:
-    slots = parallel.local_slice(np.arange(order.batch_size), mesh)
+    slots = meshes.local_slice(np.arange(order.batch_size), mesh)
     batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers, own_size=own_size)
     resize = jax.jit(
         lambda batch: jax.tree.map(lambda image: resampling.resize(image, pairs.size), batch),
-        out_shardings=parallel.batch_sharding(mesh),
+        out_shardings=meshes.batch_sharding(mesh),
     )
 
     def place() -> Batch:
         batch = next(batches_of_process)
-        placed = parallel.from_local(batch, mesh)
+        placed = meshes.from_local(batch, mesh)
         return placed if batch["target"].shape[1:3] == pairs.size else resize(placed)
 
     try:

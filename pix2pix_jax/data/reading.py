@@ -24,7 +24,7 @@ import psutil
 from absl import flags
 from etils import epy
 
-from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.paired_dataset import Pairs
 
 with epy.lazy_imports():  # takes a second, and few runs have worker processes
     import grain

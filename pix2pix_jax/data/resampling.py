@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pix2pix_jax.data import images
+from pix2pix_jax.data.files import images
 
 _PLACES = 22
 _SUPPORT = 2  # pixels of the cubic kernel to either side

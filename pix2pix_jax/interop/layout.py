@@ -21,7 +21,7 @@ from pix2pix_jax.interop.architectures import (
     entries_of,
     unet_level,
 )
-from pix2pix_jax.interop.torch_pickle import printable
+from pix2pix_jax.io.torch_pickle import printable
 
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _MOST_SHOWN = 8

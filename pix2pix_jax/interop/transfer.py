@@ -9,13 +9,17 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax import checkpoints, inference, recipe, storage, validation, workdir
-from pix2pix_jax.data.pairs import WINDOWED
+from pix2pix_jax.config import build_model, validate
+from pix2pix_jax.data.paired_dataset import WINDOWED
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.interop import layout, pth
+from pix2pix_jax.gan.state import NetworkState
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.interop import layout
 from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
-from pix2pix_jax.logs import say
-from pix2pix_jax.state import NetworkState
+from pix2pix_jax.io import pth, storage
+from pix2pix_jax.runtime.console import say
+from pix2pix_jax.workdir import checkpoints
+from pix2pix_jax.workdir import folder as workdir_lib
 
 # What weights do not show, and the popular implementation has no choice of.
 _FIXED = {
@@ -54,19 +58,19 @@ def import_torch(
     """
     folder = storage.folder(folder)
     config, g_variables, d_variables = _read(config, generator, discriminator, keep)
-    workdir.make(folder)
+    workdir_lib.make(folder)
     writer = checkpoints.Checkpoints(folder, keep=config.keep_checkpoints)
     try:
         if writer.latest_step() is not None:
             raise UserError(f"{folder}: holds a run; use another --workdir")
-        parts = recipe.build_parts(config, num_examples=1)
-        state = jax.jit(lambda: recipe.create_state(config, parts))()
+        parts = build_model.build_parts(config, num_examples=1)
+        state = jax.jit(lambda: build_model.create_state(config, parts))()
         state = state.replace(generator=_with(state.generator, g_variables))
         if config.ema_decay:
             state = state.replace(ema=state.generator.params)
         if d_variables is not None:
             state = state.replace(discriminator=_with(state.discriminator, d_variables))
-        workdir.write_config(config, folder)
+        workdir_lib.write_config(config, folder)
         writer.save(0, state, config)
         writer.wait()
     finally:
@@ -90,7 +94,7 @@ def _read(
         d = layout.infer_discriminator(weights, discriminator)
         d_variables = layout.from_torch(weights, d, discriminator)
         _take_discriminator(config, d, g, discriminator)
-    return validation.check(config), g_variables, d_variables
+    return validate.check(config), g_variables, d_variables
 
 
 def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[str]) -> None:
@@ -124,9 +128,9 @@ def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
     else:
         config.generator.skips, config.generator.bottleneck_norm = g.skips, False
         # 0 stands for as many as the image takes; where that is so it stays, and with it the config as it was.
-        if config.generator.num_downs or validation.num_downs(config) != g.num_downs:
+        if config.generator.num_downs or validate.num_downs(config) != g.num_downs:
             config.generator.num_downs = g.num_downs
-    if recipe.network_channels(config) != (g.input_channels, g.target_channels):
+    if build_model.network_channels(config) != (g.input_channels, g.target_channels):
         config.input_channels, config.target_channels = g.input_channels, g.target_channels
 
 
@@ -154,7 +158,7 @@ def _with(network: NetworkState, variables: dict[str, Any]) -> NetworkState:
 
 def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:
     """`--config.FIELD=VALUE` of all fields that differ."""
-    old, new = validation.flatten(before), validation.flatten(after)
+    old, new = validate.flatten(before), validate.flatten(after)
     return [f"--config.{name}={value}" for name, value in new.items() if value != old[name]]
 
 
@@ -178,7 +182,7 @@ def export_torch(
     def read(step: int) -> tuple[ConfigDict, dict[str, Any]]:
         config = reader.config(step)
         _check_fixed(config, network)
-        return config, inference.restore_variables(reader, step, config, network)
+        return config, trained_model.restore_variables(reader, step, config, network)
 
     try:
         config, variables = reader.load(step, read)
@@ -190,7 +194,7 @@ def export_torch(
 
 def _check_fixed(config: ConfigDict, network: str) -> None:
     fixed = {f"{network}.{name}": value for name, value in _FIXED[network].items()} | {"norm_epsilon": _FIXED_EPSILON}
-    flat = validation.flatten(config)
+    flat = validate.flatten(config)
     for field, value in fixed.items():
         if flat[field] != value:
             raise UserError(
@@ -200,17 +204,17 @@ def _check_fixed(config: ConfigDict, network: str) -> None:
 
 
 def _generator_of(config: ConfigDict) -> GeneratorArchitecture:
-    input_channels, target_channels = recipe.network_channels(config)
+    input_channels, target_channels = build_model.network_channels(config)
     shared = {name: config.generator[name] for name in ("name", "features", "norm", "bias")}
     shared |= {"input_channels": input_channels, "target_channels": target_channels}
     if config.generator.name == "resnet":
         dropout = config.generator.dropout > 0
         return GeneratorArchitecture(num_blocks=config.generator.num_blocks, dropout=dropout, **shared)
-    return GeneratorArchitecture(num_downs=validation.num_downs(config), **shared)
+    return GeneratorArchitecture(num_downs=validate.num_downs(config), **shared)
 
 
 def _discriminator_of(config: ConfigDict) -> DiscriminatorArchitecture:
-    input_channels, target_channels = recipe.network_channels(config)
+    input_channels, target_channels = build_model.network_channels(config)
     channels = target_channels + (input_channels if config.discriminator.conditional else 0)
     shared = {name: config.discriminator[name] for name in ("num_layers", "features", "norm", "bias")}
     return DiscriminatorArchitecture(channels=channels, **shared)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pix2pix_jax.data.deep import height_by_width
+from pix2pix_jax.data.files.high_bit_depth import height_by_width
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import distances, image, labels, lpips, weights
 from pix2pix_jax.metrics.labels import Palette

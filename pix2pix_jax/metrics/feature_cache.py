@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from pix2pix_jax import caches
+from pix2pix_jax.runtime import caches
 
 _MOST = 20_000  # pictures, 160 MB: of more than that, features are kept in memory only
 

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax import parallel
 from pix2pix_jax.metrics import distances, inception
 from pix2pix_jax.metrics.distances import Statistics
 from pix2pix_jax.metrics.feature_cache import FeatureCache
+from pix2pix_jax.runtime import meshes
 
 # What comes before a metric's name -> whose resize brings pictures to the network's size.
 RESIZES = {"": "pytorch-fid", "clean_": "clean-fid"}
@@ -31,13 +31,13 @@ class FeatureDistances:
         """
         self._prefix, self._mesh, self._cache = prefix, mesh, cache
         self._wanted = {name for name in ("fid", "kid") if prefix + name in metrics}
-        self._variables = parallel.replicate(variables, mesh)
+        self._variables = meshes.replicate(variables, mesh)
         network = inception.Inception()
 
         def features(variables, pictures: jax.Array) -> jax.Array:
             return network.apply(variables, pictures if prefix else inception.resize_as_pytorch_fid(pictures))
 
-        self._features = jax.jit(features, out_shardings=parallel.replicated(mesh))
+        self._features = jax.jit(features, out_shardings=meshes.replicated(mesh))
         self.reset()
 
     def reset(self) -> None:
@@ -59,7 +59,7 @@ class FeatureDistances:
 
     def _compute(self, pictures: np.ndarray) -> np.ndarray:
         sized = inception.resize_as_clean_fid(pictures) if self._prefix else pictures
-        return np.asarray(self._features(self._variables, parallel.spread(sized, self._mesh)))
+        return np.asarray(self._features(self._variables, meshes.spread(sized, self._mesh)))
 
     def values(self) -> dict[str, float]:
         """Of all pictures since the last `reset`; at least two."""

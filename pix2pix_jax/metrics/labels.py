@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from pix2pix_jax.data.drawn_facades import LABELS
+from pix2pix_jax.data.sources.drawn_facades.draw import LABELS
 from pix2pix_jax.errors import UserError
 
 FAR = 32.0  # of 255, from which on a pixel's distance to the nearest colour is no noise

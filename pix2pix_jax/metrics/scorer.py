@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax import parallel
-from pix2pix_jax.data.values import UINT8, Values, to_float, to_uint8
+from pix2pix_jax.data.files.value_range import UINT8, Values, to_float, to_uint8
 from pix2pix_jax.metrics import feature_cache, image, labels, lpips
 from pix2pix_jax.metrics.choice import Choice, Pictures, Request, choose
 from pix2pix_jax.metrics.features import RESIZES, FeatureDistances
+from pix2pix_jax.runtime import meshes
 
 
 class Scorer:
@@ -32,10 +32,10 @@ class Scorer:
             without, features are kept in memory only.
         """
         self._choice, self._mesh = choice, mesh
-        self._lpips = parallel.replicate(choice.lpips.variables, mesh) if choice.lpips else {}
+        self._lpips = meshes.replicate(choice.lpips.variables, mesh) if choice.lpips else {}
         # A program of its own: fused with what follows, equal pictures would come to differ in a last bit.
         self._normalise = jax.jit(functools.partial(to_float, values=values))
-        self._compare = jax.jit(self._compare_batch, out_shardings=parallel.replicated(mesh))
+        self._compare = jax.jit(self._compare_batch, out_shardings=meshes.replicated(mesh))
         self._distances = []
         for prefix, resize in RESIZES.items():
             if {f"{prefix}fid", f"{prefix}kid"} & set(choice.metrics):
@@ -64,7 +64,7 @@ class Scorer:
         Returns:
           For each of them, metric -> value; of label scores the pixel accuracy.
         """
-        placed = (self._normalise(parallel.spread(x, self._mesh)) for x in (output, target))
+        placed = (self._normalise(meshes.spread(x, self._mesh)) for x in (output, target))
         compared = jax.tree.map(np.asarray, self._compare(self._lpips, *placed))
         pictures = compared.pop("pictures", None)
         confusion = compared.pop("confusion", None)
@@ -132,9 +132,9 @@ def score(
     count, *size, channels = outputs.shape
     sample = np.broadcast_to(targets[:16, ..., :3], (min(16, count), *size, 3)) if channels in (1, 3) else targets[:16]
     known = Pictures(size=tuple(size), channels=channels, count=count, palette="none", sample=lambda: sample)
-    mesh = parallel.make_local_mesh()
+    mesh = meshes.make_local_mesh()
     scorer = Scorer(choose(request, known), mesh=mesh, values=UINT8)
-    batch = parallel.inference_batch(mesh)
+    batch = meshes.inference_batch(mesh)
     records = []
     for start in range(0, count, batch):
         indices = np.minimum(np.arange(start, start + batch), count - 1)

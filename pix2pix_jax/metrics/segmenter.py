@@ -10,8 +10,8 @@ import pathlib
 
 import numpy as np
 
-from pix2pix_jax.data.deep import height_by_width
-from pix2pix_jax.data.images import resize
+from pix2pix_jax.data.files.high_bit_depth import height_by_width
+from pix2pix_jax.data.files.images import resize
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import labels
 

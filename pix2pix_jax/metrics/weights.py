@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from pix2pix_jax import caches, download
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.interop import pth
+from pix2pix_jax.io import download, pth
 from pix2pix_jax.metrics import inception, lpips
+from pix2pix_jax.runtime import caches
 
 _MAX_BYTES = 1 << 30  # the Inception's file has 95 MB
 

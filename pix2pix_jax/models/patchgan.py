@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.models.convolutions import Conv, DownConv
+from pix2pix_jax.models.convolutions.layers import Conv, DownConv
 from pix2pix_jax.models.network import Network
 
 

@@ -7,15 +7,15 @@ import jax
 import pytest
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import recipe
+from pix2pix_jax.config import build_model
 
 
 def counted_by_xla(config) -> float:
     """GFLOP of the step with plain convolutions, as on TPUs; norms, activations and Adam are in it too."""
-    parts = recipe.build_parts(config, num_examples=400)
-    state = jax.eval_shape(functools.partial(recipe.create_state, config, parts))
+    parts = build_model.build_parts(config, num_examples=400)
+    state = jax.eval_shape(functools.partial(build_model.create_state, config, parts))
     image = jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, 3), "uint8")
-    traced = jax.jit(recipe.build_train_step(config, parts)).trace(state, {"input": image, "target": image})
+    traced = jax.jit(build_model.build_train_step(config, parts)).trace(state, {"input": image, "target": image})
     return traced.lower(lowering_platforms=("tpu",)).cost_analysis()["flops"] / 1e9
 
 

@@ -8,16 +8,17 @@ import jax
 import pods
 import pytest
 
-from pix2pix_jax import parallel, recipe
+from pix2pix_jax.config import build_model
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.runtime import meshes
 
 
 @pytest.fixture(scope="module")
 def costs(tiny_config):
     config = tiny_config("--config.batch_size=8", "--config.mesh.data=8")
-    mesh = parallel.make_mesh(batch_size=8, **config.mesh)
-    parts = recipe.build_parts(config, num_examples=400)
-    params = jax.eval_shape(lambda: recipe.create_state(config, parts))
+    mesh = meshes.make_mesh(batch_size=8, **config.mesh)
+    parts = build_model.build_parts(config, num_examples=400)
+    params = jax.eval_shape(lambda: build_model.create_state(config, parts))
     networks = (params.generator.params, params.discriminator.params)
     num_params = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(networks))
     return pods.costs(bare.trace(config, mesh).lower().compile(), num_devices=8), num_params

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix2pix_jax.data.augment import crop_and_mirror
-from pix2pix_jax.data.values import to_float, to_uint8
+from pix2pix_jax.data.files.value_range import to_float, to_uint8
 
 SIZE, CROP = (20, 23), (16, 18)
 augment = jax.jit(crop_and_mirror, static_argnames=("size", "mirror"))

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2pix_jax import parallel
 from pix2pix_jax.data import pipeline, reading
 from pix2pix_jax.data.augment import Augmentation, crop_and_mirror
-from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.paired_dataset import Pairs
 from pix2pix_jax.data.pipeline import batches, choose_residency
 from pix2pix_jax.data.reading import Cache, ExampleOrder, StepLoader, num_bytes, stack
+from pix2pix_jax.runtime import meshes
 
 
 class Numbered:
@@ -73,7 +73,7 @@ def test_the_batch_size_does_not_change_the_order():
 @pytest.mark.parametrize("start", [0, 7])
 @pytest.mark.parametrize("devices", [1, 4])
 def test_host_and_device_give_the_same_batches(devices, start):
-    mesh = parallel.make_mesh(batch_size=4, data=devices)
+    mesh = meshes.make_mesh(batch_size=4, data=devices)
     order = ExampleOrder(10, batch_size=4, seed=2)
     streams = [
         batches(pairs(), mesh, batch_size=4, seed=2, start=start, residency=residency)
@@ -85,13 +85,13 @@ def test_host_and_device_give_the_same_batches(devices, start):
         for name, pixels in expected.items():
             for batch in (host, device):
                 assert batch[name].dtype == np.uint8
-                assert batch[name].sharding.is_equivalent_to(parallel.batch_sharding(mesh), 4)
+                assert batch[name].sharding.is_equivalent_to(meshes.batch_sharding(mesh), 4)
                 np.testing.assert_array_equal(batch[name], pixels)
 
 
 def test_auto_takes_device_memory_for_a_quarter_of_it_at_most(monkeypatch):
     assert num_bytes(pairs(10)) == 10 * 4 * 6 * 4
-    monkeypatch.setattr(parallel, "free_memory", lambda: 4 * 960)
+    monkeypatch.setattr(meshes, "free_memory", lambda: 4 * 960)
     assert choose_residency(pairs(10)) == "device"
     assert choose_residency(pairs(11)) == choose_residency(pairs(1), "host") == "host"
 
@@ -104,10 +104,10 @@ def test_examples_are_loaded_by_index():
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
 def test_one_process_reads_the_whole_batch(devices):
-    mesh = parallel.make_mesh(batch_size=4, data=devices, rows=2)
+    mesh = meshes.make_mesh(batch_size=4, data=devices, rows=2)
     indices = np.array([5, 3, 8, 1])
-    np.testing.assert_array_equal(parallel.local_slice(indices, mesh), indices)
-    np.testing.assert_array_equal(jax.device_get(parallel.from_local(indices, mesh)), indices)
+    np.testing.assert_array_equal(meshes.local_slice(indices, mesh), indices)
+    np.testing.assert_array_equal(jax.device_get(meshes.from_local(indices, mesh)), indices)
 
 
 class Drawn:
@@ -141,12 +141,12 @@ def assert_same(first, second):
 
 @pytest.mark.parametrize("devices", [1, 4])
 def test_shards_give_the_same_batches_as_copies(devices):
-    mesh = parallel.make_mesh(batch_size=4, data=devices)
+    mesh = meshes.make_mesh(batch_size=4, data=devices)
     assert_same(some(ONE_SIZE, mesh, residency="sharded"), some(ONE_SIZE, mesh, residency="device"))
 
 
 def test_shards_lie_on_their_devices():
-    mesh = parallel.make_mesh(batch_size=8)
+    mesh = meshes.make_mesh(batch_size=8)
     everything = pipeline._load_shards(Pairs(Numbered(13), "AtoB", (4, 6)), mesh)
     assert {shard.data.shape for shard in everything["input"].addressable_shards} == {(2, 4, 6, 3)}
     program = pipeline._take_sharded(mesh).lower(everything, np.arange(8, dtype=np.int32)).compile().as_text()
@@ -155,7 +155,7 @@ def test_shards_lie_on_their_devices():
 
 @pytest.mark.parametrize("pairs", [ONE_SIZE, SIZES], ids=["one size", "several"])
 def test_resized_on_the_device_or_the_host_the_pixels_are_the_same(pairs):
-    mesh = parallel.make_mesh(batch_size=4, data=2)
+    mesh = meshes.make_mesh(batch_size=4, data=2)
     on_device = some(pairs, mesh, residency="host", resize_on_device=True)
     assert pipeline.shared_size(pairs) == (24, 24)
     assert_same(on_device, some(pairs, mesh, residency="host"))
@@ -165,11 +165,11 @@ def test_only_what_pays_is_left_to_the_device():
     assert pipeline.shared_size(CROPS) is None
     assert pipeline.shared_size(Pairs(Drawn((30, 30)), "AtoB", (30, 30))) is None  # nothing to resize
     assert pipeline.shared_size(Pairs(Drawn((300, 300)), "AtoB", (30, 30))) is None  # much to transfer
-    assert not pipeline.can_resize_on_device(parallel.make_mesh(batch_size=1))  # a CPU
+    assert not pipeline.can_resize_on_device(meshes.make_mesh(batch_size=1))  # a CPU
 
 
 def test_augmented_batches_are_the_same_from_host_and_device():
-    mesh = parallel.make_mesh(batch_size=4, data=4)
+    mesh = meshes.make_mesh(batch_size=4, data=4)
     move = jax.jit(
         functools.partial(crop_and_mirror, size=(24, 24), mirror=True, more=Augmentation(rot90=True, noise=0.1))
     )
@@ -183,7 +183,7 @@ def test_augmented_batches_are_the_same_from_host_and_device():
 
 def test_random_windows_start_anywhere():
     """Step 9 asked directly is step 9 after a walk, and other steps have other windows."""
-    mesh = parallel.make_mesh(batch_size=4, data=2)
+    mesh = meshes.make_mesh(batch_size=4, data=2)
     walked = some(CROPS, mesh, steps=10, residency="host")
     assert_same(some(CROPS, mesh, start=9, steps=1, residency="host"), walked[9:])
     assert walked[0]["input"].shape == (4, 16, 20, 3)
@@ -197,9 +197,9 @@ def loader(pairs, slots):
 @pytest.mark.parametrize("pairs", [ONE_SIZE, CROPS], ids=["resize", "crop"])
 def test_slices_of_four_processes_make_up_the_batch_of_one(pairs):
     """Step 12,345, of which every process asks its part, wherever devices put it."""
-    mesh = parallel.make_mesh(batch_size=8)
+    mesh = meshes.make_mesh(batch_size=8)
     whole = loader(pairs, np.arange(8))(12_345)
-    assert len(parallel.local_slice(np.arange(8), mesh)) == 8  # one process alone has all
+    assert len(meshes.local_slice(np.arange(8), mesh)) == 8  # one process alone has all
     parts = [loader(pairs, np.arange(2 * p, 2 * p + 2))(12_345) for p in range(4)]
     for name in whole:
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), whole[name])
@@ -230,7 +230,7 @@ def test_workers_are_chosen_from_cores_and_memory(monkeypatch):
 
 
 def test_auto_spreads_what_is_too_large_to_copy(monkeypatch):
-    monkeypatch.setattr(parallel, "free_memory", lambda: num_bytes(ONE_SIZE))
+    monkeypatch.setattr(meshes, "free_memory", lambda: num_bytes(ONE_SIZE))
     assert [choose_residency(ONE_SIZE, shards=n) for n in (1, 2, 4, 8)] == ["host", "host", "sharded", "sharded"]
     assert choose_residency(ONE_SIZE, "device", shards=2) == "sharded"
     assert choose_residency(ONE_SIZE, "device") == "device"
@@ -238,9 +238,9 @@ def test_auto_spreads_what_is_too_large_to_copy(monkeypatch):
 
 MEASURE = """
 import jax, numpy as np
-from pix2pix_jax import parallel
+from pix2pix_jax.runtime import meshes
 from pix2pix_jax.data import pipeline
-from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.paired_dataset import Pairs
 
 class Plain:
     def __init__(self, count):
@@ -251,7 +251,7 @@ class Plain:
 
 def first_batch(count):
     pairs = Pairs(Plain(count), "AtoB", (256, 256))
-    batches = pipeline.batches(pairs, parallel.make_mesh(batch_size=1, data=1), batch_size=1, seed=0)
+    batches = pipeline.batches(pairs, meshes.make_mesh(batch_size=1, data=1), batch_size=1, seed=0)
     jax.block_until_ready(next(batches))
     return pipeline.num_bytes(pairs)
 

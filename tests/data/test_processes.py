@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.paired_dataset import Pairs
 from pix2pix_jax.data.reading import ExampleOrder, read_steps
-from pix2pix_jax.data.sources import open_source
+from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.errors import UserError
 
 pytestmark = pytest.mark.heavy
@@ -26,14 +26,14 @@ jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8 // int(sys.argv[2]))
 if int(sys.argv[2]) > 1:
     jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
-from pix2pix_jax import parallel
+from pix2pix_jax.runtime import meshes
 from pix2pix_jax.data import pipeline
-from pix2pix_jax.data.pairs import Pairs
+from pix2pix_jax.data.paired_dataset import Pairs
 from pix2pix_jax.data.sources import open_source
 source = open_source("folder", "train", data_dir=sys.argv[4], size=(1, 1), seed=0)
 pairs = Pairs(source, "AtoB", (16, 16), preprocess=sys.argv[5])
-mesh = parallel.make_mesh(batch_size=8)
-parallel.free_memory()
+mesh = meshes.make_mesh(batch_size=8)
+meshes.free_memory()
 stream = pipeline.batches(pairs, mesh, batch_size=8, seed=1, start=12345, residency=sys.argv[6])
 for step in range(3):
     batch = next(stream)

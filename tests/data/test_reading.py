@@ -58,6 +58,6 @@ def test_an_error_comes_where_its_result_would():
 def test_training_starts_without_what_few_runs_need():
     """They would add seconds to its start, and on machines without them it would not start at all."""
     heavy = {"grain", "dm_pix", "imagecodecs", "tifffile", "tensorflow_datasets", "tensorflow", "matplotlib"}
-    program = f"import sys, pix2pix_jax.train; print(*{heavy!r}.intersection(sys.modules))"
+    program = f"import sys, pix2pix_jax.training.train; print(*{heavy!r}.intersection(sys.modules))"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.split() == []

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2pix_jax.data import images, resampling
+from pix2pix_jax.data import resampling
+from pix2pix_jax.data.files import images
 
 resize = jax.jit(resampling.resize, static_argnums=1)
 

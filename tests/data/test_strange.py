@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import train
+from pix2pix_jax.training import train
 
 
 def save(path, image, **options):

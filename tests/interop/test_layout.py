@@ -9,8 +9,9 @@ import pytest
 from flax import traverse_util
 
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.interop import layout, pth
+from pix2pix_jax.interop import layout
 from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
+from pix2pix_jax.io import pth
 from pix2pix_jax.models.patchgan import PatchDiscriminator
 from pix2pix_jax.models.resnet import ResNetGenerator
 from pix2pix_jax.models.unet import UNetGenerator

@@ -5,10 +5,13 @@ import pathlib
 import numpy as np
 import pytest
 
-from pix2pix_jax import cli, inference, train
+from pix2pix_jax import cli
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.interop import layout, pth, transfer
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.interop import layout, transfer
+from pix2pix_jax.io import pth
+from pix2pix_jax.training import train
 
 POPULAR = pathlib.Path(__file__).parents[1] / "golden" / "popular"
 UNET, RESNET, PATCHGAN, PIXEL = (str(POPULAR / f"{name}.pth") for name in ("unet", "resnet", "patchgan", "pixel"))
@@ -37,7 +40,7 @@ def test_an_imported_generator_answers_as_in_pytorch(name, outputs, tmp_path):
     image = outputs[f"{name}/input"]
     config = load(*PLAIN, f"--config.image_size={image.shape[1]},{image.shape[2]}")
     transfer.import_torch(config, tmp_path, generator=str(POPULAR / f"{name}.pth"))
-    model = inference.load(tmp_path)
+    model = trained_model.load(tmp_path)
     np.testing.assert_allclose(model.translate_resized(image), outputs[f"{name}/eval"], atol=1e-4)
 
 
@@ -51,7 +54,7 @@ def test_what_weights_show_goes_into_the_config_and_the_rest_stays(tmp_path):
     assert not any("num_downs" in field for field in changed)  # 5 is what 32 px take
     # The advice is good: the same config with these overrides goes on with the run.
     again = load("--config.l1_weight=7", "--config.preset=tf_tutorial", *changed)
-    assert config_lib.differences(inference.load(tmp_path).config, again) == []
+    assert config_lib.differences(trained_model.load(tmp_path).config, again) == []
 
 
 def test_a_unet_brings_its_size_unless_one_is_given(outputs, tmp_path, capsys):
@@ -61,7 +64,7 @@ def test_a_unet_brings_its_size_unless_one_is_given(outputs, tmp_path, capsys):
     shown = capsys.readouterr().out
     assert "note: the U-Net is made for 32x32 pixels" in shown
     assert "--config.image_size=(32, 32)" in shown and "--config.resize_size=(36, 36)" in shown
-    model = inference.load(tmp_path / "own")
+    model = trained_model.load(tmp_path / "own")
     np.testing.assert_allclose(model.translate(outputs["unet/input"]), outputs["unet/eval"], atol=1e-4)
     for i, (given, size) in enumerate(
         [
@@ -89,7 +92,7 @@ def test_training_goes_on_from_imported_weights(imported, tmp_path):
     off = ("--config.eval_every_steps=0", "--config.sample_every_steps=0", "--config.data_residency=host")
     config = load(*PLAIN, *off, "--config.ema_decay=0.5", "--config.num_steps=2")
     imported_config = transfer.import_torch(config, tmp_path, generator=UNET, discriminator=PATCHGAN)
-    before = inference.load(tmp_path).variables["params"]["up0"]["kernel"]
+    before = trained_model.load(tmp_path).variables["params"]["up0"]["kernel"]
     state = train.train(imported_config, tmp_path)
     assert int(state.step) == 2
     moved = np.abs(np.asarray(state.generator.params["up0"]["kernel"]) - before).max()
@@ -125,7 +128,7 @@ def test_the_moving_average_is_what_inference_uses_and_exports(tiny_config, tmp_
         transfer.export_torch(tmp_path / name, tmp_path / f"{name}.pth")
         exported = pth.read(tmp_path / f"{name}.pth")["model.model.3.bias"]
         np.testing.assert_array_equal(exported, params["up0"]["bias"])
-        np.testing.assert_array_equal(inference.load(tmp_path / name).variables["params"]["up0"]["bias"], exported)
+        np.testing.assert_array_equal(trained_model.load(tmp_path / name).variables["params"]["up0"]["bias"], exported)
     assert np.abs(np.asarray(state.ema["up0"]["bias"] - state.generator.params["up0"]["bias"])).max() > 0
 
 

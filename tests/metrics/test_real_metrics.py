@@ -8,7 +8,7 @@ import pytest
 from golden import FOLDER, real_pictures
 
 from pix2pix_jax import cli, metrics
-from pix2pix_jax.data.images import encode_png
+from pix2pix_jax.data.files.images import encode_png
 from pix2pix_jax.metrics import inception, labels, lpips, weights
 
 pytestmark = pytest.mark.heavy

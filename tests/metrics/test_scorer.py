@@ -5,8 +5,9 @@ import pytest
 from golden import drawn_lpips
 from skimage import metrics as reference
 
-from pix2pix_jax import metrics, parallel
+from pix2pix_jax import metrics
 from pix2pix_jax.metrics import labels
+from pix2pix_jax.runtime import meshes
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def test_pictures_that_fill_up_a_batch_do_not_count(monkeypatch):
     colours = np.array(list(palette.colours.values()), np.uint8)
     truth = np.random.default_rng(0).integers(0, 12, (5, 16, 16))
     predicted = np.where(np.random.default_rng(1).random(truth.shape) < 0.7, truth, (truth + 1) % 12)
-    monkeypatch.setattr(parallel, "make_local_mesh", lambda: parallel.make_mesh(batch_size=8))
+    monkeypatch.setattr(meshes, "make_local_mesh", lambda: meshes.make_mesh(batch_size=8))
     request = metrics.Request(metrics=("labels",), palette="facades")
     records, totals = metrics.score(colours[predicted], colours[truth], request)
     assert totals["pixel_accuracy"] == (predicted == truth).mean()

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from golden import drawn_inception, drawn_lpips
 
-from pix2pix_jax import download
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.interop import pth
+from pix2pix_jax.io import download, pth
 from pix2pix_jax.metrics import weights
 from pix2pix_jax.metrics.weights import INCEPTION, LPIPS
 

@@ -9,18 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pix2pix_jax.models import convolutions, gpu_convolutions, matmul_convolutions, plain_convolutions
+from pix2pix_jax.models.convolutions import gpu, layers, matmul, plain
 
 FORMS = {
-    "down": (matmul_convolutions.down_conv, plain_convolutions.down_conv, {"pad": 1}),
-    "down-padded": (matmul_convolutions.down_conv, plain_convolutions.down_conv, {"pad": 0}),
-    "up-by-tap": (matmul_convolutions.up_conv_by_tap, plain_convolutions.up_conv, {}),
-    "up-scatter": (matmul_convolutions.up_conv_scatter, plain_convolutions.up_conv, {}),
-    "up": (matmul_convolutions.up_conv, plain_convolutions.up_conv, {}),
-    "flat": (matmul_convolutions.flat_conv, plain_convolutions.flat_conv, {"pad": 1}),
-    "gpu-down": (gpu_convolutions.down_conv, plain_convolutions.down_conv, {"pad": 1}),
-    "gpu-up": (gpu_convolutions.up_conv, plain_convolutions.up_conv, {}),
-    "gpu-flat": (gpu_convolutions.flat_conv, plain_convolutions.flat_conv, {"pad": 1}),
+    "down": (matmul.down_conv, plain.down_conv, {"pad": 1}),
+    "down-padded": (matmul.down_conv, plain.down_conv, {"pad": 0}),
+    "up-by-tap": (matmul.up_conv_by_tap, plain.up_conv, {}),
+    "up-scatter": (matmul.up_conv_scatter, plain.up_conv, {}),
+    "up": (matmul.up_conv, plain.up_conv, {}),
+    "flat": (matmul.flat_conv, plain.flat_conv, {"pad": 1}),
+    "gpu-down": (gpu.down_conv, plain.down_conv, {"pad": 1}),
+    "gpu-up": (gpu.up_conv, plain.up_conv, {}),
+    "gpu-flat": (gpu.flat_conv, plain.flat_conv, {"pad": 1}),
 }
 SMALLER = [(form, 3) for form in ("down", "up", "flat", "gpu-down", "gpu-up")] + [("flat", 1)]
 CASES = [(form, 4) for form in FORMS] + SMALLER
@@ -51,26 +51,26 @@ def test_a_trace_for_one_platform_has_its_form_alone(platform):
     x, kernel = normal(1, 8, 8, 3), normal(4, 4, 3, 5)
 
     def run(x, kernel):
-        with convolutions.traced_for(platform) if platform else contextlib.nullcontext():
-            return convolutions.down_conv(x, kernel)
+        with layers.traced_for(platform) if platform else contextlib.nullcontext():
+            return layers.down_conv(x, kernel)
 
     traced = jax.jit(run).trace(x, kernel)
     text = str(traced.jaxpr)
     assert ("dot_general" in text) == (platform in ("cpu", None))
     assert ("conv_general_dilated" in text) == (platform != "cpu")
     assert ("platform_index" in text) == (platform is None)
-    expected = plain_convolutions.down_conv(x, kernel, pad=1)
+    expected = plain.down_conv(x, kernel, pad=1)
     np.testing.assert_allclose(traced.lower().compile()(x, kernel), expected, rtol=1e-5, atol=1e-5)
-    assert convolutions._platform.get() is None
+    assert layers._platform.get() is None
 
 
 def test_what_xla_looks_for_on_gpus_is_in_their_program():
     """A kernel reversed behind a barrier makes a transposed convolution; kernels' gradients keep the kernels' order."""
     x, kernel = normal(1, 8, 8, 3), normal(4, 4, 3, 5)
-    gradients = jax.jit(jax.grad(lambda x, kernel: gpu_convolutions.up_conv(x, kernel).sum(), argnums=1))
+    gradients = jax.jit(jax.grad(lambda x, kernel: gpu.up_conv(x, kernel).sum(), argnums=1))
     text = gradients.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
     assert "LayoutConstraint" in text
-    traced = jax.jit(convolutions.up_conv).trace(x, kernel)  # for all platforms; lowering takes one form
+    traced = jax.jit(layers.up_conv).trace(x, kernel)  # for all platforms; lowering takes one form
     text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert 0 < text.find("optimization_barrier") < text.rfind("stablehlo.reverse") < text.find("stablehlo.convolution")
     assert "optimization_barrier" not in traced.lower(lowering_platforms=("tpu",)).as_text()
@@ -83,7 +83,7 @@ def test_gradients_leave_rows_on_their_devices():
     x, y, kernel = normal(2, 16, 8, 3), normal(2, 32, 16, 5), normal(4, 4, 3, 5)
 
     def step(x, kernel, gradient):
-        return jax.vjp(plain_convolutions.up_conv, x, kernel)[1](gradient)
+        return jax.vjp(plain.up_conv, x, kernel)[1](gradient)
 
     placed = jax.jit(step, in_shardings=(rows, whole, rows), out_shardings=(rows, whole))
     text = placed.lower(x, kernel, y).compile().as_text()
@@ -95,16 +95,16 @@ def test_gradients_leave_rows_on_their_devices():
 @pytest.mark.parametrize("shape", [(1, 5, 5, 2), (2, 7, 4, 2)])
 def test_odd_sizes_lose_their_last_row(shape):
     x, kernel = normal(*shape), normal(4, 4, 2, 3)
-    actual = convolutions.down_conv(x, kernel)
+    actual = layers.down_conv(x, kernel)
     assert actual.shape == (shape[0], shape[1] // 2, shape[2] // 2, 3)
-    np.testing.assert_allclose(actual, plain_convolutions.down_conv(x, kernel, pad=1), atol=1e-4)
+    np.testing.assert_allclose(actual, plain.down_conv(x, kernel, pad=1), atol=1e-4)
 
 
 @pytest.mark.parametrize(("size", "before", "after"), [(4, 2, 2), (3, 1, 2)])
 def test_up_conv_is_the_transposed_convolution_of_flax(size, before, after):
     x, kernel, bias = normal(2, 3, 5, 4), normal(size, size, 4, 6), normal(6)
     params = {"params": {"kernel": kernel, "bias": bias}}
-    actual = convolutions.UpConv(6, size).apply(params, x)
+    actual = layers.UpConv(6, size).apply(params, x)
     padding = ((before, after), (before, after))
     desired = nn.ConvTranspose(6, (size, size), (2, 2), padding).apply(params, x)
     np.testing.assert_allclose(actual, desired, atol=1e-5)
@@ -113,12 +113,12 @@ def test_up_conv_is_the_transposed_convolution_of_flax(size, before, after):
 def test_reflection_reads_the_mirrored_rim():
     x, kernel = normal(1, 6, 6, 2), normal(4, 4, 2, 3)
     mirrored = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    for convolve, plain in (
-        (convolutions.down_conv, plain_convolutions.down_conv),
-        (convolutions.flat_conv, plain_convolutions.flat_conv),
+    for convolve, unpadded in (
+        (layers.down_conv, plain.down_conv),
+        (layers.flat_conv, plain.flat_conv),
     ):
         actual = convolve(x, kernel, padding="reflect")
-        np.testing.assert_allclose(actual, plain(mirrored, kernel, pad=0), atol=1e-4)
+        np.testing.assert_allclose(actual, unpadded(mirrored, kernel, pad=0), atol=1e-4)
         assert actual.shape == convolve(x, kernel).shape
 
 
@@ -127,19 +127,19 @@ LAYERS = [("DownConv", 4, (4, 3)), ("DownConv", 3, (4, 3)), ("UpConv", 4, (16, 1
 
 @pytest.mark.parametrize(("layer", "size", "shape"), [*LAYERS, ("Conv", 4, (7, 5)), ("Conv", 3, (8, 6))])
 def test_layers_keep_kernels_at_their_mathematical_size(layer, size, shape):
-    module = getattr(convolutions, layer)(5, size)
+    module = getattr(layers, layer)(5, size)
     y, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((2, 8, 6, 3))))
     assert y.shape == (2, *shape, 5)
     assert jax.tree.map(jnp.shape, variables["params"]) == {"kernel": (size, size, 3, 5), "bias": (5,)}
 
 
 def test_layers_compute_in_their_dtype_and_keep_float32_parameters():
-    module = convolutions.DownConv(5, dtype=jnp.bfloat16)
+    module = layers.DownConv(5, dtype=jnp.bfloat16)
     y, variables = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((2, 8, 8, 3))))
     assert y.dtype == jnp.bfloat16
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables))
 
 
 def test_published_initialisation():
-    kernel = convolutions.kernel_init(jax.random.key(0), (4, 4, 32, 32))  # 16384 values: 4 deviations are 0.0005
+    kernel = layers.kernel_init(jax.random.key(0), (4, 4, 32, 32))  # 16384 values: 4 deviations are 0.0005
     assert abs(kernel.std() - 0.02) < 0.0005 and abs(kernel.mean()) < 0.0007

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2pix_jax.models import matmul_convolutions, plain_convolutions, winograd
-from pix2pix_jax.models.matmul_convolutions import pad_image
+from pix2pix_jax.models.convolutions import matmul, plain, winograd
+from pix2pix_jax.models.convolutions.matmul import pad_image
 
 
 def _down(x, kernel):
@@ -23,9 +23,9 @@ def _flat(x, kernel):
 
 # form -> (ours, the definition)
 FORMS = {
-    "down": (_down, functools.partial(plain_convolutions.down_conv, pad=1)),
-    "up": (winograd.up_conv, plain_convolutions.up_conv),
-    "flat": (_flat, functools.partial(plain_convolutions.flat_conv, pad=1)),
+    "down": (_down, functools.partial(plain.down_conv, pad=1)),
+    "up": (winograd.up_conv, plain.up_conv),
+    "flat": (_flat, functools.partial(plain.flat_conv, pad=1)),
 }
 
 
@@ -81,9 +81,9 @@ def test_pictures_one_by_one_as_inference_takes_them(form):
 
 
 LARGE = {  # form -> (input of 512 pixels at the small side, the function that chooses)
-    "down": ((2, 32, 32, 32), functools.partial(matmul_convolutions.down_conv, pad=1)),
-    "up": ((2, 16, 16, 32), matmul_convolutions.up_conv),
-    "flat": ((2, 17, 17, 32), functools.partial(matmul_convolutions.flat_conv, pad=1)),
+    "down": ((2, 32, 32, 32), functools.partial(matmul.down_conv, pad=1)),
+    "up": ((2, 16, 16, 32), matmul.up_conv),
+    "flat": ((2, 17, 17, 32), functools.partial(matmul.flat_conv, pad=1)),
 }
 
 

@@ -17,8 +17,8 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from pix2pix_jax import download
 from pix2pix_jax.data.builders import pix2pix
+from pix2pix_jax.io import download
 
 ROOT = pathlib.Path(__file__).parents[3]
 COUNTS = {"train": 4, "val": 2, "test": 3}

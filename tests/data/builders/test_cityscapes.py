@@ -14,7 +14,7 @@ from PIL import Image
 from pix2pix_jax.data.builders import pix2pix
 from pix2pix_jax.data.builders.pix2pix import cityscapes, originals
 from pix2pix_jax.data.builders.prepare import open_split, prepare
-from pix2pix_jax.data.sources import open_source
+from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.errors import UserError
 
 COUNTS = {"train": 3, "val": 2}

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax import download, streams
+from pix2pix_jax.config import build_data
 from pix2pix_jax.data.builders.prepare import prepare
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.io import download
 
 BODY = np.random.default_rng(0).bytes(3 * 2**20)
 HALF = len(BODY) // 2
@@ -184,7 +185,7 @@ def test_two_at_once_download_once(serve, target):
 
 def test_a_killed_download_goes_on_in_the_next_run(serve, target, start_python):
     site = serve(BODY, cut=HALF, faults=1, stall=60)
-    code = "import pathlib, sys; from pix2pix_jax import download; print(flush=True); "
+    code = "import pathlib, sys; from pix2pix_jax.io import download; print(flush=True); "
     code += "download.fetch(sys.argv[1], pathlib.Path(sys.argv[2]), remedy='')"
     part = target.with_name(f"{target.name}.part")
     with start_python("-c", code, site.url, target) as process:
@@ -262,7 +263,7 @@ def test_the_published_facades_come_over_a_bad_connection(tmp_path, monkeypatch,
 def test_another_address(archive, tmp_path, serve, images, scheme):
     url = serve(archive.read_bytes()).url if scheme == "http" else archive.as_uri()
     config = config_lib.load("facades", [f"--config.data_dir={tmp_path / 'tfds'}", f"--config.data_url={url}"])
-    assert len(streams.open_pairs(config, "train")) == 4
+    assert len(build_data.open_pairs(config, "train")) == 4
     assert archive.exists()
 
 

@@ -17,7 +17,7 @@ from tensorflow_datasets.core import dataset_metadata
 from pix2pix_jax import cli
 from pix2pix_jax.data.builders import pix2pix
 from pix2pix_jax.data.builders.prepare import open_split, prepare
-from pix2pix_jax.data.sources import PUBLISHED
+from pix2pix_jax.data.sources.datasets import PUBLISHED
 from pix2pix_jax.errors import UserError
 
 COUNTS = {"train": 4, "val": 2, "test": 3}

@@ -17,7 +17,7 @@ from concurrent import futures
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data import images
+from pix2pix_jax.data.files import images
 from pix2pix_jax.errors import UserError
 
 from . import originals

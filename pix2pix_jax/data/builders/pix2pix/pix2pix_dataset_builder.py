@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 from etils import epath
 
-from pix2pix_jax import download
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.io import download
 
 from . import cityscapes, originals
 from .published import SETS

@@ -1,0 +1,1 @@
+"""Image files and arrays: decoding, bit depths, value ranges."""

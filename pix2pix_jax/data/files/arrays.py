@@ -1,0 +1,141 @@
+"""NumPy files: single images (.npy), stacks of them (.npy, .npz). Nothing is unpickled; sizes are bounded first."""
+
+import functools
+import math
+import threading
+import zipfile
+
+import numpy as np
+import psutil
+from etils import epath
+from numpy.lib import format as npy_format
+
+from pix2pix_jax.data.files.value_range import stored_dtype
+from pix2pix_jax.errors import UserError, shown
+
+MAGIC = npy_format.MAGIC_PREFIX
+NAMES = (("A", "B"), ("input", "target"), ("arr_0", "arr_1"))  # of the two arrays of an .npz
+DAMAGE = Exception  # a header is a Python literal, an .npz a zip file, and their readers fail in many ways
+_MAX_DEFLATE = 1032  # bytes that one byte of a zip file can stand for at most
+
+
+def read_header(stream, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, dtype) of a .npy stream, which is left where the values begin.
+
+    Raises:
+      UserError: not a .npy file, or not one of numbers.
+    """
+    try:
+        version = npy_format.read_magic(stream)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+    except DAMAGE as error:
+        raise UserError(f"{name}: not a readable .npy array; replace or delete it") from error
+    if dtype.fields is not None or dtype.subdtype is not None or stored_dtype(dtype) is None:
+        raise UserError(f"{name}: holds values of type {dtype}; save numbers (uint8, uint16 or float32)")
+    if any(n < 0 for n in shape):
+        raise UserError(f"{name}: not a readable .npy array; replace or delete it")
+    return shape, dtype
+
+
+class Stack:
+    """Images of one size in one array: `stack[i]` is (H, W, C), `len(stack)` their number.
+
+    Attributes:
+      name: what error messages call it.
+      shape: (N, H, W, C).
+      dtype: of the values, as they are stored.
+    """
+
+    def __init__(self, path: epath.Path, member: str | None = None):
+        """Reads the header of a .npy file, or of array `member` of an .npz. Raises UserError if it is no such stack."""
+        self._path, self._member = path, member
+        self.name = shown(path) + (f": {member}" if member else "")
+        self._lock = threading.Lock()
+        try:
+            with path.open("rb") as file:
+                self._read_header(file)
+        except DAMAGE as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{self.name}: damaged file ({error}); replace or delete it") from error
+
+    def __getstate__(self) -> dict:
+        """Without lock and values: worker processes open the file themselves."""
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded")}
+
+    def __setstate__(self, state: dict) -> None:
+        vars(self).update(state, _lock=threading.Lock())
+
+    def _read_header(self, file) -> None:
+        if self._member is None:
+            shape, self.dtype = read_header(file, self.name)
+            begin = file.tell()
+            self._check_stored(shape, file.seek(0, 2) - begin)
+        else:
+            with zipfile.ZipFile(file) as archive, archive.open(f"{self._member}.npy") as stream:
+                shape, self.dtype = read_header(stream, self.name)
+                self._check_stored(shape, archive.getinfo(f"{self._member}.npy").compress_size * _MAX_DEFLATE)
+        if len(shape) not in (3, 4) or 0 in shape:
+            raise UserError(f"{self.name}: an array of {_times(shape)}; must be (N, H, W, C) or (N, H, W)")
+        self.shape = shape if len(shape) == 4 else (*shape, 1)
+
+    def _check_stored(self, shape: tuple[int, ...], at_most: int) -> None:
+        if math.prod(shape) * self.dtype.itemsize > at_most:
+            raise UserError(f"{self.name}: damaged file (it is too short for {_times(shape)}); replace or delete it")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self._array[index].reshape(self.shape[1:])
+
+    @property
+    def _array(self) -> np.ndarray:
+        with self._lock:  # many threads ask, and one is to load
+            return self._loaded
+
+    @functools.cached_property
+    def _loaded(self) -> np.ndarray:
+        local = self._member is None and not str(self._path).startswith("gs://")
+        if not local:
+            self._check_memory()
+        try:
+            if local:
+                return np.load(self._path, mmap_mode="r", allow_pickle=False)
+            with self._path.open("rb") as file:
+                if self._member is None:
+                    return np.load(file, allow_pickle=False)
+                with zipfile.ZipFile(file) as archive, archive.open(f"{self._member}.npy") as stream:
+                    array = npy_format.read_array(stream, allow_pickle=False)
+                    stream.read(1)  # at its end a member's checksum is looked at
+                    return array
+        except DAMAGE as error:
+            raise UserError(f"{self.name}: damaged file ({error}); replace or delete it") from error
+
+    def _check_memory(self) -> None:
+        needed, free = math.prod(self.shape) * self.dtype.itemsize, psutil.virtual_memory().available
+        if needed > free:
+            raise UserError(
+                f"{self.name}: takes {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB of free memory; save the arrays "
+                "as .npy files (A.npy and B.npy), which are read image by image"
+            )
+
+
+def members(path: epath.Path, names: tuple[tuple[str, ...], ...] = NAMES) -> tuple[str, ...]:
+    """Which of `names` an .npz has. Raises UserError if it has none of them, or several."""
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            present = {name.removesuffix(".npy") for name in archive.namelist()}
+    except DAMAGE as error:
+        raise UserError(f"{shown(path)}: not a readable .npz file; replace or delete it") from error
+    found = [group for group in names if present.issuperset(group)]
+    if len(found) == 1:
+        return found[0]
+    holds = shown(", ".join(sorted(present)[:8])) or "no arrays"
+    wanted = " or ".join(" and ".join(group) for group in names)
+    raise UserError(f"{shown(path)}: holds {holds}; save two arrays in it, named {wanted}")
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) or "a single number"

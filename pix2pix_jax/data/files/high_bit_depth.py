@@ -1,0 +1,219 @@
+"""Readers of the image files that Pillow cannot read whole: TIFF, PNG of 16 bits, .npy.
+
+A reader is made of an open file; its `header` comes from the file's header alone, with its size within bounds, and
+`read()` decodes.
+"""
+
+import dataclasses
+import logging
+import math
+
+import numpy as np
+from etils import epy
+from PIL import Image
+
+from pix2pix_jax.data.files import arrays
+from pix2pix_jax.data.files.value_range import stored_dtype, to_stored
+from pix2pix_jax.errors import UserError
+
+with epy.lazy_imports():  # take a while, and few sets have such files
+    import imagecodecs
+    import tifffile
+
+MAX_PIXELS = 150_000_000  # a decoded RGB image of 450 MB; more is a decompression bomb or a mistake
+MAX_BYTES = 1 << 30  # of an image of other depth
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PHOTOMETRICS = ("MINISWHITE", "MINISBLACK", "RGB")
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags is not for our users
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What a file says of its image.
+
+    Attributes:
+      size: (H, W) as displayed.
+      channels: its own, alpha included.
+      alpha: whether the last channel is opacity.
+      dtype: uint8, uint16 or float32, in which its values are decoded.
+      animated: whether it has several frames, of which the first is decoded.
+    """
+
+    size: tuple[int, int]
+    channels: int = 3
+    alpha: bool = False
+    dtype: str = "uint8"
+    animated: bool = False
+
+
+def height_by_width(size: tuple[int, int]) -> str:
+    """A size (H, W) as all messages give it: 256x512 (HxW)."""
+    return f"{size[0]}x{size[1]} (HxW)"
+
+
+def check_size(size: tuple[int, int], name: str, *, depth: int = 3) -> None:
+    """Raises UserError if an image of `size` (H, W), `depth` bytes a pixel, is too large to decode, or empty."""
+    pixels = math.prod(size)
+    if pixels > MAX_PIXELS or pixels * depth > MAX_BYTES:
+        raise UserError(
+            f"{name}: {height_by_width(size)} pixels of {depth} bytes, more than {MAX_PIXELS} or {MAX_BYTES} bytes; "
+            "scale it down"
+        )
+    if pixels == 0:
+        raise UserError(f"{name}: not a readable image, it has no pixels; replace or delete it")
+
+
+def damaged(name: str, error: Exception) -> UserError:
+    return UserError(f"{name}: damaged image ({' '.join(str(error).split())[:200]}); replace or delete it")
+
+
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Undoes an EXIF orientation, 1 to 8; others are ignored."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+class DeepPngReader:
+    """A PNG of 16 bits a channel: uint16."""
+
+    def __init__(self, stream, name: str, image: Image.Image, orientation: int):
+        """`image` is the file as Pillow opened it, its size checked."""
+        self._stream, self._name, self._orientation = stream, name, orientation
+        colour = _byte(stream, 25)
+        alpha = bool(colour & 4) or "transparency" in image.info
+        size = image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
+        self.header = Header(size=size, channels=(3 if colour & 2 else 1) + alpha, alpha=alpha, dtype="uint16")
+        check_size(size, name, depth=2 * self.header.channels)
+
+    def read(self) -> np.ndarray:
+        self._stream.seek(0)
+        try:
+            pixels = imagecodecs.png_decode(self._stream.read())
+        except (imagecodecs.PngError, ValueError, MemoryError) as error:
+            raise damaged(self._name, error) from error
+        pixels = upright(pixels.reshape(*pixels.shape[:2], -1), self._orientation)
+        if pixels.shape != (*self.header.size, self.header.channels) or pixels.dtype != np.uint16:
+            raise damaged(self._name, ValueError("its header contradicts its pixels"))
+        return pixels
+
+
+def is_deep_png(stream) -> bool:
+    return _byte(stream, 24) == 16  # IHDR's bit depth
+
+
+def _byte(stream, offset: int) -> int:
+    stream.seek(offset)
+    return (stream.read(1) or b"\0")[0]
+
+
+class NpyReader:
+    """A .npy of one image, (H, W) or (H, W, C)."""
+
+    def __init__(self, stream, name: str):
+        self._stream, self._name = stream, name
+        shape, dtype = arrays.read_header(stream, name)
+        if len(shape) not in (2, 3):
+            raise UserError(f"{name}: an array of {'x'.join(map(str, shape))}; one image is (H, W) or (H, W, C)")
+        shape = (*shape, 1)[:3]
+        check_size(shape[:2], name, depth=shape[2] * dtype.itemsize)
+        if not shape[2]:
+            raise UserError(f"{name}: an array without channels; one image is (H, W) or (H, W, C)")
+        self.header = Header(size=shape[:2], channels=shape[2], dtype=stored_dtype(dtype))
+
+    def read(self) -> np.ndarray:
+        self._stream.seek(0)
+        try:
+            pixels = np.load(self._stream, allow_pickle=False)
+        except arrays.DAMAGE as error:
+            raise damaged(self._name, error) from error
+        return to_stored(pixels.reshape(*self.header.size, self.header.channels), self._name)
+
+
+class TiffReader:
+    """A TIFF of any number of channels; of several images the first."""
+
+    def __init__(self, stream, name: str):
+        self._name = name
+        try:
+            self._series = tifffile.TiffFile(stream).series[0]
+            self._page = self._series.keyframe
+            header = self._read_header()
+        except UserError:
+            raise
+        except Exception as error:  # tifffile raises of all kinds for files that contradict themselves
+            raise UserError(f"{name}: not a readable image; replace or delete it") from error
+        self.header = header
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether Pillow reads it: 8 bits and grey, colour or CMYK, with or without alpha."""
+        bits = self._page.bitspersample
+        return isinstance(bits, int) and bits <= 8 and self._page.samplesperpixel in (1, 3, 4) and self._is_single
+
+    @property
+    def _is_single(self) -> bool:
+        return len(self._series.pages) == 1
+
+    def _read_header(self) -> Header:
+        page = self._page
+        shape = _moved_shape(self._series.shape, self._series.axes, self._name)
+        depth = shape[2] * np.dtype(self._series.dtype).itemsize
+        check_size(shape[:2], self._name, depth=depth)
+        check_size((math.prod(page.chunks), 1), self._name, depth=np.dtype(page.dtype).itemsize)
+        if stored_dtype(self._series.dtype) is None:
+            raise UserError(f"{self._name}: holds values of type {self._series.dtype}; save uint8, uint16 or float32")
+        if page.photometric.name not in _PHOTOMETRICS and not self.is_plain:
+            raise UserError(f"{self._name}: a TIFF in the colours {page.photometric.name}; save it as grey or RGB")
+        alpha = any(sample in (1, 2) for sample in page.extrasamples[-1:])
+        self._orientation = int(page.tags.valueof(274, default=1))
+        size = shape[1::-1] if self._orientation in (5, 6, 7, 8) else shape[:2]
+        return Header(size=size, channels=shape[2], alpha=alpha, dtype=stored_dtype(self._series.dtype))
+
+    def read(self) -> np.ndarray:
+        try:
+            pixels = self._series.asarray(maxworkers=1)
+        except Exception as error:  # as above; and each codec has its own
+            raise damaged(self._name, error) from error
+        if pixels.shape != self._series.shape:
+            raise damaged(self._name, ValueError("its header contradicts its pixels"))
+        pixels = _channels_last(pixels, self._series.axes)
+        if self._page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "bu":
+            pixels = ~pixels
+        return upright(to_stored(pixels, self._name), self._orientation)
+
+
+def _channel_axis(shape: tuple[int, ...], axes: str) -> int | None:
+    """Which of three axes holds the channels: that of samples (S) or channels (C), or else, of the axes that programs
+    write without a name (Q), the shorter of first and last."""
+    for letter in "SC":
+        if letter in axes:
+            return axes.index(letter)
+    return (0 if shape[0] < shape[2] else 2) if "Q" in axes else None
+
+
+def _moved_shape(shape: tuple[int, ...], axes: str, name: str) -> tuple[int, int, int]:
+    """(H, W, C). Raises UserError for a series of images."""
+    kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if n != 1 or axis in "YX"]
+    shape, axes = tuple(n for n, _ in kept), "".join(axis for _, axis in kept)
+    if len(shape) == 2:
+        return (*shape, 1)
+    channel = _channel_axis(shape, axes) if len(shape) == 3 else None
+    if channel is None:
+        raise UserError(
+            f"{name}: a TIFF of several images ({'x'.join(map(str, shape))}, axes {axes}); save one image a file, with "
+            "its channels interleaved"
+        )
+    return (*(n for i, n in enumerate(shape) if i != channel), shape[channel])
+
+
+def _channels_last(pixels: np.ndarray, axes: str) -> np.ndarray:
+    kept = [i for i, (n, axis) in enumerate(zip(pixels.shape, axes, strict=True)) if n != 1 or axis in "YX"]
+    pixels, axes = pixels.reshape([pixels.shape[i] for i in kept]), "".join(axes[i] for i in kept)
+    return pixels[..., None] if pixels.ndim == 2 else np.moveaxis(pixels, _channel_axis(pixels.shape, axes), -1)

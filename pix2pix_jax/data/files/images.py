@@ -1,0 +1,308 @@
+"""Image files to arrays and back. Files come from strangers: they are known by their content, sizes are bounded, errors
+name the file."""
+
+import io
+import os
+import struct
+
+import numpy as np
+from etils import epy
+from PIL import Image, ImageOps, features
+
+from pix2pix_jax.data.files import arrays, high_bit_depth
+from pix2pix_jax.data.files.high_bit_depth import Header, check_size
+from pix2pix_jax.data.files.value_range import convert, fit_channels, to_stored, wrong_channels
+from pix2pix_jax.errors import UserError, shown
+
+with epy.lazy_imports():  # take a while, and few sets have such files
+    import imagecodecs
+    import tifffile
+
+EXTENSIONS = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".qoi"),
+        ".npy",
+    )
+)  # of the files that are looked at in a folder
+UNREADABLE = frozenset(
+    (
+        *(".heic", ".heif", ".hif", ".jxl", ".psd", ".exr", ".hdr", ".svg"),
+        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+    )
+)  # of pictures that nothing here reads
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # the second image of a phone's JPEG (MPO) is no frame
+MAX_FILE = 4 << 30  # bytes
+INTERPOLATIONS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_MODES = {1: "L", 3: "RGB"}
+# What Pillow's readers raise for files that break off or contradict themselves.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, struct.error, MemoryError),
+    *(OverflowError, ZeroDivisionError, AttributeError, RuntimeError),  # of which RecursionError is one
+    Image.DecompressionBombError,  # of an image within an image, as in an .icns
+)
+
+
+def read_header(file, name: str) -> Header:
+    """Size, channels and dtype, from the header alone. Raises UserError if it is not an image."""
+    name = shown(name)
+    with _Stream(file, name) as stream:
+        return _open(stream, name).header
+
+
+def read_size(file, name: str) -> tuple[int, int]:
+    """(height, width) as displayed, from the header alone. Raises UserError if it is not an image."""
+    return read_header(file, name).size
+
+
+def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
+    """Decodes a whole image; of an animation the first frame.
+
+    Args:
+      file: a path, a file object or the encoded bytes.
+      name: what error messages call the file.
+      channels: 1 (grey) and 3 (RGB) are made of grey and coloured files; another number must be the file's own. None:
+        the file's own.
+      dtype: uint8, uint16 or float32 to convert to (`values.convert`). None: the file's own, one of these.
+
+    Returns:
+      (H, W, channels) of that dtype, upright.
+
+    Raises:
+      UserError: not an image, truncated, too large, of other channels, or floats where integers are wanted.
+    """
+    name = shown(name)
+    with _Stream(file, name) as stream:
+        reader = _open(stream, name)
+        if isinstance(reader, _PillowReader):
+            pixels = reader.read(channels)
+        else:
+            pixels = fit_channels(reader.read(), channels, name, alpha=reader.header.alpha)
+    return convert(pixels, dtype, name) if dtype else pixels
+
+
+def from_pillow(image: Image.Image, name: str, channels: int) -> np.ndarray:
+    """Returns the pixels (H, W, channels) of an image that Pillow has opened or made, as `decode` does of a file."""
+    return _PillowReader(image, name).read(channels)
+
+
+def to_pillow(image: np.ndarray) -> Image.Image:
+    """Makes a Pillow image of (H, W, C).
+
+    Raises:
+      ValueError: Pillow has no mode for this dtype and number of channels.
+    """
+    squeezed = image[..., 0] if image.shape[-1] == 1 else image
+    try:
+        return Image.fromarray(squeezed)
+    except TypeError:
+        raise ValueError(
+            f"{image.dtype} of {image.shape[-1]} channels: no PIL image holds that; give the picture as an array"
+        ) from None
+
+
+def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
+    """(H, W, C) -> (*size, C) of the same dtype, with antialiasing except for "nearest"; clipped to what integers hold.
+
+    Args:
+      image: uint8, uint16 or floating, of any number of channels.
+      size: (H, W).
+      interpolation: one of INTERPOLATIONS; "bicubic" as the published systems.
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    method = INTERPOLATIONS[interpolation]
+    if image.dtype == np.uint8 and image.shape[-1] == 3:
+        return np.asarray(Image.fromarray(image).resize(size[::-1], method))
+    return np.stack([_resize_plane(image[..., i], size, method) for i in range(image.shape[-1])], axis=-1)
+
+
+def _resize_plane(plane: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
+    if plane.dtype == np.uint8:
+        return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], method))
+    resized = np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size[::-1], method))
+    if plane.dtype.kind == "f":
+        return resized.astype(plane.dtype)
+    return resized.round().clip(0, np.iinfo(plane.dtype).max).astype(plane.dtype)
+
+
+def encode(image: np.ndarray, extension: str) -> bytes:
+    """(H, W, C) of uint8, uint16 or float32 to the bytes of a .png (1, 3 or 4 channels, no floats), .tif or .npy."""
+    squeezed = image[..., 0] if image.shape[-1] == 1 else image
+    if extension == ".png" and image.dtype == np.uint16:
+        return imagecodecs.png_encode(np.ascontiguousarray(squeezed))
+    buffer = io.BytesIO()
+    if extension == ".png":
+        Image.fromarray(squeezed).save(buffer, format="PNG")
+    elif extension == ".npy":
+        np.save(buffer, image, allow_pickle=False)
+    else:
+        colours = "rgb" if image.shape[-1] in (3, 4) else "minisblack"
+        tifffile.imwrite(buffer, squeezed, photometric=colours, planarconfig=_planes(squeezed), compression="zlib")
+    return buffer.getvalue()
+
+
+def _planes(image: np.ndarray) -> str | None:
+    return "contig" if image.ndim == 3 else None
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """uint8 (H, W, 1 or 3) to the bytes of a PNG file."""
+    return encode(image, ".png")
+
+
+def check_file(path: str | os.PathLike, name: str) -> None:
+    """Raises UserError for what is not to be read whole: a pipe waits, a device has no end, and no image has MAX_FILE.
+
+    Args:
+      path: what is not on this machine's file systems passes.
+      name: what the message calls it.
+    """
+    if not os.path.exists(path):
+        return
+    if not os.path.isfile(path):
+        raise UserError(f"{name}: not a file; give an image file")
+    if os.path.getsize(path) > MAX_FILE:
+        raise UserError(f"{name}: has more than {MAX_FILE >> 30} GiB, which no image needs; scale it down")
+
+
+class _Stream:
+    """An open, seekable file of a path, a file object or bytes; a context manager."""
+
+    def __init__(self, file, name: str):
+        self._file, self._name, self._opened = file, name, None
+
+    def __enter__(self):
+        if isinstance(self._file, bytes):
+            return io.BytesIO(self._file)
+        if not isinstance(self._file, (str, os.PathLike)):
+            self._file.seek(0)
+            return self._file
+        try:
+            check_file(self._file, self._name)
+            self._opened = self._file.open("rb") if hasattr(self._file, "open") else open(self._file, "rb")
+        except FileNotFoundError:
+            raise UserError(f"{self._name}: no such file") from None
+        except OSError as error:
+            raise UserError(f"{self._name}: cannot be read ({error.strerror})") from error
+        return self._opened
+
+    def __exit__(self, *exception) -> None:
+        if self._opened is not None:
+            self._opened.close()
+
+
+def _open(stream, name: str):
+    """The reader of what the file is, whatever it is called."""
+    start = stream.read(8)
+    stream.seek(0)
+    if start.startswith(arrays.MAGIC):
+        return high_bit_depth.NpyReader(stream, name)
+    if start.startswith(high_bit_depth.TIFF_MAGIC):
+        reader = high_bit_depth.TiffReader(stream, name)
+        if not reader.is_plain:
+            return reader
+        stream.seek(0)
+        return _PillowReader(_open_pillow(stream, name), name, size=reader.header.size)
+    reader = _PillowReader(_open_pillow(stream, name), name)
+    if start == high_bit_depth.PNG_MAGIC and high_bit_depth.is_deep_png(stream):
+        return high_bit_depth.DeepPngReader(stream, name, reader.image, reader.orientation)
+    return reader
+
+
+class _PillowReader:
+    """An image of 8 bits; a PGM's 16 bits and a BMP's palette are Pillow's too."""
+
+    def __init__(self, image: Image.Image, name: str, size: tuple[int, int] | None = None):
+        """`size` (H, W) as displayed is given of a TIFF, which some versions of Pillow turn when they open it."""
+        self._name = name
+        self.image = image
+        check_size(self.image.size[::-1], name)
+        self.orientation = self._read_orientation()
+        size = size or (self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1])
+        mode = _own_mode(self.image)
+        dtype = {"I": "uint16", "F": "float32"}.get(mode[0], "uint8")
+        self.header = Header(
+            size=size, channels=_depth(mode), alpha=mode.endswith("A"), dtype=dtype, animated=self._is_animated()
+        )
+
+    def _is_animated(self) -> bool:
+        try:
+            return self.image.format in _ANIMATED and self.image.is_animated
+        except _DAMAGE:
+            return False
+
+    def _read_orientation(self) -> int:
+        try:
+            # PngImageFile's own decodes the whole image first.
+            return Image.Image.getexif(self.image).get(0x0112, 1)
+        except _DAMAGE:
+            return 1
+
+    def read(self, channels: int | None) -> np.ndarray:
+        """(H, W, channels), made of the file's by Pillow; `decode` says what they may be."""
+        header = self.header
+        if channels not in (None, header.channels) and channels not in _MODES:
+            raise wrong_channels(self._name, header.channels)
+        try:
+            image = ImageOps.exif_transpose(self.image)
+            if header.dtype == "uint8":
+                own = channels is None or (channels == header.channels and channels not in _MODES)
+                pixels = np.asarray(image.convert(_own_mode(self.image)) if own else _to_mode(image, _MODES[channels]))
+            else:
+                pixels = np.asarray(image)
+        except _DAMAGE as error:
+            raise high_bit_depth.damaged(self._name, error) from error
+        pixels = pixels.reshape(*pixels.shape[:2], -1)
+        if header.dtype == "uint16":
+            pixels = pixels.clip(0, 65535).astype(np.uint16)
+        elif header.dtype == "float32":
+            pixels = to_stored(pixels, self._name)
+        return fit_channels(pixels, channels, self._name)
+
+
+def _open_pillow(stream, name: str) -> Image.Image:
+    try:
+        image = Image.open(stream)
+    except Image.DecompressionBombError as error:
+        raise UserError(f"{name}: {error}; scale it down") from error
+    except _DAMAGE as error:
+        raise UserError(f"{name}: {_why_unreadable(stream)}") from error
+    if image.format == "EPS":  # for which Pillow would start Ghostscript
+        raise UserError(f"{name}: a PostScript program, which is not run; save it as PNG")
+    return image
+
+
+def _why_unreadable(stream) -> str:
+    stream.seek(4)
+    brand = stream.read(8)
+    if brand in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftypmsf1", b"ftyphevc"):
+        return "a HEIC picture, which cannot be read; convert it to PNG or JPEG"
+    if brand == b"ftypavif" and not features.check("avif"):
+        return "an AVIF picture, which takes Pillow 11.3 or newer; install that, or convert it to PNG or JPEG"
+    return "not a readable image; replace or delete it"
+
+
+def _own_mode(image: Image.Image) -> str:
+    """The mode that holds what the image holds: L, LA, RGB, RGBA, I (16 bits) or F."""
+    if image.mode[0] in "IF":
+        return image.mode[0]
+    grey = image.mode in ("1", "L", "LA", "La")
+    return ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
+
+
+def _depth(mode: str) -> int:
+    return {"L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
+
+
+def _to_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.has_transparency_data:  # transparent pixels hold arbitrary colours
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image)
+    return image.convert(mode)

@@ -1,0 +1,153 @@
+"""Picture files that people name, and those of several places that belong together by name."""
+
+import glob
+import os
+import unicodedata
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from etils import epath
+
+from pix2pix_jax.data.files import images
+from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
+from pix2pix_jax.data.sources import listing
+from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.io import storage
+
+
+class Found(NamedTuple):
+    """Image files, each with its name below the folder that was given, and what else was there ("" if nothing)."""
+
+    files: dict[epath.Path, str]
+    note: str = ""
+
+
+def find_files(source: str, flag: str) -> Found:
+    """The image files that a user means by a file, a folder or a pattern.
+
+    Raises:
+      UserError: there are none; `flag` is where `source` was given.
+    """
+    path = storage.folder(source)
+    if path.is_file():
+        return Found({path: path.name})
+    if path.is_dir():
+        there = {f: os.path.relpath(f, path) for place in (path, *listing.subfolders(path)) for f in _files_in(place)}
+    else:
+        there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
+        if not there and not glob.has_magic(source):
+            raise UserError(f"{flag}={shown(source)}: no such file or directory")
+    found = {f: name for f, name in there.items() if _is_image_file(f)}
+    note = listing.describe_left_out(f for f in there if f not in found and not f.is_dir())
+    if not found:
+        kinds = " ".join(sorted(images.EXTENSIONS))
+        raise UserError(f"{flag}={shown(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
+    return Found(found, note)
+
+
+def _files_in(folder: epath.Path) -> list[epath.Path]:
+    return [path for path in listing.entries(folder) if not path.is_dir()]
+
+
+def _is_image_file(path: epath.Path) -> bool:
+    """A link to nothing is one, so that reading it tells of it."""
+    return listing.is_image_name(path.name) and (listing.is_file(path) or (os.path.islink(path) and not path.exists()))
+
+
+class PictureFiles:
+    """A source (`sources.Source`) of pictures, A, and targets, B, in colour and 8 bits, all of one `size`."""
+
+    places = ("picture", "target")
+
+    def __init__(self, pictures: str, targets: str, inputs: str = ""):
+        """Finds the files, and reads their headers.
+
+        Args:
+          pictures: a file, a folder or a pattern.
+          targets: likewise.
+          inputs: likewise, what the pictures were made from; "" if they are not to be shown.
+
+        Raises:
+          UserError: no files, one without a partner, or sizes that differ.
+        """
+        sides = {"--pictures": pictures, "--targets": targets} | ({"--inputs": inputs} if inputs else {})
+        there = {flag: find_files(place, flag) for flag, place in sides.items()}
+        self.notes = [f"{flag}: {files.note}" for flag, files in there.items() if files.note]
+        found = {flag: _by_name(files.files, flag) for flag, files in there.items()}
+        for flag in list(found)[1:]:
+            found["--pictures"], found[flag] = _matched(found["--pictures"], found[flag])
+            _check_partners(found["--pictures"], found[flag], flag)
+        self.names = sorted(found["--pictures"], key=listing.natural_key)
+        self._files = [[files[name] for files in found.values()] for name in self.names]
+        self.size = self._check_sizes()
+
+    def _check_sizes(self) -> tuple[int, int]:
+        first = self._files[0][0]
+        size = images.read_size(first, str(first))
+        for files in self._files:
+            for file in files[:2]:
+                found = images.read_size(file, str(file))
+                if found != size:
+                    raise UserError(
+                        f"{shown(file)}: {height_by_width(found)}, but {shown(first)} has {height_by_width(size)}; "
+                        "all must be alike to be compared pixel by pixel: resize one side"
+                    )
+        return size
+
+    def describe(self) -> str:
+        return f"{len(self.names)} pictures of {height_by_width(self.size)}"
+
+    def dtypes(self) -> tuple[str, str]:
+        return "uint8", "uint8"
+
+    def header(self, index: int) -> tuple[Header, Header]:
+        picture, target = (images.read_header(file, str(file)) for file in self._files[index][:2])
+        return picture, target
+
+    def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
+        picture, target = self._files[index][:2]
+        return _read(picture, channels[0]), _read(target, channels[1])
+
+    def input(self, index: int) -> np.ndarray:
+        """uint8 (H, W, 3), of a size of its own."""
+        return _read(self._files[index][2], 3)
+
+
+def _read(file: epath.Path, channels: int | None) -> np.ndarray:
+    return images.decode(file, str(file), channels)
+
+
+def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path]:
+    """Name without extension -> file."""
+    names: dict[str, epath.Path] = {}
+    for file, name in files.items():
+        stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # macOS takes letters and accents apart
+        if stem in names:
+            raise UserError(f"{flag}: {shown(file)} and {shown(names[stem])} have the same name; remove one")
+        names[stem] = file
+    return names
+
+
+def _matched(
+    pictures: dict[str, epath.Path], others: dict[str, epath.Path]
+) -> tuple[dict[str, epath.Path], dict[str, epath.Path]]:
+    """Both by names in common: where there are none, without the ending that all of a side have, as _fake_B."""
+    if pictures.keys() & others.keys():
+        return pictures, others
+    return _without_ending(pictures), _without_ending(others)
+
+
+def _without_ending(files: dict[str, epath.Path]) -> dict[str, epath.Path]:
+    names = listing.without_ending(files)
+    return {names[name]: file for name, file in files.items()}
+
+
+def _check_partners(pictures: Mapping[str, epath.Path], others: Mapping[str, epath.Path], flag: str) -> None:
+    for here, there, missing in ((pictures, others, flag), (others, pictures, "--pictures")):
+        alone = sorted(here.keys() - there.keys(), key=listing.natural_key)
+        if alone:
+            raise UserError(
+                f"{shown(here[alone[0]])}: has no partner of that name in {missing} ({len(alone)} of {len(here)} have "
+                "none); names must agree, but for an ending that all of one side have"
+            )

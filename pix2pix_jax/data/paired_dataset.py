@@ -1,0 +1,162 @@
+"""Pairs as the train step takes them: an input and a target of one size, by index."""
+
+import dataclasses
+
+import numpy as np
+
+from pix2pix_jax.data.files import images
+from pix2pix_jax.data.files.high_bit_depth import height_by_width
+from pix2pix_jax.data.files.value_range import fit_range
+from pix2pix_jax.data.sources.datasets import Source
+from pix2pix_jax.errors import UserError
+
+# How an image gets its size, under the names that the popular PyTorch implementation gives them.
+PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")
+WINDOWED = ("crop", "scale_width_and_crop")  # those that leave images of several sizes to crop from
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairs:
+    """Examples by index: {"input", "target"}, each (*size, channels) of its dtype; under WINDOWED at least that large.
+
+    The train step is compiled for one size, so the window of an image that has a size of its own is cut on the host
+    (`window`), and where nothing is cropped all images must come out at `size`.
+    """
+
+    source: Source
+    direction: str  # "AtoB": A is the input; "BtoA": B is
+    size: tuple[int, int]
+    input_channels: int = 3
+    target_channels: int = 3
+    colorize: bool = False  # the input is the target, of which the networks are to see the lightness only
+    preprocess: str = "resize_and_crop"  # one of PREPROCESS; "resize_and_crop" resizes to `size`
+    width: int = 0  # scale_width, scale_width_and_crop: of the resized image, whose height is in proportion
+    multiple: int = 1  # scale_width, none: both sides are rounded to the nearest multiple
+    centred: bool = False  # take the middle of WINDOWED images, as evaluation does
+    input_dtype: str = "uint8"  # uint8 | uint16 | float32, to which files of other dtypes are converted
+    target_dtype: str = "uint8"
+    input_range: tuple[float, float] | None = None  # see `values.fit_range`
+    target_range: tuple[float, float] | None = None
+    input_interpolation: str = "bicubic"  # of `images.resize`
+    target_interpolation: str = "bicubic"
+
+    def __len__(self) -> int:
+        return len(self.source.names)
+
+    def name(self, index: int) -> str:
+        return self.source.names[index]
+
+    @property
+    def example_bytes(self) -> int:
+        """Of one example at load size."""
+        depths = (self.input_channels, self.input_dtype), (self.target_channels, self.target_dtype)
+        return self.size[0] * self.size[1] * sum(c * np.dtype(dtype).itemsize for c, dtype in depths)
+
+    def sides(self, both: tuple) -> tuple:
+        """(of A, of B) -> (of the input, of the target), and back."""
+        return both if self.direction == "AtoB" else both[::-1]
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        """Raises UserError, which names the file, if its size does not do."""
+        return self.at_size(index, self.decode(index))
+
+    def at_size(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`self[index]` of `decode(index)`."""
+        example = self.fit(index, example)
+        if not self.centred:
+            return example
+        return self._cut(example, np.subtract(example["target"].shape[:2], self.size) // 2)
+
+    def decode(self, index: int) -> dict[str, np.ndarray]:
+        """The images at their own size."""
+        image, target = self.sides(self.source.pair(index, self.sides((self.input_channels, self.target_channels))))
+        name = self.name(index)
+        target = fit_range(target, self.target_dtype, self.target_range, name)
+        image = target if self.colorize else fit_range(image, self.input_dtype, self.input_range, name)
+        return {"input": image, "target": target}
+
+    def fit(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`decode(index)` at the size that `preprocess` gives it."""
+        size = self.load_size(index, example["target"].shape[:2])
+        target = images.resize(example["target"], size, self.target_interpolation)
+        if self.colorize:
+            return {"input": target, "target": target}
+        return {"input": images.resize(example["input"], size, self.input_interpolation), "target": target}
+
+    def load_size(self, index: int, own: tuple[int, int]) -> tuple[int, int]:
+        """What example `index`, of size `own`, is resized to. Raises UserError if training cannot take that."""
+        size = self._load_size(own)
+        self._check(size, index)
+        return size
+
+    def window(self, example: dict[str, np.ndarray], *, seed: int, position: int) -> dict[str, np.ndarray]:
+        """Cuts what the train step takes out of an example: a random `size` of WINDOWED images, or else all.
+
+        Args:
+          example: `self[index]`.
+          seed: of the run.
+          position: of the example in the run, step * batch_size + place in the batch. The window depends on `seed` and
+            on this alone.
+        """
+        if self.preprocess not in WINDOWED:
+            return example
+        bits = np.random.MT19937(np.random.SeedSequence([seed, position, 1]))  # the 1 sets it off from example orders
+        slack = np.subtract(example["target"].shape[:2], self.size)
+        return self._cut(example, np.random.RandomState(bits).randint(slack + 1))
+
+    def _cut(self, example: dict[str, np.ndarray], corner: np.ndarray) -> dict[str, np.ndarray]:
+        (top, left), (height, width) = corner, self.size
+        return {name: image[top : top + height, left : left + width] for name, image in example.items()}
+
+    def _load_size(self, own: tuple[int, int]) -> tuple[int, int]:
+        """What an image of size `own` is resized to."""
+        if self.preprocess == "crop":
+            return own
+        if self.preprocess == "scale_width_and_crop":
+            scaled = _scaled(own, self.width)
+            return max(scaled[0], self.size[0]), scaled[1]  # as published, at least as high as the crop
+        return whole_size(own, self.preprocess, size=self.size, width=self.width, multiple=self.multiple)
+
+    def _check(self, size: tuple[int, int], index: int) -> None:
+        height, width = size
+        name = f"{self.name(index)}: {height_by_width(size)} under config.preprocess={self.preprocess}"
+        expected = f"config.image_size is {height_by_width(self.size)}"
+        if self.preprocess in WINDOWED:
+            if height < self.size[0] or width < self.size[1]:
+                raise UserError(f"{name}, but {expected}; make it smaller, or use --config.preprocess=resize_and_crop")
+        elif size != self.size:
+            raise UserError(f"{name}, but {self._remedy(size, index, expected)}")
+
+    def _remedy(self, size: tuple[int, int], index: int, expected: str) -> str:
+        other = 1 if index == 0 else 0
+        if other < len(self):
+            found = self._load_size(self.source.pair(other, (self.input_channels, self.target_channels))[0].shape[:2])
+            if found != size:
+                return (
+                    f"{self.name(other)} is {height_by_width(found)}; all must be alike where nothing is cropped: use "
+                    "--config.preprocess=resize_and_crop, crop or scale_width_and_crop"
+                )
+        return f"{expected}; use --config.image_size={size[0]},{size[1]}"
+
+
+def whole_size(
+    own: tuple[int, int], preprocess: str, *, size: tuple[int, int], width: int, multiple: int
+) -> tuple[int, int]:
+    """The (H, W) at which a whole image of size `own` goes through the generator: scaled as in training, not cropped.
+
+    Args:
+      own: (H, W).
+      preprocess: one of PREPROCESS.
+      size: under "resize_and_crop", the result.
+      width: under "scale_width" and "scale_width_and_crop", that of the scaled image, whose height is in proportion.
+      multiple: of what the generator takes, to the nearest of which both sides are rounded.
+    """
+    if preprocess == "resize_and_crop":
+        return size
+    scaled = _scaled(own, width) if preprocess.startswith("scale_width") else own
+    rounded = (max(1, round(side / multiple)) * multiple for side in scaled)
+    return tuple(rounded)
+
+
+def _scaled(own: tuple[int, int], width: int) -> tuple[int, int]:
+    return max(1, round(own[0] * width / own[1])), width

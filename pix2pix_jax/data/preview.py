@@ -1,0 +1,57 @@
+"""A picture of a few pairs, labelled so that a mix-up of input and target is seen at once."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from etils import epath
+from PIL import Image, ImageDraw, ImageFont
+
+from pix2pix_jax.data.files.images import encode_png, resize
+from pix2pix_jax.data.files.value_range import Values, render, to_float
+from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.errors import UserError, shown
+
+_ROWS = 6
+_HEIGHT = 192  # of a picture, in pixels
+_GAP, _LINE, _TITLE = 6, 16, 26
+
+
+def write(path: epath.Path, pairs: Pairs, values: Mapping[str, Values]) -> None:
+    """Writes a PNG of up to six pairs, spread over the split: a row for each, the input left and the target right.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, _ROWS).round().astype(int))
+    rows = [[_picture(image, values[name]) for name, image in pairs[int(i)].items()] for i in chosen]
+    height, width = rows[0][0].shape[:2]
+    size = (max(2 * (width + _GAP) + _GAP, 420), _TITLE + len(rows) * (height + _LINE + _GAP))
+    canvas = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(canvas)
+    letters = [f"{letter} ({place})" for letter, place in zip("AB", pairs.source.places, strict=True)]
+    for column, title in enumerate(zip(("input", "target"), pairs.sides(tuple(letters)), strict=True)):
+        _text(draw, (_GAP + column * (width + _GAP), 4), " = ".join(title), size=14)
+    for row, (index, pictures) in enumerate(zip(chosen, rows, strict=True)):
+        top = _TITLE + row * (height + _LINE + _GAP)
+        _text(draw, (_GAP, top), pairs.name(int(index)), size=11)
+        for column, picture in enumerate(pictures):
+            canvas.paste(Image.fromarray(picture), (_GAP + column * (width + _GAP), top + _LINE))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_png(np.asarray(canvas)))
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}); choose another --output") from error
+
+
+def _picture(image: np.ndarray, values: Values) -> np.ndarray:
+    """uint8 (h, w, 3), at most _HEIGHT high."""
+    picture = render(to_float(image, values))
+    height, width = picture.shape[:2]
+    scale = min(1.0, _HEIGHT / height, 2 * _HEIGHT / width)
+    picture = resize(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
+    return np.broadcast_to(picture, (*picture.shape[:2], 3))
+
+
+def _text(draw: ImageDraw.ImageDraw, position: tuple[int, int], text: str, *, size: int) -> None:
+    text = text if text.isascii() else ascii(text)[1:-1]  # Pillow's own font knows few letters
+    draw.text(position, text, fill="black", font=ImageFont.load_default(size))

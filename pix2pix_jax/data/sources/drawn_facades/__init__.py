@@ -1,0 +1,1 @@
+"""The embedded data set: drawings of buildings and their label maps."""

@@ -1,0 +1,52 @@
+"""Whether a run's training files are still those that it began with: by their names and sizes, which are quick to ask.
+
+A checkpoint holds the names and sizes, packed: a few bytes a file. Where the files lie does not count.
+"""
+
+import base64
+import collections
+import zlib
+from collections.abc import Iterable
+
+from pix2pix_jax.data.sources.datasets import Source
+from pix2pix_jax.errors import shown
+
+_LISTED = 3  # names of each kind of change
+
+
+def take(source: Source) -> str:
+    """The fingerprint of a split, as ASCII text."""
+    lines = "".join(f"{size}\t{name}\n" for name, size in zip(source.names, source.sizes(), strict=True))
+    return base64.b64encode(zlib.compress(lines.encode("utf-8", "surrogateescape"))).decode()
+
+
+def changes(before: str, now: str) -> str:
+    """What became of the files between two fingerprints, as "2 added (a, b), 1 removed (c)"; "" if nothing.
+
+    A size that one of them does not know, as that of an object in a bucket, may be any.
+    """
+    old, new = _unpack(before), _unpack(now)
+    found = {
+        "added": [name for name in new if name not in old],
+        "removed": [name for name in old if name not in new],
+        "of another size": [name for name in new if name in old and _differ(old[name], new[name])],
+    }
+    return ", ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in found.items() if names)
+
+
+def _unpack(fingerprint: str) -> dict[str, list[str]]:
+    """Name -> the sizes of the examples of that name; of files that differ in their ending there may be several."""
+    lines = zlib.decompress(base64.b64decode(fingerprint)).decode("utf-8", "surrogateescape").splitlines()
+    found = collections.defaultdict(list)
+    for size, _, name in (line.partition("\t") for line in lines):
+        found[name].append(size)
+    return found
+
+
+def _differ(old: list[str], new: list[str]) -> bool:
+    return sorted(old) != sorted(new) and "" not in old + new
+
+
+def _first(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(map(shown, names[:_LISTED])) + ", ..." * (len(names) > _LISTED)

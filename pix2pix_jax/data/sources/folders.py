@@ -1,0 +1,320 @@
+"""Which files of a folder make which pairs: its layout, recognised from the names of what it holds.
+
+Layouts, with "A" and "B" as `a_folders` and `b_folders` name them, and train, val and test as far as they are there:
+  A|B side-by-side images                  train/*.png   or  *.png
+  folders of images paired by stem         A/train/*.png  or  train/A/*.png  or  trainA/*.png  or  A/*.png
+  arrays                                   train.npz  or  trainA.npy and trainB.npy  or  A.npy and B.npy
+
+Upper or lower case is the same in these names, and splits have others (`ALIASES`). A folder of a split that holds no
+images but folders of images, as of classes, is taken for all of these.
+"""
+
+import dataclasses
+import functools
+import os
+import unicodedata
+import zlib
+from collections.abc import Mapping, Sequence
+
+from etils import epath
+
+from pix2pix_jax.data.sources import listing
+from pix2pix_jax.data.sources.listing import list_images, list_tree, no_images
+from pix2pix_jax.errors import NoSplit, UserError, shown
+
+ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+SPLITS = tuple(ALIASES)
+_FOLDERS = ("{member}/{split}", "{split}/{member}", "{split}{member}", "{member}")
+_ARRAYS = ("{split}{member}.npy", "{member}.npy", "{split}.npz")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How a folder is laid out.
+
+    Attributes:
+      kind: "joined" (A|B images), "separate" (folders paired by stem) or "arrays".
+      folder: all that is in it.
+      places: split -> the folder or array file of every member, A's first; of a folder that is not split {"": ...}.
+      a, b: the members whose images are stacked to A and to B.
+      lacking: of splits that some members have and others lack, a path that is there and one that is not.
+    """
+
+    kind: str
+    folder: epath.Path
+    places: Mapping[str, tuple[epath.Path, ...]]
+    a: tuple[str, ...] = ("A",)
+    b: tuple[str, ...] = ("B",)
+    lacking: tuple[tuple[epath.Path, epath.Path], ...] = ()
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that are there; empty where the folder is not split."""
+        return [split for split in SPLITS if split in self.places]
+
+    def paths(self, split: str) -> tuple[epath.Path, ...]:
+        """The folder or array file of every member, A's first."""
+        return self.places[split if self.splits else ""]
+
+    @property
+    def known(self) -> list[epath.Path]:
+        """The folders and files of all splits."""
+        return [path for paths in self.places.values() for path in paths]
+
+    def describe(self) -> str:
+        names = dict.fromkeys(os.path.relpath(path, self.folder) for path in next(iter(self.places.values())))
+        return " and ".join(shown(name) + "/" * (self.kind == "separate") for name in names)
+
+
+class _Finder:
+    """Finds what the patterns of layouts name in a folder, whose listing is read once."""
+
+    def __init__(self, folder: epath.Path):
+        self._folder = folder
+        self._children = functools.cache(lambda folder: listing.entries(folder) if folder.is_dir() else [])
+
+    def layout(self, kind: str, pattern: str, a: tuple[str, ...], b: tuple[str, ...]) -> Layout | None:
+        """The layout of `pattern`, None if the folder does not have it."""
+        places, lacking = {}, []
+        for split in SPLITS if "{split}" in pattern else ("",):
+            paths = [self.find(pattern, split, member, is_file=kind == "arrays") for member in (*a, *b)]
+            if all(paths):
+                places[split] = tuple(paths)
+            elif any(paths):
+                i = paths.index(None)
+                gone = self._folder / pattern.replace("{split}", split).replace("{member}", (*a, *b)[i])
+                lacking.append((next(filter(None, paths)), gone))
+        return Layout(kind, self._folder, places, a, b, tuple(lacking)) if places else None
+
+    def find(self, pattern: str, split: str, member: str = "", *, is_file: bool = False) -> epath.Path | None:
+        """The path in the folder that `pattern` names. Raises UserError if names in other case make it several."""
+        path, parts = self._folder, pattern.split("/")
+        for i, part in enumerate(parts):
+            names = dict.fromkeys(part.replace("{split}", alias) for alias in ALIASES.get(split, (split,)))
+            names = [name.replace("{member}", member) for name in names]
+            path = self._child(path, names, is_file=is_file and i == len(parts) - 1)
+            if path is None:
+                return None
+        return path
+
+    def _child(self, folder: epath.Path, names: Sequence[str], *, is_file: bool) -> epath.Path | None:
+        wanted = {name.casefold() for name in names}
+        found = [path for path in self._children(folder) if path.name.casefold() in wanted]
+        found = [path for path in found if (listing.is_file(path) if is_file else path.is_dir())]
+        if len(names) == 1 and any(path.name == names[0] for path in found):  # a/ and A/ may be two members
+            found = [path for path in found if path.name == names[0]]
+        if len(found) > 1:
+            names = " and ".join(sorted(shown(path.name) for path in found))
+            raise UserError(f"{shown(folder)}: has {names}, which are names of the same; keep one of them")
+        return found[0] if found else None
+
+
+def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] = ("B",)) -> Layout:
+    """The layout of `folder`; A|B images where nothing speaks for another.
+
+    Raises:
+      UserError: no such folder, it fits two layouts, or `a` and `b` are named and not there.
+    """
+    if not folder.is_dir():
+        raise _no_folder(folder)
+    a, b, finder = tuple(map(str, a)), tuple(map(str, b)), _Finder(folder)
+    kinds = [("separate", pattern) for pattern in _FOLDERS] + [("arrays", pattern) for pattern in _ARRAYS]
+    found = [layout for kind, pattern in kinds if (layout := finder.layout(kind, pattern, a, b))]
+    if len(found) > 1:  # A/train/ makes A/ itself a folder of folders
+        found = [x for x in found if x.kind != "separate" or x.splits or any(map(list_images, x.paths("")))]
+    if len(found) > 1:
+        texts = "; ".join(layout.describe() for layout in found)
+        raise UserError(f"{shown(folder)}: fits several layouts ({texts}); keep one, or set config.data_dir to it")
+    if (a, b) != (("A",), ("B",)):
+        return found[0] if found else _raise_no_members(folder, a, b)
+    if found and (stray := _joined_images(folder, found[0])):
+        raise UserError(
+            f"{shown(folder)}: fits several layouts ({found[0].describe()}; A|B images as {shown(stray)}); keep one, "
+            "or set config.data_dir to it"
+        )
+    if not found:
+        found = [joined(folder)]
+        if not found[0].splits and not list_images(folder):
+            _raise_no_images(folder)
+    return found[0]
+
+
+def joined(folder: epath.Path) -> Layout:
+    """The layout of single or A|B images. Raises UserError if there is no such folder."""
+    if not folder.is_dir():
+        raise _no_folder(folder)
+    return _Finder(folder).layout("joined", "{split}", ("",), ()) or Layout("joined", folder, {"": (folder,)})
+
+
+def _no_folder(folder: epath.Path) -> UserError:
+    return UserError(f"{shown(folder)}: no such directory; set config.data_dir to the folder of your images")
+
+
+def _joined_images(folder: epath.Path, other: Layout) -> str:
+    """A file that speaks for A|B images beside another layout; "" if there is none."""
+    taken = set(map(os.fspath, other.known))
+    places = [path for paths in joined(folder).places.values() for path in paths]
+    files = [f for place in places for f in list_images(place) if os.fspath(f) not in taken]
+    return os.path.relpath(files[0], folder) if files else ""
+
+
+def _raise_no_members(folder: epath.Path, a: tuple[str, ...], b: tuple[str, ...]):
+    finder = _Finder(folder)
+    places = ("{member}", "{split}{member}")
+    missing = [
+        name for name in (*a, *b) if not any(finder.find(p, split, name) for p in places for split in ("", *SPLITS))
+    ]
+    raise UserError(
+        f"{shown(folder)}: has no {', '.join(missing or (*a, *b))}, only {_folders_in(folder)}; set config.a_folders "
+        "and config.b_folders to names that are there"
+    )
+
+
+def _raise_no_images(folder: epath.Path):
+    finder = _Finder(folder)
+    for pattern in ("{member}", "{split}{member}"):
+        for one, other in (("A", "B"), ("B", "A")):
+            if (there := finder.find(pattern, "train", one)) and not finder.find(pattern, "train", other):
+                missing = there.name[:-1] + other
+                raise UserError(
+                    f"{shown(folder)}: has {there.name} but no {missing}; both are needed, paired by file name"
+                )
+    hint = f"; of its folders ({_folders_in(folder)}) name two with --config.a_folders and --config.b_folders"
+    raise UserError(
+        f"{no_images(folder)}; put side-by-side A|B images there, or folders A and B"
+        + (hint if _folders_in(folder) != "no folders" else "")
+    )
+
+
+def _folders_in(folder: epath.Path) -> str:
+    return shown(", ".join(sorted(f.name for f in folder.iterdir() if f.is_dir())[:8])) or "no folders"
+
+
+def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
+    """The images of a split, or of a folder without splits all, in natural order.
+
+    Args:
+      layout: of single or A|B images.
+      split: to be listed.
+      single: whether they are single images, which may lie in folders of any names.
+
+    Raises:
+      UserError: there are none, or their folders look like A and B by other names.
+    """
+    if layout.splits:
+        check_split(layout.folder, layout.splits, split)
+    [folder] = layout.paths(split)
+    files = list_tree(folder, layout.folder) if layout.splits or single else list_images(folder, layout.folder)
+    if not files and not layout.splits:
+        _raise_no_images(folder)
+    if not files:
+        raise UserError(f"{no_images(folder)}; put side-by-side A|B images there")
+    if not single:
+        _check_no_sides(folder, files)
+    return files
+
+
+def _check_no_sides(folder: epath.Path, files: Sequence[epath.Path]) -> None:
+    """Refuses folders inside a split that hold the same names: those of A and B rather than of classes."""
+    stems: dict[str, set[str]] = {}
+    for file in files:
+        if file.parent != folder:
+            stems.setdefault(os.path.relpath(file.parent, folder), set()).add(os.path.splitext(file.name)[0])
+    names = sorted(stems)
+    for i, one in enumerate(names):
+        for other in names[i + 1 :]:
+            if stems[one] == stems[other]:
+                raise UserError(
+                    f"{shown(folder)}: {shown(one)}/ and {shown(other)}/ hold the same names; if these are A and B, "
+                    f"set --config.a_folders={shown(one)} --config.b_folders={shown(other)}; if all are A|B images, "
+                    f"put them into {shown(folder.name)}/ itself"
+                )
+
+
+def check_split(folder: epath.Path, present: Sequence[str], split: str) -> None:
+    if split not in present:
+        raise NoSplit(f"{shown(folder)}: has no {split}/, only {', '.join(present)}; add it or use another split")
+
+
+def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[int]:
+    """Of examples that are not split, the indices of those in train or val: a tenth, by the CRC-32 of their names."""
+    if split == "test":
+        raise NoSplit(f"{shown(folder)}: without test/ there is no test split; use --split=val")
+    if len(names) == 1:
+        raise UserError(
+            f"{shown(folder)}: one image alone cannot be split into train and val; add more, or put it into train/ to "
+            "train without val"
+        )
+    by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))
+    val = set(by_hash[: max(1, round(len(names) / 10))])
+    return [i for i in range(len(names)) if (i in val) == (split == "val")]
+
+
+def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
+    """Stem -> a file of every member, of a split of separate folders or of all without splits, in natural order.
+
+    Raises:
+      UserError: no such split, a file without its partners, or two of the same stem.
+    """
+    if layout.splits:
+        for have, lack in layout.lacking:
+            raise UserError(f"{shown(lack)}: no such directory, but there is {shown(have)}; add one or take one away")
+        check_split(layout.folder, layout.splits, split)
+    return pair_by_stem(layout.paths(split), layout.folder)
+
+
+def pair_by_stem(folders: Sequence[epath.Path], root: epath.Path) -> dict[str, list[epath.Path]]:
+    """Stem -> its file in every folder, in natural order.
+
+    Where two folders have no name in common, the ending that all names of a folder have is left out, as _A and _B.
+
+    Raises:
+      UserError: files without partners.
+    """
+    by_stem = [_by_stem(folder, root) for folder in folders]
+    if not by_stem[0]:
+        raise UserError(f"{no_images(folders[0])}; put them there, named as their partners")
+    if any(by_stem[0].keys().isdisjoint(other) for other in by_stem[1:]):
+        by_stem = _without_endings(by_stem)
+    for folder, here in zip(folders, by_stem, strict=True):
+        for other, there in zip(folders, by_stem, strict=True):
+            alone = [there[stem].name for stem in there.keys() - here.keys()]
+            if alone:
+                raise _unpaired(alone, other, folder, none=here.keys().isdisjoint(there))
+    return {stem: [here[stem] for here in by_stem] for stem in by_stem[0]}
+
+
+def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epath.Path]]:
+    """By names without their endings; as before, if these have nothing in common either."""
+    shorter = []
+    for files in by_stem:
+        names = listing.without_ending(files)
+        shorter.append({names[stem]: file for stem, file in files.items()})
+    common = set.intersection(*(set(files) for files in shorter)) - {""}
+    return shorter if common else by_stem
+
+
+def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none: bool) -> UserError:
+    names = ", ".join(shown(name) for name in sorted(alone, key=listing.natural_key)[:3]) + ", ..." * (len(alone) > 3)
+    remedy = "no two names agree, and pairs are found by their names" if none else "delete or add them"
+    if hint := listing.unreadable(missing):
+        remedy = f"there is {hint}"
+    return UserError(
+        f"{shown(there)}: {len(alone)} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name in "
+        f"{shown(missing)}: {names}; {remedy}"
+    )
+
+
+def _by_stem(folder: epath.Path, root: epath.Path) -> dict[str, epath.Path]:
+    found: dict[str, epath.Path] = {}
+    start = len(os.path.join(folder, ""))
+    for file in list_tree(folder, root):
+        name = os.path.splitext(os.fspath(file)[start:])[0]
+        stem = unicodedata.normalize("NFC", name)  # macOS takes letters and accents apart
+        if stem in found:
+            raise UserError(
+                f"{shown(file)}: has the name of {shown(found[stem].name)} beside it, so its partner is unclear; "
+                "delete or rename one"
+            )
+        found[stem] = file
+    return found

@@ -1,0 +1,169 @@
+"""What folders hold: their pictures in natural order, and what is left out, by name."""
+
+import itertools
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+
+from etils import epath
+
+from pix2pix_jax.data.files import images
+from pix2pix_jax.errors import UserError, shown
+
+_NAMED = 3  # files that a note names
+_TO_CONVERT = "convert what cannot be read to PNG or JPEG"
+
+
+def entries(folder: epath.Path) -> list[epath.Path]:
+    """All that is in a folder. Raises UserError if it cannot be listed."""
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{shown(folder)}: cannot be listed ({error.strerror}); change its permissions") from error
+
+
+def list_images(folder: epath.Path, root: epath.Path | None = None) -> list[epath.Path]:
+    """The image files in a folder, by their names, in natural order; hidden ones are left out.
+
+    Raises:
+      UserError: one is a link to nothing or out of `folder` and `root`.
+    """
+    if not folder.is_dir():
+        return []
+    named = [f for f in entries(folder) if is_image_name(f.name)]
+    inside = [os.path.realpath(place) + os.sep for place in (folder, root or folder)]
+    for file in named:
+        if os.path.islink(file):
+            _check_link(file, inside)
+    return sorted((f for f in named if is_file(f)), key=lambda f: _order(f.name))
+
+
+def list_tree(folder: epath.Path, root: epath.Path) -> list[epath.Path]:
+    """As `list_images`; where a folder has none itself, those of the folders in it, as of classes."""
+    found = list_images(folder, root)
+    if found or not folder.is_dir():
+        return found
+    inside = os.path.realpath(root) + os.sep
+    files = [f for below in subfolders(folder) if _is_inside(below, inside) for f in list_images(below, root)]
+    return sorted(files, key=lambda f: _order(os.path.relpath(f, folder)))
+
+
+def subfolders(folder: epath.Path) -> Iterator[epath.Path]:
+    """Yields the folders below a folder, at any depth, each once however links lead to it; hidden ones are left out."""
+    seen, waiting = {os.path.realpath(folder)}, [folder]
+    while waiting:
+        for path in sorted(entries(waiting.pop()), key=lambda f: f.name):
+            if path.is_dir() and not _is_hidden(path.name) and os.path.realpath(path) not in seen:
+                seen.add(os.path.realpath(path))
+                waiting.append(path)
+                yield path
+
+
+def _is_inside(path: epath.Path, root: str) -> bool:
+    return os.path.realpath(path).startswith(root)
+
+
+def _check_link(file: epath.Path, inside: Iterable[str]) -> None:
+    target = os.path.realpath(file)
+    if not os.path.exists(target):
+        raise UserError(f"{shown(file)}: a link to {shown(target)}, which does not exist; delete or mend it")
+    if not target.startswith(tuple(inside)):
+        raise UserError(f"{shown(file)}: a link out of the folder, to {shown(target)}; copy the file there instead")
+
+
+def is_image_name(name: str) -> bool:
+    return _ending(name) in images.EXTENSIONS and not _is_hidden(name)
+
+
+def is_file(path: epath.Path) -> bool:
+    """Whether there is a regular file: epath takes pipes and sockets for files too, and to open a pipe is to wait."""
+    return os.path.isfile(path) or (not os.path.exists(path) and path.is_file())  # what os does not see is in a bucket
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def no_images(folder: epath.Path) -> str:
+    """The beginning of the error of a folder without images: what it is, and what it has that cannot be read."""
+    kinds = " ".join(sorted(images.EXTENSIONS))
+    hint = unreadable(folder)
+    return f"{shown(folder)}: holds no images ({kinds})" + f", but {hint}" * bool(hint)
+
+
+def unreadable(folder: epath.Path) -> str:
+    """Says which pictures of a folder are of kinds that cannot be read, and what to do; "" if there are none."""
+    names = [f.name for f in entries(folder) if _ending(f.name) in images.UNREADABLE] if folder.is_dir() else []
+    return f"{_listed('file', names)}, which cannot be read: convert to PNG or JPEG" if names else ""
+
+
+def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known: Iterable[epath.Path] = ()) -> str:
+    """Says what a set does not use of its folders, counted and named; "" if it uses all.
+
+    Args:
+      folders: that were looked into; those of `used` are too.
+      used: the files of the set.
+      known: folders and files that are the set's as well.
+    """
+    places, taken = {os.fspath(folder): folder for folder in folders}, set()
+    for file in used:  # epath is slow to say what a path is, so each is asked once
+        taken.add(name := os.fspath(file))
+        if (place := os.path.dirname(name)) not in places:
+            places[place] = file.parent
+    for path in (*known, *places.values()):
+        taken.update(map(os.fspath, (path, *path.parents)))
+    rest = [path for name, place in places.items() for path in entries(place) if f"{name}/{path.name}" not in taken]
+    return describe_left_out(rest)
+
+
+def describe_left_out(paths: Iterable[epath.Path]) -> str:
+    """Says, in one line, which files and folders were not used, and why; "" of none."""
+    found = {"unreadable": [], "picture": [], "folder": [], "file": []}
+    for path in paths:
+        found[_kind(path)].append(path.name)
+    texts = {
+        "unreadable": ("picture", f" that cannot be read; {_TO_CONVERT}"),
+        "picture": ("picture", " outside of the folders that are used"),
+        "folder": ("folder", ""),
+        "file": ("other file", ""),
+    }
+    parts = [_listed(texts[kind][0], names) + texts[kind][1] for kind, names in found.items() if names]
+    return "ignored " + "; ".join(parts) if parts else ""
+
+
+def _kind(path: epath.Path) -> str:
+    if path.is_dir():
+        return "folder"
+    if _ending(path.name) in images.UNREADABLE and not _is_hidden(path.name):
+        return "unreadable"
+    return "picture" if is_image_name(path.name) and is_file(path) else "file"
+
+
+def _listed(thing: str, names: list[str]) -> str:
+    """3 files (a.txt, b.txt, c.txt)."""
+    named = ", ".join(shown(name) for name in sorted(names, key=_order)[:_NAMED])
+    return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({named}{', ...' * (len(names) > _NAMED)})"
+
+
+def _order(name: str) -> tuple:
+    return natural_key(name), name  # 1.jpg and 01.jpg are the same number
+
+
+def natural_key(name: str) -> list:
+    """Sorts 2.jpg before 10.jpg."""
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def without_ending(names: Collection[str]) -> dict[str, str]:
+    """{name: what is left of it without the ending that all have}, from a separator on, as _A of 1_A and 2_A."""
+    backwards = [name[::-1] for name in names]
+    first, last = min(backwards), max(backwards)  # what these two share, all share
+    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
+    ending = "".join(letter for letter, _ in shared)[::-1]
+    separator = re.search(r"[_\-. ]", ending)
+    ending = ending[separator.start() :] if separator else ending.lstrip("0123456789")
+    return {name: name.removesuffix(ending) for name in names}

@@ -1,0 +1,1 @@
+"""Scores, reports, galleries, curves and comparisons."""

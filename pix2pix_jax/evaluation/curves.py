@@ -1,0 +1,205 @@
+"""Loss and metric curves of runs, drawn from their metrics.jsonl. The only importer of matplotlib.
+
+Figures are made without pyplot, whose state is shared by all that use it in a process; a library has no say in it.
+"""
+
+import dataclasses
+import io
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from etils import epath
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from pix2pix_jax.errors import shown
+from pix2pix_jax.io import storage
+
+POINTS = 150  # of a curve: as much as a panel can show, and fewer smooth better
+_LARGEST, _LEAST_LOG = 1e100, 1e-100
+# Okabe and Ito's colours, which the colour-blind tell apart, without black and the yellow that is faint on white.
+_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_DASHES = ("-", "--", ":", "-.")
+_PANEL = (4.4, 2.7)  # inches
+_STYLE = {
+    "svg.fonttype": "none",  # text stays text: small files, and the viewer's fonts have what ours lacks
+    "svg.hashsalt": "pix2pix_jax",  # the same file every time
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """A curve: `steps` int64 (N,), not falling; `values` float64 (N,), all finite."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+def write(workdir: epath.PathLike) -> None:
+    """Draws the curves of a run's metrics.jsonl, if it logged anything, to its curves.png and curves.svg.
+
+    Raises:
+      OSError: they cannot be written.
+    """
+    folder = storage.folder(workdir)
+    curves = read(storage.read(folder / "metrics.jsonl"))
+    if not curves:
+        return
+    for kind, picture in draw({folder.name: curves}).items():
+        storage.write(folder / f"curves.{kind}", picture)
+
+
+def read(content: bytes) -> dict[str, Series]:
+    """The curves in a metrics.jsonl by name, in the order of their first appearance.
+
+    What cannot be drawn is left out: lines cut short (the run goes on), values that are null, no numbers, not finite or
+    too large for axes, whose own arithmetic is in float64.
+    """
+    points: dict[str, list[tuple[int, float]]] = {}
+    for line in content.splitlines():
+        for name, step, value in _points(line):
+            points.setdefault(name, []).append((step, value))
+    return {name: _series(found) for name, found in points.items()}
+
+
+def _points(line: bytes) -> list[tuple[str, int, float]]:
+    try:
+        entry = json.loads(line)
+        step = int(entry.pop("step"))
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return []
+    entry.pop("time", None)
+    return [(name, step, float(value)) for name, value in entry.items() if _can_be_drawn(value)]
+
+
+def _can_be_drawn(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+
+
+def _series(points: list[tuple[int, float]]) -> Series:
+    points.sort(key=lambda point: point[0])
+    steps, values = zip(*points, strict=True)
+    return Series(np.array(steps, np.int64), np.array(values, np.float64))
+
+
+def draw(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, bytes]:
+    """A panel for each name of a curve, with the curves of all runs that have it.
+
+    A curve of more than `POINTS` points is drawn as the means of as many stretches of equal length; that of a single
+    run in a pale band from the least to the greatest value of each stretch (bands of several would cover one another).
+    The scale is logarithmic where all that a panel shows is positive and spans a factor of 100 or more: on a linear one
+    the first steps of a loss, or one spike, would flatten all the rest.
+
+    Args:
+      runs: the run's name, any text, to its curves as of `read`.
+
+    Returns:
+      {"png": ..., "svg": ...}, the contents of the files; the same for the same runs.
+
+    Raises:
+      ValueError: there is no curve.
+    """
+    names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
+    if not names:
+        raise ValueError("no curves to draw")
+    # The glyphs that our font lacks are boxes in the PNG; the user can do nothing about it.
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        figure = _figure(names, runs)
+        figure.draw_without_rendering()  # finds the layout, once for both files
+        figure.set_layout_engine("none")
+        return {kind: _encode(figure, kind) for kind in ("png", "svg")}
+
+
+def _figure(names: Sequence[str], runs: Mapping[str, Mapping[str, Series]]) -> Figure:
+    columns = min(len(names), 3 if len(names) != 4 else 2)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows + 0.3), dpi=110, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    styles = {run: _style(i) for i, run in enumerate(runs)}
+    for name, panel in zip(names, panels, strict=False):
+        curves = {run: _thin(series[name]) for run, series in runs.items() if name in series}
+        _draw_panel(panel, name, curves, styles=styles)
+    for panel in panels[len(names) :]:
+        panel.set_axis_off()
+    if len(runs) > 1:
+        _add_legend(figure, styles, columns)
+    return figure
+
+
+def _style(index: int) -> dict[str, str]:
+    dashes = _DASHES[index // len(_COLORS) % len(_DASHES)]
+    return {"color": _COLORS[index % len(_COLORS)], "linestyle": dashes}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Curve:
+    """What is drawn: (N,) steps, and the mean, least and greatest value of each of N stretches."""
+
+    steps: np.ndarray
+    means: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def _thin(series: Series) -> _Curve:
+    """At most `POINTS` stretches of steps, of equal length."""
+    steps, values = series.steps, series.values
+    if len(steps) <= POINTS:
+        return _Curve(steps, values, values, values)
+    edges = np.linspace(steps[0], steps[-1], POINTS + 1)[:-1]
+    starts = np.unique(np.searchsorted(steps, edges))  # stretches without a point fall away
+    counts = np.diff(np.append(starts, len(steps)))
+    mean_steps, means = (np.add.reduceat(x / counts.repeat(counts), starts) for x in (steps, values))
+    return _Curve(mean_steps, means, np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts))
+
+
+def _draw_panel(panel: Axes, name: str, curves: Mapping[str, _Curve], *, styles: Mapping[str, dict]) -> None:
+    _set_plain(panel.set_title("", fontsize=10), name)
+    panel.set_xlabel("step")
+    panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    panel.xaxis.set_major_formatter(EngFormatter(sep=""))  # 80k
+    banded = len(styles) == 1
+    if _spans_magnitudes(curves.values(), banded):
+        panel.set_yscale("log")
+    for run, curve in curves.items():
+        marker = "o" if len(curve.steps) <= 30 else ""  # a point alone makes no line
+        panel.plot(curve.steps, curve.means, linewidth=1.3, marker=marker, markersize=3.5, **styles[run])
+        if banded:
+            panel.fill_between(curve.steps, curve.low, curve.high, color=styles[run]["color"], alpha=0.15, linewidth=0)
+
+
+def _spans_magnitudes(curves: Iterable[_Curve], banded: bool) -> bool:
+    lows, highs = zip(*((c.low, c.high) if banded else (c.means, c.means) for c in curves), strict=True)
+    low, high = np.concatenate(lows).min(), np.concatenate(highs).max()
+    return low > _LEAST_LOG and high >= 100 * low
+
+
+def _add_legend(figure: Figure, styles: Mapping[str, dict], columns: int) -> None:
+    handles = [Line2D([], [], linewidth=2, **style) for style in styles.values()]
+    legend = figure.legend(handles, list(styles), loc="outside upper left", frameon=False, ncols=columns)
+    for text, run in zip(legend.get_texts(), styles, strict=True):
+        _set_plain(text, run)
+
+
+def _set_plain(text: Text, content: str) -> None:
+    """Names are the user's: dollars are no formulas, and line ends are escaped."""
+    text.set_parse_math(False)
+    text.set_text(shown(content))
+
+
+def _encode(figure: Figure, kind: str) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    return file.getvalue()

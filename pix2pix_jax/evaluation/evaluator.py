@@ -1,0 +1,151 @@
+"""Pictures of a whole split, compared with their targets; as often as asked."""
+
+import collections
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax.config import build_data
+from pix2pix_jax.data.files.value_range import UINT8, Values, from_float, picture
+from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.reading import Example, stack
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.metrics.choice import Pictures, Request, choose
+from pix2pix_jax.metrics.scorer import Scorer
+
+_READERS = 8  # threads
+_SAMPLE = 16  # targets that tell whether a palette fits
+_LABELLED = {
+    "facades": "facades",
+    "drawn_facades": "facades",
+    "cityscapes": "cityscapes",
+}  # sets whose B is a label map
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """An example: its number in the split, the picture and its pair as stored, and metric -> value."""
+
+    index: int
+    output: np.ndarray
+    example: Example
+    values: dict[str, float]
+
+
+class Evaluator:
+    """Holds a split and the programs that compare pictures with its targets; `run` does so."""
+
+    def __init__(
+        self,
+        pairs: Pairs,
+        *,
+        values: Values,
+        input_values: Values = UINT8,
+        palette: str,
+        words: Sequence[str],
+        mesh: Mesh,
+        batch_size: int,
+        request: Request = Request(),  # noqa: B008, it is immutable
+    ):
+        """Chooses metrics.
+
+        Args:
+          pairs: the split.
+          values: what stored values of its targets mean.
+          input_values: what those of its inputs mean.
+          palette: the name of its targets', where they are label maps; or "none".
+          words: what tells its targets from others; see `Scorer`.
+          mesh: whose devices share the work.
+          batch_size: pictures at once, which the devices along `data` divide.
+          request: which metrics.
+
+        Raises:
+          UserError: see `metrics.choice.choose`.
+        """
+        self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
+        known = Pictures(
+            size=pairs.size, channels=pairs.target_channels, count=len(pairs), palette=palette, sample=self._sample
+        )
+        self.choice = choose(request, known)
+        self._store = jax.jit(functools.partial(from_float, values=values))
+        self._scorer = Scorer(self.choice, mesh=mesh, values=values, words=words)
+
+    def _sample(self) -> np.ndarray:
+        indices = np.linspace(0, len(self.pairs) - 1, min(_SAMPLE, len(self.pairs))).astype(int)
+        pictures = picture(np.stack([self.pairs[int(i)]["target"] for i in indices]), self._values)
+        return np.broadcast_to(pictures, (*pictures.shape[:3], 3))
+
+    def run(self, translate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Scored]:
+        """Yields every example of the split; `totals` are ready once all have been.
+
+        Args:
+          translate: f(inputs, ids): inputs as stored, (N, H, W, C), and their `picture_ids` (N,) -> pictures in
+            [-1, 1], floating (N, H, W, D). N is at most the batch size: nothing fills up a partial batch.
+        """
+        self._scorer.reset()
+        start = 0
+        for examples, ids in self._read():
+            count, batch = len(examples), stack(examples)
+            index = np.minimum(np.arange(self._batch_size), count - 1)  # the scorer takes whole batches
+            outputs = np.asarray(self._store(np.asarray(translate(batch["input"], ids))[index]))
+            for i, values in enumerate(self._scorer.add(outputs, batch["target"][index], count)):
+                yield Scored(start + i, outputs[i], examples[i], values)
+            start += count
+
+    def totals(self) -> dict[str, float]:
+        """The numbers of the whole set, of the last `run`; see `Scorer.totals`."""
+        return self._scorer.totals()
+
+    def _read(self) -> Iterator[tuple[list[Example], np.ndarray]]:
+        """The split in batches of (examples, `picture_ids` of their inputs), read ahead; the last may be partial."""
+        count, size = len(self.pairs), self._batch_size
+        with futures.ThreadPoolExecutor(_READERS) as pool:
+            ahead: collections.deque[futures.Future] = collections.deque()
+            submitted = 0
+            try:
+                for place in range(0, count, size):
+                    while len(ahead) < 2 * size + _READERS and submitted < count:
+                        ahead.append(pool.submit(self._load, submitted))
+                        submitted += 1
+                    loaded = [ahead.popleft().result() for _ in range(min(size, count - place))]
+                    yield [example for example, _ in loaded], np.concatenate([ids for _, ids in loaded])
+            finally:
+                for one in ahead:
+                    one.cancel()
+
+    def _load(self, index: int) -> tuple[Example, np.ndarray]:
+        given = self.pairs.decode(index)
+        return self.pairs.at_size(index, given), trained_model.picture_ids([given["input"]], self._input_values)
+
+
+def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: Request = Request()) -> Evaluator:  # noqa: B008
+    """The evaluator of a split of a config's data. Raises UserError for no such split, and as `Evaluator`."""
+    pairs = build_data.open_pairs(config, split)
+    return Evaluator(
+        pairs,
+        values=build_data.stream_values(config)["target"],
+        input_values=build_data.stream_values(config)["input"],
+        palette=palette_of(config, "target"),
+        words=(config.dataset, config.data_dir, split, config.direction, *map(str, pairs.size)),
+        mesh=mesh,
+        batch_size=batch_size,
+        request=request,
+    )
+
+
+def palette_of(config: ConfigDict, stream: str) -> str:
+    """The name of the palette of "input" or "target", where they are label maps for certain; or "none"."""
+    holds_b = stream == ("target" if config.direction == "AtoB" else "input")
+    return _LABELLED.get(config.dataset, "none") if holds_b else "none"
+
+
+def means(records: Sequence[dict], totals: dict[str, float]) -> dict[str, float]:
+    """metric -> mean over examples, of the metrics that are not of the whole set."""
+    names = [name for name, value in records[0].items() if isinstance(value, float) and name not in totals]
+    return {name: float(np.mean([record[name] for record in records])) for name in names}

@@ -1,0 +1,139 @@
+"""What an evaluation leaves: metrics.json, images/ and index.html, a gallery."""
+
+import collections
+import json
+import math
+from collections.abc import Mapping
+from concurrent import futures
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from pix2pix_jax.data.files.images import encode_png
+from pix2pix_jax.evaluation import gallery
+from pix2pix_jax.io import storage
+from pix2pix_jax.metrics import LOWER_IS_BETTER
+
+
+class Report:
+    """The files of an evaluation. A context manager: on exit without an exception all pictures are written."""
+
+    def __init__(self, folder: epath.Path):
+        """Makes the folder. Raises OSError if it cannot be written, as all methods do.
+
+        The numbers of an earlier evaluation go first: a kill in between does not leave them beside other pictures.
+        """
+        self.folder, self.records = folder, []
+        storage.make_folder(folder / "images")
+        for name in ("metrics.json", "index.html"):
+            storage.delete(folder / name)
+        for place in (folder, folder / "images"):
+            storage.sweep(place)
+        self._writer = _PictureWriter(folder)
+
+    def add(self, index: int, name: str, pictures: Mapping[str, np.ndarray], values: Mapping[str, float]) -> None:
+        """Adds an example.
+
+        Args:
+          index: its number.
+          name: its name.
+          pictures: column -> uint8 (H, W, 1 or 3).
+          values: metric -> value.
+        """
+        files = self._writer.write(index, name, pictures)
+        self.records.append({"name": name, "files": files, **values})
+
+    def finish(
+        self,
+        *,
+        title: str,
+        subtitle: str,
+        mean: Mapping[str, float],
+        total: Mapping[str, float],
+        facts: Mapping[str, Any],
+    ) -> None:
+        """Writes metrics.json and index.html.
+
+        Args:
+          title: of the gallery.
+          subtitle: of the gallery.
+          mean: metric -> mean over the examples.
+          total: metric -> value of the whole set.
+          facts: what else metrics.json says: what was compared, and how.
+        """
+        report = {
+            **{name: value for name, value in facts.items() if name != "config"},
+            "num_examples": len(self.records),
+            "mean": mean,
+            "total": total,
+            "images": self.records,
+            **{name: value for name, value in facts.items() if name == "config"},
+        }
+        text = json.dumps(_without_infinity(report), indent=2, allow_nan=False) + "\n"
+        storage.write(self.folder / "metrics.json", text.encode())
+        rows = [
+            gallery.Row(
+                name=record["name"],
+                images=record["files"],
+                metrics={name: value for name, value in record.items() if name not in ("name", "files")},
+            )
+            for record in self.records
+        ]
+        gallery.write_gallery(
+            self.folder / "index.html",
+            title=title,
+            subtitle=subtitle,
+            rows=rows,
+            lower_is_better=LOWER_IS_BETTER,
+            totals=total,
+        )
+
+    def __enter__(self) -> "Report":
+        self._writer.__enter__()
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._writer.__exit__(*exception)
+
+
+class _PictureWriter:
+    """Encodes and writes pictures in threads, as a bucket takes long for each; on exit all are written."""
+
+    THREADS = 8
+
+    def __init__(self, folder: epath.Path):
+        self._folder, self._pool = folder, futures.ThreadPoolExecutor(self.THREADS)
+        self._pending: collections.deque[futures.Future] = collections.deque()
+
+    def write(self, index: int, name: str, pictures: dict[str, np.ndarray]) -> dict[str, str]:
+        """Begins to write an example's pictures, and returns their paths. Raises what writing earlier ones raised."""
+        # The index keeps apart names that are the same in two subfolders; separators must not leave the folder.
+        stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
+        paths = {column: f"images/{stem}-{column}.png" for column in pictures}
+        for column, picture in pictures.items():
+            self._pending.append(self._pool.submit(self._write, self._folder / paths[column], picture))
+        while len(self._pending) > 4 * self.THREADS:
+            self._pending.popleft().result()
+        return paths
+
+    def _write(self, path: epath.Path, picture: np.ndarray) -> None:
+        storage.write(path, encode_png(picture))
+
+    def __enter__(self) -> "_PictureWriter":
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        self._pool.shutdown(cancel_futures=exception is not None)
+        if exception is None:
+            for written in self._pending:
+                written.result()
+
+
+def _without_infinity(value):
+    """JSON has no infinity (the PSNR of equal pictures): null."""
+    if isinstance(value, dict):
+        return {k: _without_infinity(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_infinity(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

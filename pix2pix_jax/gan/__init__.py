@@ -1,0 +1,1 @@
+"""The algorithm: train state, losses, gradients and the train step; pure functions."""

@@ -1,0 +1,1 @@
+"""The trained model, and files translated by it."""

@@ -1,0 +1,227 @@
+"""Files in, files out."""
+
+import collections
+import dataclasses
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from concurrent import futures
+
+import numpy as np
+from etils import epath
+
+from pix2pix_jax.config import build_data
+from pix2pix_jax.data.files import images
+from pix2pix_jax.data.files.picture_files import find_files
+from pix2pix_jax.data.files.value_range import fit_range, fitted, from_float
+from pix2pix_jax.data.sources import folders, listing
+from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack
+from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.inference.trained_model import TrainedModel, picture_ids, resize_within
+from pix2pix_jax.io import storage
+from pix2pix_jax.runtime.console import bar, say
+
+PAIRS = ("auto", "yes", "no")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Input:
+    """One input: its file, or the files that are stacked to it, and its name below the source."""
+
+    files: tuple[epath.Path, ...]
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Loaded:
+    """An input's image (H, W, C), or why there is none.
+
+    Attributes:
+      image: with the values of the model's inputs.
+      dtype: of its file.
+      halved: whether it is half of an A|B pair.
+      animated: whether it is the first of several frames.
+      error: of a file that cannot be used.
+    """
+
+    image: np.ndarray | None = None
+    dtype: str = ""
+    halved: bool = False
+    animated: bool = False
+    error: str = ""
+
+
+def translate_files(
+    model: TrainedModel, source: str, output: epath.PathLike, *, seed: int = 0, pairs: str = "auto"
+) -> list[epath.Path]:
+    """Translates image files; each result is named after its input and has its size.
+
+    Results hold the values of the model's targets: PNG of 8 or 16 bits, or TIFF where PNG cannot hold them (floats, 2
+    or more than 4 channels). A TIFF gives a TIFF, a .npy a .npy.
+
+    Args:
+      model: the trained generator.
+      source: a file, a folder (with its subfolders) or a glob pattern; for a model of several stacked folders the
+        folder that holds these.
+      output: the folder of the results, created if need be; subfolders are kept.
+      seed: of dropout.
+      pairs: whether the files are side-by-side A|B pairs as in training, of which the input half is taken: "yes", "no",
+        or "auto", for those whose halves have the shape of the model's images.
+
+    Returns:
+      The files written.
+
+    Raises:
+      UserError: no such file, no images there, or an output that cannot be written; or, after all others have been
+        translated and the errors listed, files that cannot be used.
+    """
+    names = _output_names(_find(source, model), model)
+    output = storage.folder(output)
+    _check_apart(names, output)
+    written, done = [], []
+    with futures.ThreadPoolExecutor(4) as pool, bar(total=len(names), unit="image") as progress:
+        loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
+        for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
+            done += [dataclasses.replace(item, image=None) for _, item in batch]
+            usable = [(name, item.image) for name, item in batch if not item.error]
+            results = _translate(model, [image for _, image in usable], seed) if usable else []
+            for (name, _), result in zip(usable, results, strict=True):
+                written.append(_write(output / name, result))
+            progress.update(len(batch))
+    _report(model, done, len(written))
+    return written
+
+
+def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> None:
+    """Says what became of the inputs. Raises UserError if some could not be used."""
+    if halved := sum(item.halved for item in done):
+        side = "left" if model.config.direction == "AtoB" else "right"
+        say(f"{halved} of {len(done)} files are A|B pairs: translated their {side} halves (--pairs=no takes all of it)")
+    if animated := sum(item.animated for item in done):
+        say(f"{animated} of {len(done)} files are animations: translated their first frames")
+    for note, count in collections.Counter(fitted(item.dtype, model.input_values) for item in done).items():
+        if note:
+            say(f"note: {count} of {len(done)} files hold {note}")
+    errors = [item.error for item in done if item.error]
+    if not errors:
+        return
+    if len(done) == 1:
+        raise UserError(errors[0])
+    say("not translated:")
+    for error in errors:
+        say(f"  {error}")
+    more = f" (and {len(errors) - 1} more files, listed above)" if len(errors) > 1 else ""
+    raise UserError(f"{errors[0]}{more}; translated {num_written} of {len(done)} files")
+
+
+def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Stored values of images of any sizes -> the stored values of their translations, at their sizes."""
+    values = model.target_values
+    sizes = [build_data.inference_size(model.config, image.shape[:2]) for image in batch]
+    inputs = [
+        images.resize(image, size, model.config.input_interpolation) for image, size in zip(batch, sizes, strict=True)
+    ]
+    ids = picture_ids(batch, model.input_values)
+    together = [slice(None)] if len(set(sizes)) == 1 else [slice(i, i + 1) for i in range(len(batch))]
+    results = [
+        result
+        for part in together
+        for result in np.asarray(
+            from_float(model.translate_resized(np.stack(inputs[part]), seed=seed, ids=ids[part]), values)
+        )
+    ]
+    method = model.config.target_interpolation
+    return [
+        resize_within(result, image.shape[:2], method, values.limits)
+        for result, image in zip(results, batch, strict=True)
+    ]
+
+
+def _find(source: str, model: TrainedModel) -> list[_Input]:
+    """The inputs at `source`, in natural order."""
+    members = model.config.a_folders if model.config.direction == "AtoB" else model.config.b_folders
+    if model.config.dataset == "folder" and len(members) > 1:
+        return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
+    found = find_files(source, "--input")
+    if found.note:
+        say(f"note: {found.note}")
+    inputs = [_Input((path,), name) for path, name in found.files.items()]
+    return sorted(inputs, key=lambda item: listing.natural_key(item.name))
+
+
+def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
+    places = [folder / member for member in members]
+    for place in places:
+        if not place.is_dir():
+            raise UserError(
+                f"--input={shown(folder)}: must hold the folders {', '.join(members)}, and lacks {place.name}"
+            )
+    stacks = folders.pair_by_stem(places, folder)
+    return [_Input(tuple(files), files[0].name) for files in stacks.values()]
+
+
+def _output_names(found: Sequence[_Input], model: TrainedModel) -> dict[_Input, str]:
+    """Input -> output name: a.jpg becomes a.png, but a.jpg and a.bmp together a.jpg.png and a.bmp.png."""
+    endings = {item: _extension(item.name, model) for item in found}
+    short = {item: os.path.splitext(item.name)[0] + ending for item, ending in endings.items()}
+    count = collections.Counter(short.values())
+    names = {item: name if count[name] == 1 else item.name + endings[item] for item, name in short.items()}
+    if len(set(names.values())) < len(names):
+        raise UserError("--input: matches files of the same name in several folders; translate them folder by folder")
+    return names
+
+
+def _extension(name: str, model: TrainedModel) -> str:
+    own = os.path.splitext(name)[1].lower()
+    if own in (".tif", ".tiff", ".npy"):
+        return own
+    return ".png" if model.target_values.is_integer and model.config.target_channels in (1, 3, 4) else ".tif"
+
+
+def _check_apart(names: dict[_Input, str], output: epath.Path) -> None:
+    inputs = {path.resolve() for item in names for path in item.files}
+    for name in names.values():
+        if (output / name).resolve() in inputs:
+            raise UserError(f"--output={shown(output)}: would overwrite the input {shown(name)}; choose another folder")
+
+
+def _load(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
+    try:
+        return _read(model, item, pairs)
+    except UserError as error:
+        return _Loaded(error=str(error))
+
+
+def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
+    """Raises UserError for a file that cannot be used."""
+    name, values = str(item.files[0]), model.input_values
+    animated = any(images.read_header(file, str(file)).animated for file in item.files)
+    stored = decode_stack(item.files, model.config.input_channels)
+    image = fit_range(stored, values.dtype, values.limits, shown(name))
+    loaded = _Loaded(image, dtype=str(stored.dtype), animated=animated)
+    height, width = model.config.image_size
+    # Photographs to colour and stacks come alone.
+    looks_like_pair = (
+        model.config.color_space != "lab"
+        and len(item.files) == 1
+        and image.shape[1] * height == 2 * image.shape[0] * width
+    )
+    if pairs == "no" or (pairs == "auto" and not looks_like_pair):
+        return loaded
+    _, half = check_pair_size(image.shape[:2], name)
+    half_image = image[:, :half] if model.config.direction == "AtoB" else image[:, half:]
+    return dataclasses.replace(loaded, image=half_image, halved=True)
+
+
+def _batched(items: Iterator, size: int) -> Iterator[Sequence]:
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def _write(path: epath.Path, image: np.ndarray) -> epath.Path:
+    try:
+        storage.make_folder(path.parent)
+        storage.write(path, images.encode(image, path.suffix))
+    except OSError as error:
+        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}); choose another --output") from error
+    return path

@@ -1,0 +1,214 @@
+"""Downloads one large file: with a progress bar, and going on where an earlier attempt broke off.
+
+TFDS' own downloader begins from nothing again after every break, for up to 8 GB here, and retries for minutes without
+a word. What HTTP has for this is in RFC 9110: ranges in section 14, and validators, which tell whether the file is
+still the same one, in 8.8.
+"""
+
+import contextlib
+import fcntl
+import http.client
+import pathlib
+import re
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+from tqdm import tqdm
+
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.runtime.console import bar
+
+_TIMEOUT = 30.0  # seconds without a byte
+_WAITS = (1, 2, 4, 8)  # seconds before each further attempt
+_PROGRESS = 2**20  # bytes after which a break counts as the first one again
+_CHUNK = 2**18
+_PASSING = (408, 425, 429)  # the client errors that another attempt may mend; all of the server's may pass
+
+
+class _Refused(Exception):
+    """There is no use in another attempt."""
+
+
+class _Broken(Exception):
+    """Another attempt may get further."""
+
+
+class _Unreachable(_Broken):
+    """There was no answer at all."""
+
+
+def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
+    """Downloads `url` to `target`, which appears once it is whole. Does nothing if it is there.
+
+    The beginning of a download that broke off or was killed stays as `TARGET.part`, and the next call asks the server
+    for the rest, if the server still has the same file and can send parts. One process downloads, others wait for it.
+
+    Args:
+      url: http or https.
+      target: a local path.
+      remedy: what the user can do instead, for the error's end.
+
+    Raises:
+      UserError: the file cannot be had from there, as one line that begins with `url`.
+      OSError: `target` cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(target):
+        if target.exists():
+            return
+        part = _Part(target)
+        try:
+            if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+                raise _Refused("not an http or https address")
+            _download(url, part)
+        except (_Refused, _Broken) as error:
+            kept = f", the first {part.size():,} bytes are kept" if part.can_go_on() else ""
+            raise UserError(f"{url}: cannot be downloaded ({error}{kept}); {remedy}") from error
+        part.finish(target)
+
+
+class _Part:
+    """The beginning of a file, `NAME.part`, and beside it the validator of the version that it is of."""
+
+    def __init__(self, target: pathlib.Path):
+        self.path = target.with_name(f"{target.name}.part")
+        self._validator = target.with_name(f"{target.name}.part.version")
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def validator(self) -> str:
+        return self._validator.read_text() if self._validator.exists() else ""
+
+    def can_go_on(self) -> bool:
+        return self.size() > 0 and self.validator() != ""
+
+    def begin(self, validator: str) -> None:
+        self.path.write_bytes(b"")  # first, so that bytes of one version never stand beside another's validator
+        self._validator.write_text(validator)
+
+    def finish(self, target: pathlib.Path) -> None:
+        self.path.replace(target)
+        self._validator.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(target: pathlib.Path) -> Iterator[None]:
+    with target.with_name(f"{target.name}.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{target}: another process is downloading it; waiting", file=sys.stderr)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            pass  # a file system without locks
+        yield
+
+
+def _download(url: str, part: _Part) -> None:
+    """Attempts until the file is whole, or as many in a row as there are `_WAITS` bring nothing new."""
+    furthest, waits, answered = part.size(), iter(_WAITS), False
+    while True:
+        try:
+            return _attempt(url, part)
+        except _Broken as error:
+            if isinstance(error, _Unreachable) and not answered:
+                raise  # a wrong address or no network, rather than a passing fault
+            answered = True
+            if part.size() >= furthest + _PROGRESS:
+                furthest, waits = part.size(), iter(_WAITS)
+            wait = next(waits, None)
+            if wait is None:
+                raise
+            print(f"{url}: {error}; trying again in {wait} s", file=sys.stderr)
+            time.sleep(wait)
+
+
+def _attempt(url: str, part: _Part) -> None:
+    with _open(url, part) as response:
+        if response is None:
+            return
+        first = _first_byte(response, part)
+        total = None if response.length is None else first + response.length
+        with part.path.open("ab") as file, _progress_bar(url, first, total) as bar:
+            while chunk := _read(response):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and part.size() != total:
+        raise _Broken(f"the connection broke after {part.size():,} of {total:,} bytes")
+
+
+@contextlib.contextmanager
+def _open(url: str, part: _Part) -> Iterator[http.client.HTTPResponse | None]:
+    """The server's answer, None if `part` is whole already."""
+    try:
+        response = urllib.request.urlopen(_request(url, part), timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == 416 and _is_whole(error, part):
+            yield None
+            return
+        if error.code == 416:
+            part.begin("")
+        passing = error.code == 416 or error.code in _PASSING or error.code >= 500
+        raise (_Broken if passing else _Refused)(_one_line(error)) from error
+    except urllib.error.URLError as error:
+        raise _Unreachable(_one_line(error.reason)) from error
+    except (ValueError, http.client.InvalidURL) as error:
+        raise _Refused(_one_line(error)) from error
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(_one_line(error)) from error
+    with response:
+        yield response
+
+
+def _request(url: str, part: _Part) -> urllib.request.Request:
+    headers = {"User-Agent": "pix2pix_jax"}
+    if part.can_go_on():
+        # Under If-Range, a server whose file has changed sends the whole of it.
+        headers |= {"Range": f"bytes={part.size()}-", "If-Range": part.validator()}
+    return urllib.request.Request(url, headers=headers)
+
+
+def _is_whole(answer: urllib.error.HTTPError, part: _Part) -> bool:
+    """Whether "range not satisfiable" says that there is nothing after what `part` has."""
+    return answer.headers.get("Content-Range", "") == f"bytes */{part.size()}"
+
+
+def _first_byte(response: http.client.HTTPResponse, part: _Part) -> int:
+    """At which byte of the file the answer's body begins, to which `part` is cut."""
+    if response.status == 206:
+        if re.match(rf"bytes {part.size()}-", response.headers.get("Content-Range", "")):
+            return part.size()
+        part.begin("")
+        raise _Broken("the server sent another part than was asked for")
+    etag = response.headers.get("ETag", "")
+    usable = etag if not etag.startswith("W/") else ""  # a weak one must not be used for ranges
+    part.begin(usable or response.headers.get("Last-Modified", ""))
+    return 0
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read1(_CHUNK)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _Broken(_one_line(error)) from error
+
+
+def _progress_bar(url: str, first: int, total: int | None) -> tqdm:
+    return bar(
+        desc=urllib.parse.urlsplit(url).path.rpartition("/")[2],
+        initial=first,
+        total=total,
+        unit="B",
+        unit_scale=True,
+        mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file takes a line each time
+    )
+
+
+def _one_line(error: object) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

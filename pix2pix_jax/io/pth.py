@@ -1,0 +1,252 @@
+"""Files of PyTorch weights (.pth), read and written without PyTorch.
+
+Files come from strangers: nothing of them is executed, sizes are checked before anything is read, and whatever is wrong
+with one is a UserError. Both formats of `torch.save` are read:
+
+- since PyTorch 1.6 a zip archive of uncompressed entries: `TOP/data.pkl`, the numbers of each storage in
+  `TOP/data/KEY`, and `TOP/byteorder`;
+- before, a stream: the pickles of a magic number, a version, the machine, the object and the list of storage keys; then
+  for each key an int64 count and the numbers, little-endian.
+"""
+
+import contextlib
+import io
+import math
+import os
+import pathlib
+import re
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.io import torch_pickle
+from pix2pix_jax.io.torch_pickle import NotWeightsError, Storage, Tensor, printable
+
+MAX_BYTES = 8 << 30  # of a file, and of the arrays in it; the published generators have 30 to 220 MB
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_VERSION = 1001
+_STORAGE_NAMES = {dtype: name for name, dtype in torch_pickle.STORAGES.items()}
+_ALIGNMENT = 64  # of the numbers in the archive, as PyTorch aligns them for mapping into memory
+
+
+def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the state dict in a .pth file.
+
+    Args:
+      path: of a file that `torch.save` wrote: a state dict, or a dict that has one as "state_dict".
+
+    Returns:
+      The arrays by key, in the file's order and dtypes (bfloat16 is ml_dtypes'). They are read-only, and those that
+      shared their memory in PyTorch still do.
+
+    Raises:
+      UserError: there is no such file, it is damaged, it holds anything but weights, or it is larger than MAX_BYTES.
+    """
+    path = _local(path)
+    try:
+        if not path.is_file():
+            raise NotWeightsError("not a file; name the .pth file itself" if path.exists() else "no such file")
+        with path.open("rb") as file:
+            return _read(file)
+    except NotWeightsError as error:
+        raise UserError(f"{path}: {error}") from error
+    except PermissionError as error:
+        raise UserError(f"{path}: {error.strerror}; change the file's permissions") from error
+    except Exception as error:  # zipfile, pickletools and numpy raise many types for damaged files
+        reason = printable(str(error), 100) or type(error).__name__
+        raise UserError(f"{path}: damaged, or not a file of PyTorch weights ({reason}); fetch it again") from error
+
+
+def _local(path: str | os.PathLike) -> pathlib.Path:
+    if "://" in os.fspath(path):
+        raise UserError(f"{os.fspath(path)}: not a local path; copy the .pth file to or from there by other means")
+    with contextlib.suppress(RuntimeError):  # "~nobody" is the name of a folder then
+        return pathlib.Path(path).expanduser()
+    return pathlib.Path(path)
+
+
+def _read(file: BinaryIO) -> dict[str, np.ndarray]:
+    if _size(file) > MAX_BYTES:
+        raise NotWeightsError(f"has more than {MAX_BYTES >> 30} GiB, which no weights need; check which file it is")
+    start = file.read(4)
+    file.seek(0)
+    if start[:1] != b"\x80" and start != b"PK\x03\x04":
+        raise NotWeightsError("not a file of PyTorch weights; fetch it again, or check which file it is")
+    value, data_of = _open_zip(file) if start == b"PK\x03\x04" else _open_legacy(file)
+    tensors = _state_dict(value)
+    data = {storage: data_of(storage) for storage in {tensor.storage for tensor in tensors.values()}}
+    return {key: _array(tensor, data[tensor.storage]) for key, tensor in tensors.items()}
+
+
+def _size(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _open_zip(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """The object, and what gives the numbers of its storages."""
+    archive = zipfile.ZipFile(file)
+    tops = [name.removesuffix("data.pkl") for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)]
+    if len(tops) != 1:
+        raise NotWeightsError("a zip archive, but not of PyTorch weights; unpack it if the .pth file is inside")
+    (top,) = tops
+    _check_entries(archive, _size(file))
+    if archive.getinfo(f"{top}data.pkl").file_size > torch_pickle.MAX_BYTES:
+        raise NotWeightsError("has a list of contents too long for weights; do not trust it")
+    order = archive.read(f"{top}byteorder") if f"{top}byteorder" in archive.namelist() else b"little"
+    if order not in (b"little", b"big"):
+        raise NotWeightsError("has an unknown byte order; fetch it again")
+    value = torch_pickle.load(io.BytesIO(archive.read(f"{top}data.pkl"))).value
+
+    def data_of(storage: Storage) -> np.ndarray:
+        info = archive.NameToInfo.get(f"{top}data/{storage.key}")
+        if info is None or info.file_size != storage.nbytes:
+            raise NotWeightsError(f"lacks the data {printable(storage.key, 80)} or some of them; fetch it again")
+        return _numbers(archive.read(info), storage.dtype, order.decode())
+
+    return value, data_of
+
+
+def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
+    """Nothing may unpack to more than the file itself."""
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise NotWeightsError("is compressed, which PyTorch's files never are; fetch the original")
+    if sum(entry.file_size for entry in entries) > size:
+        raise NotWeightsError("declares more data than the file holds; do not trust it")
+
+
+def _open_legacy(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
+    """As `_open_zip`."""
+    header = io.BytesIO(file.read(torch_pickle.MAX_BYTES))
+    if torch_pickle.load(header).value != _LEGACY_MAGIC or torch_pickle.load(header).value != _LEGACY_VERSION:
+        raise NotWeightsError("a pickle, but not of PyTorch weights; check which file it is")
+    torch_pickle.load(header)  # sizes of C's types where it was written; the numbers do not depend on them
+    value, storages = torch_pickle.load(header)
+    keys = torch_pickle.load(header).value
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
+        raise NotWeightsError("lists other data than its tensors name; fetch it again")
+    positions = _legacy_positions(file, header.tell(), [storages[key] for key in keys])
+
+    def data_of(storage: Storage) -> np.ndarray:
+        file.seek(positions[storage])
+        return _numbers(file.read(storage.nbytes), storage.dtype, "little")
+
+    return value, data_of
+
+
+def _legacy_positions(file: BinaryIO, start: int, storages: list[Storage]) -> dict[Storage, int]:
+    positions = {}
+    for storage in storages:
+        file.seek(start)
+        (count,) = struct.unpack("<q", file.read(8))
+        positions[storage] = start + 8
+        start += 8 + storage.nbytes
+        if count != storage.size or start > _size(file):
+            raise NotWeightsError(f"lacks the data {printable(storage.key, 80)} or some of them; fetch it again")
+    return positions
+
+
+def _numbers(data: bytes, dtype: np.dtype, byte_order: str) -> np.ndarray:
+    if byte_order == sys.byteorder:
+        return np.frombuffer(data, dtype)
+    return np.frombuffer(data, f"u{dtype.itemsize}").byteswap().view(dtype)
+
+
+def _state_dict(value: Any) -> dict[str, Tensor]:
+    value = value.get("state_dict", value) if isinstance(value, dict) else value
+    if not isinstance(value, dict) or not value:
+        raise NotWeightsError("holds no dict of weights; save a network's state_dict() in it")
+    for key, tensor in value.items():
+        if not isinstance(key, str) or not isinstance(tensor, Tensor):
+            shown, kind = (printable(text, 80) for text in (str(key), type(tensor).__name__))
+            raise NotWeightsError(f"holds no tensor under {shown} ({kind}); have only the state_dict() saved in it")
+    if sum(math.prod(t.shape) * t.storage.dtype.itemsize for t in value.values()) > MAX_BYTES:
+        raise NotWeightsError(f"has more than {MAX_BYTES >> 30} GiB of weights; do not trust it")
+    return value
+
+
+def _array(tensor: Tensor, data: np.ndarray) -> np.ndarray:
+    itemsize = data.dtype.itemsize
+    strides = [stride * itemsize for stride in tensor.strides]
+    return np.ndarray(tensor.shape, data.dtype, data, tensor.offset * itemsize, strides)
+
+
+def write(path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
+    """Writes a file that `torch.load` turns into an OrderedDict of tensors on the CPU; it appears whole or not at all.
+
+    Args:
+      path: of the file; one that exists is replaced.
+      state_dict: arrays by key.
+
+    Raises:
+      UserError: PyTorch lacks a dtype, or the file cannot be written.
+    """
+    path = _local(path)
+    arrays = {key: np.asarray(value) for key, value in state_dict.items()}
+    for key, array in arrays.items():
+        if array.dtype not in _STORAGE_NAMES:
+            raise UserError(f"{path}: cannot hold {key}, as PyTorch has no {array.dtype}; convert it to float32")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                _write(file, arrays)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); make room or choose another place") from error
+
+
+def _write(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        _add(archive, file, "data.pkl", _pickle(arrays))
+        _add(archive, file, "byteorder", sys.byteorder.encode())
+        for key, array in enumerate(arrays.values()):
+            _add(archive, file, f"data/{key}", array.tobytes())
+        _add(archive, file, "version", b"3\n")
+
+
+def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> None:
+    """Adds an entry dated 1980, so that equal weights make equal files."""
+    entry = zipfile.ZipInfo(f"archive/{name}")
+    fixed = 30 + len(entry.filename) + 4  # the entry's header up to the padding, an extra field of the type "FB"
+    padding = -(file.tell() + fixed) % _ALIGNMENT
+    entry.extra = struct.pack("<2sH", b"FB", padding) + bytes(padding)
+    archive.writestr(entry, data)
+
+
+def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The pickle (protocol 2) of an OrderedDict of tensors with their numbers in the storages "0", "1", ..."""
+    items = [_text(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
+    return b"\x80\x02" + _EMPTY_ORDERED_DICT + b"(" + b"".join(items) + b"u."
+
+
+_EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
+
+
+def _tensor(array: np.ndarray, key: str) -> bytes:
+    storage = f"ctorch\n{_STORAGE_NAMES[array.dtype]}\n".encode()
+    persistent = b"(" + _text("storage") + storage + _text(key) + _text("cpu") + _integer(array.size) + b"tQ"
+    strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
+    layout = _integer(0) + _integers(array.shape) + _integers(strides)
+    no_gradient, no_hooks = b"\x89", _EMPTY_ORDERED_DICT
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent + layout + no_gradient + no_hooks + b"tR"
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode("utf-8", "surrogatepass")
+    return b"X" + struct.pack("<I", len(encoded)) + encoded
+
+
+def _integer(number: int) -> bytes:
+    return b"J" + struct.pack("<i", number) if number < 2**31 else b"\x8a\x08" + struct.pack("<q", number)
+
+
+def _integers(numbers: Sequence[int]) -> bytes:
+    return b"(" + b"".join(map(_integer, numbers)) + b"t"

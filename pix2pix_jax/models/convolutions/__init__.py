@@ -1,0 +1,1 @@
+"""Convolutions in the forms that suit the platforms."""

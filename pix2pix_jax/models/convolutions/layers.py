@@ -1,0 +1,145 @@
+"""Convolutions of the pix2pix networks: parameters as published, computed in the form that is fast on the platform.
+
+Kernels are stored HWIO at their mathematical size, as (4, 4, in, out), whatever form the computation takes, and
+initialised by N(0, 0.02) (Isola et al. 2017, section 6.2).
+"""
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import lax
+
+from pix2pix_jax.models.convolutions import gpu, matmul, plain
+from pix2pix_jax.models.convolutions.matmul import pad_image
+from pix2pix_jax.models.remat import keep
+
+kernel_init = nn.initializers.normal(0.02)
+PADDINGS = ("zero", "reflect")
+
+_platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
+
+
+@contextlib.contextmanager
+def traced_for(platform: str) -> Iterator[None]:
+    """Within it, convolutions are traced in their form for one platform, as "cpu" or "gpu", wherever they run then.
+
+    "default" is the form of all that have none of their own: the definition. One form takes a third of the time of all
+    of them, of which lowering takes one. To be entered inside of the function that is traced, as by decorating it: the
+    trace may be kept for another call.
+    """
+    token = _platform.set(platform)
+    try:
+        yield
+    finally:
+        _platform.reset(token)
+
+
+def down_conv(x: jax.Array, kernel: jax.Array, *, padding: str = "zero") -> jax.Array:
+    """4x4 or 3x3 convolution, stride 2, padding 1: (N, H, W, I) -> (N, H // 2, W // 2, O); H, W are even for 3x3.
+
+    Computed in the form that is fast on the platform it is lowered for; the result is that of the plain convolution.
+    """
+    x, pad = _reflected(x, 1, padding)
+    return _by_platform(_DOWN, x, kernel, pad=pad)
+
+
+def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """4x4 or 3x3 transposed convolution, stride 2: (N, H, W, I) -> (N, 2H, 2W, O).
+
+    PyTorch's ConvTranspose2d(k=4, s=2, p=1) and (k=3, s=2, p=1, output_padding=1) store the same kernels rotated by 180
+    degrees; for 4x4 it is `flax.linen.ConvTranspose(..., (4, 4), (2, 2), "SAME")`.
+    """
+    return _by_platform(_UP, x, kernel)
+
+
+def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int = 1, padding: str = "zero") -> jax.Array:
+    """k x k convolution, stride 1: (N, H, W, I) -> (N, H', W', O) with H' = H + 2 pad + 1 - k."""
+    x, pad = _reflected(x, pad, padding)
+    return _by_platform(_FLAT, x, kernel, pad=pad)
+
+
+def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
+    """(x with the padding that is not of zeros, how many zeros are still to be added at each side)."""
+    return (x, pad) if padding == "zero" else (pad_image(x, pad, mode="reflect"), 0)
+
+
+class _Forms(NamedTuple):
+    """One convolution as it is computed on a CPU, on GPUs, and elsewhere."""
+
+    cpu: Callable
+    gpu: Callable
+    default: Callable
+
+
+_DOWN = _Forms(matmul.down_conv, gpu.down_conv, plain.down_conv)
+_UP = _Forms(matmul.up_conv, gpu.up_conv, plain.up_conv)
+_FLAT = _Forms(matmul.flat_conv, gpu.flat_conv, plain.flat_conv)
+
+
+def _by_platform(forms: _Forms, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+    return _convolve(forms, _platform.get(), x, kernel, **options)
+
+
+# Compiled as a part of what calls it; as a function of its own it is traced once, and not for each pass and program.
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="pad")
+def _convolve(forms: _Forms, platform: str | None, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+    forms = _Forms(*(functools.partial(form, **options) for form in forms))
+    if platform is None:
+        return lax.platform_dependent(x, kernel, cpu=forms.cpu, cuda=forms.gpu, rocm=forms.gpu, default=forms.default)
+    return forms._asdict().get(platform, forms.default)(x, kernel)
+
+
+class _Convolution(nn.Module):
+    """Parameters of a convolution: `kernel` (size, size, in, features) and, with `use_bias`, `bias` (features,)."""
+
+    features: int
+    size: int = 4
+    use_bias: bool = True
+    dtype: Any = None  # of the computation; parameters stay float32
+
+    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", kernel_init, (self.size, self.size, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
+        x, kernel, _ = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = keep(self.convolve(x, kernel))
+        if bias is None:
+            return y
+        # In float32, as the bias' gradient is a sum over all pixels.
+        return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(y.dtype)
+
+
+class DownConv(_Convolution):
+    """Convolution of stride 2, padding 1: (N, H, W, C) -> (N, H/2, W/2, features)."""
+
+    padding: str = "zero"
+
+    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return down_conv(x, kernel, padding=self.padding)
+
+
+class UpConv(_Convolution):
+    """Transposed convolution of stride 2: (N, H, W, C) -> (N, 2H, 2W, features)."""
+
+    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return up_conv(x, kernel)
+
+
+class Conv(_Convolution):
+    """Convolution of stride 1: (N, H, W, C) -> (N, H', W', features) with H' = H + 2 pad + 1 - size."""
+
+    pad: int = 1
+    padding: str = "zero"
+
+    def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return flat_conv(x, kernel, pad=self.pad, padding=self.padding)

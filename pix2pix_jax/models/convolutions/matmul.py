@@ -1,0 +1,111 @@
+"""The convolutions of the networks as slices and matrix products: the form for CPUs, and on GPUs for few pixels.
+
+XLA's CPU backend computes the gradients of convolutions by general paths that are up to 60 times slower than its matrix
+product (benchmarks/README.md). As slices and matrix products, gradients are slices and matrix products again. A tap a
+of the kernel's 4 is 2A + p: p the parity of the pixel it falls on at the large side, A the offset at the small side.
+Rows and columns are treated one after the other, which takes few and cheap operations. A 3x3 kernel is a 4x4 one whose
+last tap (the first, as transposed ones are stored rotated) is zero. Where there are pixels enough, 9 products do
+instead of 16 (`winograd`).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from pix2pix_jax.models.convolutions import winograd
+
+# Below this many input pixels the kernel is the larger operand, and reordering it costs more than the product itself.
+_FEW_PIXELS = 64
+
+
+def pad_image(x: jax.Array, pad: int, mode: str = "constant") -> jax.Array:
+    """(N, H, W, C) -> (N, H + 2 pad, W + 2 pad, C)."""
+    return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
+
+
+def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
+    """As `convolutions.flat_conv`, `pad` zeros at each side."""
+    size = kernel.shape[0]
+    if size > 4:  # 49 copies of the input take longer than XLA's own gradient
+        return lax.conv_general_dilated(x, kernel, (1, 1), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    x = pad_image(x, pad)
+    n, h, w, c = x.shape
+    h, w = h + 1 - size, w + 1 - size
+    if winograd.pays(pixels=n * h * w, kernel=kernel):
+        return winograd.flat_conv(x, kernel)
+    x = jnp.stack([x[:, :, b : b + w] for b in range(size)], axis=3)
+    x = jnp.stack([x[:, a : a + h] for a in range(size)], axis=3)  # (n, h, w, size, size, c)
+    taps = size * size * c
+    return (x.reshape(n * h * w, taps) @ kernel.reshape(taps, -1)).reshape(n, h, w, -1)
+
+
+def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
+    """As `convolutions.down_conv`, `pad` zeros at each side."""
+    n, h, w, _ = x.shape
+    h, w = h // 2 + pad - 1, w // 2 + pad - 1
+    if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
+        return winograd.down_conv(_padded(x, pad), kernel)
+    return down_conv_gather(x, kernel, pad=pad)
+
+
+def down_conv_gather(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
+    """Gathers each output pixel's 16 taps into a row, in the kernel's own order so that the kernel is never copied."""
+    kernel, x = _as_4x4(kernel, after=True), _padded(x, pad)
+    n, h, w, c = x.shape
+    h, w = h // 2 - 1, w // 2 - 1
+    x = x.reshape(n, h + 1, 2, w + 1, 2, c)
+    x = jnp.concatenate([x[:, :, :, :-1], x[:, :, :, 1:]], axis=4)  # the 4 columns from each even one
+    x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2)  # and the 4 rows: (n, h, 4, w, 4, c)
+    rows = x.transpose(0, 1, 3, 2, 4, 5).reshape(n * h * w, 16 * c)
+    return (rows @ kernel.reshape(16 * c, -1)).reshape(n, h, w, -1)
+
+
+def _padded(x: jax.Array, pad: int) -> jax.Array:
+    """With `pad` zeros at each side, less the last of an odd number of rows or columns, which is not looked at."""
+    x = pad_image(x, pad)
+    return x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
+
+
+def _as_4x4(kernel: jax.Array, *, after: bool) -> jax.Array:
+    missing = 4 - kernel.shape[0]
+    side = (0, missing) if after else (missing, 0)
+    return jnp.pad(kernel, (side, side, (0, 0), (0, 0))) if missing else kernel
+
+
+def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """As `convolutions.up_conv`."""
+    n, h, w, _ = x.shape
+    if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
+        return winograd.up_conv(x, kernel)
+    return up_conv_by_tap(x, kernel) if n * h * w <= _FEW_PIXELS else up_conv_scatter(x, kernel)
+
+
+def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A product for each of the 16 taps, of the kernel as it lies in memory; overlapping results are added."""
+    kernel = _as_4x4(kernel, after=False)
+    n, h, w, c = x.shape
+    rows = jnp.broadcast_to(x.reshape(1, n * h * w, c), (16, n * h * w, c))
+    y = (rows @ kernel.reshape(16, c, -1)).reshape(2, 2, 2, 2, n, h, w, -1)[::-1, ::-1, ::-1, ::-1]
+    y = _add_shifted(y[0], y[1], axis=4)  # rows: (2, 2, 2, n, h + 1, w, o)
+    y = _add_shifted(y[:, 0], y[:, 1], axis=4)  # columns: (2, 2, n, h + 1, w + 1, o)
+    return y.transpose(2, 3, 0, 4, 1, 5).reshape(n, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1]
+
+
+def up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """One product gives every input pixel's 4x4 patch of the output; overlapping patches are added."""
+    kernel = _as_4x4(kernel, after=False)
+    n, h, w, c = x.shape
+    taps = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, -1)
+    x = (x.reshape(n * h * w, c) @ taps).reshape(n, h, w, 2, 2, 4, -1)
+    x = _add_shifted(x[:, :, :, 0], x[:, :, :, 1], axis=1)  # rows: (n, h + 1, w, 2, 4, o)
+    x = _add_shifted(x[..., :2, :], x[..., 2:, :], axis=2)  # columns: (n, h + 1, w + 1, 2, 2, o)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, -1)
+    return x[:, 1:-1, 1:-1]
+
+
+def _add_shifted(x: jax.Array, y: jax.Array, axis: int) -> jax.Array:
+    """x + y with y moved on by one along `axis`, which grows by one."""
+    after = [(0, 0)] * x.ndim
+    before = [(0, 0)] * x.ndim
+    after[axis], before[axis] = (0, 1), (1, 0)
+    return jnp.pad(x, after) + jnp.pad(y, before)

@@ -1,0 +1,1 @@
+"""The process and its devices: start-up, meshes, console, caches, exits."""

@@ -1,0 +1,35 @@
+"""Lines and progress bars in the terminal, which process 0 of a run alone shows."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import absl.logging
+import jax
+from tqdm import tqdm
+
+from pix2pix_jax.runtime import distributed
+
+
+def bar(items: Iterable | None = None, **options: Any) -> tqdm:
+    """A progress bar over `items`, or one that is moved by hand; options are tqdm's."""
+    # A process that is alone is not asked for its number, which would start up its devices.
+    hidden = jax.distributed.is_initialized() and jax.process_index() != 0
+    return tqdm(items, disable=hidden, **{"dynamic_ncols": True} | options)
+
+
+def say(message: str) -> None:
+    """Prints a line, above the progress bar if there is one; on process 0 only."""
+    if distributed.is_main_process():
+        tqdm.write(message)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps to itself what libraries log by absl within: orbax warns of what is meant so, as a folder only read."""
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    try:
+        yield
+    finally:
+        absl.logging.set_verbosity(verbosity)

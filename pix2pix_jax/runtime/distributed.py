@@ -1,0 +1,94 @@
+"""Start-up and shut-down of a run of several processes."""
+
+import functools
+import glob
+import importlib.util
+import os
+import time
+from concurrent import futures
+from typing import Any
+
+import jax
+
+from pix2pix_jax.errors import UserError
+
+HEARTBEAT_SECONDS = 60  # after so long without a sign of life of a process, JAX aborts the others
+_PATIENCE = 3  # seconds
+
+
+def initialize() -> None:
+    """Connects this process to its peers where the environment says that there are any; before any use of a device.
+
+    Any launcher can say so by JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    The tasks of a Slurm step and the hosts of a TPU slice are detected by JAX itself.
+
+    Raises:
+      UserError: the environment is incomplete, or the peers do not come.
+    """
+    by_hand = _from_environment()
+    if by_hand or _is_slurm_step() or _is_tpu_vm():
+        connect = functools.partial(jax.distributed.initialize, **by_hand, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+        try:
+            with futures.ThreadPoolExecutor(1) as thread:  # while it waits, this one hears Ctrl-C
+                thread.submit(connect).result()
+        except (RuntimeError, ValueError) as error:
+            raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
+
+
+def _from_environment() -> dict[str, Any]:
+    """Arguments of `jax.distributed.initialize`; {} if nothing is set."""
+    address, count, index = (
+        os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
+    )
+    if count is None and index is None and (address is None or _is_slurm_step() or _is_tpu_vm()):
+        return {}  # of those two, JAX asks for the other numbers itself
+    if address is None or not (count or "").isdigit() or not (index or "").isdigit() or int(index) >= int(count):
+        raise UserError(
+            f"JAX_COORDINATOR_ADDRESS={address} JAX_NUM_PROCESSES={count} JAX_PROCESS_ID={index}: all three are "
+            "needed, HOST:PORT, a count, and a number below it"
+        )
+    return {"coordinator_address": address, "num_processes": int(count), "process_id": int(index)}
+
+
+def _is_slurm_step() -> bool:
+    """Whether `srun` started several of this; a batch script that has several tasks but did not is alone."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+
+
+def _is_tpu_vm() -> bool:
+    """Whether there may be other hosts of a TPU slice: on Kubernetes they are listed, elsewhere JAX asks."""
+    hosts = os.environ.get("TPU_PROCESS_ADDRESSES", os.environ.get("TPU_WORKER_HOSTNAMES"))
+    if hosts is not None:
+        return "," in hosts or int(os.environ.get("MEGASCALE_NUM_SLICES", "1")) > 1
+    has_chips = any(glob.glob(pattern) for pattern in ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*"))
+    whole = "TPU_PROCESS_BOUNDS" not in os.environ  # set by who wants one host of a slice for something else
+    return has_chips and whole and importlib.util.find_spec("libtpu") is not None
+
+
+class PeerLost(Exception):
+    """Another process of the run died or cannot be reached."""
+
+
+def peer_lost(error: Exception) -> PeerLost:
+    """What a failure of the devices means in a run of several processes."""
+    return PeerLost(
+        f"process {jax.process_index()} lost the others, one of which has probably died "
+        f"({' '.join(str(error).split())[:200]}); start all of them again, and the run goes on from its last checkpoint"
+    )
+
+
+def shutdown() -> None:
+    """Parts from the peers, once all of them have come here."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
+
+
+def leave_last() -> None:
+    """Lets the others go first, if they fail for the same reason: when process 0 goes, JAX aborts all that are left."""
+    if jax.distributed.is_initialized() and jax.process_count() > 1 and is_main_process():
+        time.sleep(_PATIENCE)
+
+
+def is_main_process() -> bool:
+    """Process 0 alone writes logs and prints."""
+    return jax.process_index() == 0

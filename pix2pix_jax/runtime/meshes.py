@@ -1,0 +1,197 @@
+"""The mesh of a run's devices, and where arrays lie on it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import psutil
+from jax.experimental import mesh_utils, multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from pix2pix_jax.errors import UserError
+
+
+def make_mesh(
+    *,
+    batch_size: int,
+    accumulate_steps: int = 1,
+    data: int = -1,
+    rows: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
+    """The mesh of `data` x `rows` devices.
+
+    Where devices come in several slices (of TPUs, or of GPUs that share fast links), `data` runs over slices first, as
+    its sums cross the slow network once a step, and `rows`, whose neighbours meet at every layer, stays inside one.
+
+    Args:
+      batch_size: of the global batch.
+      accumulate_steps: in how many parts a step takes it, which divides it; `data` divides the size of a part.
+      data: devices along the batch; -1 takes as many as divide a part, and leaves the others idle.
+      rows: devices along image height.
+      devices: to choose from; None: all that there are. They need not be there to be compiled for.
+
+    Raises:
+      UserError: more devices than there are; they do not divide a part of the batch; rows do not fit into a slice.
+    """
+    devices = jax.devices() if devices is None else devices
+    count = len(devices)
+    if rows < 1 or rows > count:
+        raise UserError(f"config.mesh.rows: {rows}, but there are {count} devices; use 1 to {count}")
+    fitting = [n for n in range(1, count // rows + 1) if batch_size % (n * accumulate_steps) == 0]
+    data = max(fitting, default=1) if data == -1 else data
+    if data < 1 or data * rows > count:
+        raise UserError(f"config.mesh.data: {data} x {rows} rows, but there are {count} devices; use -1")
+    if data not in fitting:
+        parts = f" in {accumulate_steps} parts (config.accumulate_steps)" if accumulate_steps > 1 else ""
+        raise UserError(
+            f"config.batch_size: {batch_size}{parts} is not divisible by the {data} devices of config.mesh.data; "
+            f"{', '.join(map(str, fitting))} devices would fit"
+        )
+    if jax.process_count() > 1 and data * rows != count:
+        raise UserError(
+            f"config.batch_size: {batch_size} keeps {data * rows} of {count} devices busy, and every process needs "
+            f"work; use a multiple of {count // rows * accumulate_steps}"
+        )
+    return _mesh(arrange(devices, data=data, rows=rows))
+
+
+def arrange(devices: Sequence[jax.Device], *, data: int, rows: int) -> np.ndarray:
+    """Of all devices, the (data, rows) that a mesh takes, in its order; see `make_mesh`."""
+    if data * rows < len(devices):  # what is left of a torus is none, and JAX arranges whole ones only
+        return np.asarray(devices[: data * rows]).reshape(data, rows)
+    slices = len({_slice_of(device) for device in devices})
+    in_slice = len(devices) // slices
+    if in_slice % rows:
+        fitting = ", ".join(str(n) for n in range(1, in_slice + 1) if in_slice % n == 0)
+        raise UserError(
+            f"config.mesh.rows: {rows} do not fit into the {in_slice} devices of each of {slices} slices; use {fitting}"
+        )
+    if slices == 1:
+        grid = mesh_utils.create_device_mesh((data, rows), devices, allow_split_physical_axes=True)
+    else:
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (data // slices, rows), (slices, 1), devices, allow_split_physical_axes=True
+        )
+    # Sums over `data` do not mind the order along it, but a process reads a contiguous share of a batch.
+    return np.asarray(sorted(grid, key=lambda row: [(_slice_of(device), device.process_index) for device in row]))
+
+
+def _slice_of(device: jax.Device) -> int:
+    return getattr(device, "slice_index", 0)  # only devices of several slices have one
+
+
+def _mesh(grid: np.ndarray) -> Mesh:
+    return Mesh(grid, ("data", "rows"), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def make_local_mesh() -> Mesh:
+    """All of this process's devices along `data`, for inference."""
+    return _mesh(np.asarray(jax.local_devices()).reshape(-1, 1))
+
+
+def evaluation_mesh(mesh: Mesh) -> Mesh:
+    """All devices along `data`: training leaves some idle where they do not divide its batch."""
+    return make_local_mesh() if jax.process_count() == 1 else _mesh(mesh.devices.reshape(-1, 1))
+
+
+def platform(mesh: Mesh) -> str:
+    """Of a mesh's devices: "cpu", "gpu" or "tpu"."""
+    return mesh.devices.flat[0].platform
+
+
+def inference_batch(mesh: Mesh) -> int:
+    """How many pictures go through a network at once: a CPU gains nothing from several, accelerators do."""
+    return mesh.shape["data"] * (1 if platform(mesh) == "cpu" else 16)  # 16 at 256 px take about 1 GB
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Of arrays (N, ...) whose examples are spread over `data`."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def spread_along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    divisible = [axis for axis, size in enumerate(shape) if size % mesh.shape["data"] == 0]
+    if not divisible or len(shape) < 2:
+        return replicated(mesh)
+    largest = max(divisible, key=lambda axis: shape[axis])
+    return NamedSharding(mesh, PartitionSpec(*("data" if axis == largest else None for axis in range(len(shape)))))
+
+
+def constrain_images(tree: Any, mesh: Mesh) -> Any:
+    """Inside jit: spreads images (N, H, W, C) over `data` and their rows over `rows`."""
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data", "rows")))
+
+
+def place_gradients(
+    optimizer: optax.GradientTransformation, mesh: Mesh, *, shard_optimizer: bool = False
+) -> optax.GradientTransformation:
+    """The same optimiser, for inside jit: gradients are where its moments are, see `state_shardings`.
+
+    Left to itself, XLA leaves gradients of some kernels in other pieces where few rows are spread over many devices,
+    updates those, and then sends new parameters and both moments around instead of the gradient alone.
+    """
+
+    def place(gradient: jax.Array) -> jax.Array:
+        sharding = spread_along_data(gradient.shape, mesh) if shard_optimizer else replicated(mesh)
+        return jax.lax.with_sharding_constraint(gradient, sharding)
+
+    def update(gradients: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return optimizer.update(jax.tree.map(place, gradients), state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays, the same in every process, to all devices of the mesh."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x, x.shape), tree)
+
+
+def spread(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays (N, ...), the same in every process, to global ones sharded over `data`.
+
+    Where its devices do not divide N, all of them get all of it.
+    """
+
+    def place(x: np.ndarray) -> jax.Array:
+        sharding = replicated(mesh) if len(x) % mesh.shape["data"] else batch_sharding(mesh)
+        return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
+
+    return jax.tree.map(place, tree)
+
+
+def local_slice(items: np.ndarray, mesh: Mesh) -> np.ndarray:
+    """This process's contiguous share of a global batch's items (N,)."""
+    indices = batch_sharding(mesh).addressable_devices_indices_map(items.shape).values()
+    bounds = [index[0].indices(len(items)) for index in indices]
+    return items[min(start for start, _, _ in bounds) : max(stop for _, stop, _ in bounds)]
+
+
+def from_local(tree: Any, mesh: Mesh) -> Any:
+    """Each process's share of a batch to one global array, sharded over `data`."""
+    sharding = batch_sharding(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
+
+
+def free_memory() -> int:
+    """Bytes free on the fullest device; for a CPU the machine's available memory shared among its devices.
+
+    The same in all processes, which have to choose alike where data stays.
+    """
+    free = []
+    for device in jax.local_devices():
+        stats = device.memory_stats()
+        if stats and "bytes_limit" in stats:
+            free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    least = min(free) if free else psutil.virtual_memory().available // len(jax.local_devices())
+    if jax.process_count() == 1:
+        return least
+    mebibytes = np.int32(least >> 20)  # JAX has no 64 bits
+    return int(multihost_utils.process_allgather(mebibytes).min()) << 20

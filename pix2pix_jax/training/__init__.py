@@ -1,0 +1,1 @@
+"""The run: set-up, the loop, and what happens beside its steps."""

@@ -1,0 +1,116 @@
+"""What the log's lines say of a run's health: a discriminator that always wins, an L1 that no longer moves.
+
+A line is the mean loss over the steps since the line before; single steps swing too much to tell anything.
+"""
+
+import collections
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from pix2pix_jax.config import build_model
+
+_SATURATION_STEPS = 1000
+_NEAR_ZERO = 0.02  # of the loss of a discriminator that guesses; lines of healthy runs are at 0.1 to 0.6
+# The loss on real or fake pictures of a discriminator that cannot tell them apart; a critic's (wgan-gp) has no zero.
+_GUESSING = {"vanilla": math.log(2), "lsgan": 0.25, "hinge": 1.0}
+
+_PLATEAU_EPOCHS = 10  # whole epochs, so that the same examples are compared
+_PLATEAU_STEPS = (5_000, 50_000)  # but at least and at most so many steps
+_PLATEAU_LINES = 5  # and at least so many lines
+_PLATEAU_CHANGE = 0.005  # of the L1, which healthy runs lower by a tenth in that time
+_SLOW = 0.2  # of the first learning rate; below it nothing is expected to move
+
+
+def discriminator_level(means: dict[str, float], config: ConfigDict) -> float | None:
+    """The discriminator's loss: 1 where it guesses, 0 where it always wins; None where losses cannot say.
+
+    Args:
+      means: a log line's.
+      config: `gan_loss`, `label_smoothing` and the number of discriminators set the scale.
+    """
+    if not config.gan_weight or config.gan_loss not in _GUESSING:
+        return None
+    least = _entropy(config.label_smoothing) if config.gan_loss == "vanilla" else 0.0  # smooth labels are never met
+    loss = (means["d_real"] + means["d_fake"]) / config.discriminator.num_scales
+    return (loss - least) / (2 * _GUESSING[config.gan_loss])
+
+
+def _entropy(p: float) -> float:
+    return -p * math.log(p) - (1 - p) * math.log(1 - p) if p else 0.0
+
+
+def mean_level(levels: Sequence[float], lines: int) -> float:
+    """The mean of the last `lines` levels; infinity where there are not as many yet."""
+    return float(np.mean(levels[-lines:])) if len(levels) >= lines else math.inf
+
+
+def movement(l1: Sequence[float], lines: int) -> float:
+    """By what part of itself the median of `lines` lines has changed since as many before; infinity likewise."""
+    if len(l1) < 2 * lines:
+        return math.inf
+    before, now = float(np.median(l1[-2 * lines : -lines])), float(np.median(l1[-lines:]))
+    return abs(now - before) / before if before > 0 else math.inf
+
+
+class Watch:
+    """Called with one log line after the other, answers warnings, each once when what it tells of begins.
+
+    The answers depend on these lines alone; a run that is resumed begins afresh.
+    """
+
+    def __init__(self, config: ConfigDict, *, num_examples: int):
+        every = max(1, config.log_every_steps)
+        epochs = _PLATEAU_EPOCHS * num_examples // config.batch_size
+        self._config, self._learning_rate = config, build_model.build_schedule(config, num_examples=num_examples)
+        self._saturation_lines = math.ceil(_SATURATION_STEPS / every)
+        self._plateau_lines = max(_PLATEAU_LINES, math.ceil(np.clip(epochs, *_PLATEAU_STEPS) / every))
+        self._levels = collections.deque(maxlen=self._saturation_lines)
+        self._l1 = collections.deque(maxlen=2 * self._plateau_lines)
+        self._told: set[str] = set()
+
+    def __call__(self, step: int, means: dict[str, float]) -> list[str]:
+        return [*self._saturation(step, means), *self._plateau(step, means)]
+
+    def _saturation(self, step: int, means: dict[str, float]) -> list[str]:
+        level = discriminator_level(means, self._config)
+        if level is None:
+            return []
+        self._levels.append(level)
+        if not self._begins("saturation", mean_level(list(self._levels), self._saturation_lines), _NEAR_ZERO):
+            return []
+        return [
+            f"warning, step {step}: the discriminator always wins: d_real and d_fake have been near 0 for "
+            f"{_SATURATION_STEPS:,} steps, so the generator hardly learns from it. If samples/ no longer improve, try "
+            "discriminator.spectral_norm=True, fewer discriminator.features, another gan_loss or label_smoothing=0.1, "
+            "in another --workdir"
+        ]
+
+    def _plateau(self, step: int, means: dict[str, float]) -> list[str]:
+        config, lines = self._config, self._plateau_lines
+        if not any((config.l1_weight, config.l2_weight, config.charbonnier_weight)):
+            return []
+        self._l1.append(means["g_l1"])
+        moved = movement(list(self._l1), lines)
+        # The rate is asked when it matters only, because the device computes it and may be busy.
+        if moved < _PLATEAU_CHANGE and self._learning_rate(step) < _SLOW * config.learning_rate:
+            return []
+        if not self._begins("plateau", moved, _PLATEAU_CHANGE):
+            return []
+        return [
+            f"warning, step {step}: g_l1 has stopped moving: {np.median(list(self._l1)[-lines:]):.4f} over the last "
+            f"{lines * config.log_every_steps:,} steps and over as many before. If samples/ look right, the run has "
+            "learnt what it can; if not, check that the pairs match (pix2pix prepare), then try another learning_rate "
+            "or more generator.features, in another --workdir"
+        ]
+
+    def _begins(self, name: str, value: float, limit: float) -> bool:
+        """Whether a value has fallen below its limit; not again before it was above twice that, for it may flicker."""
+        if value > 2 * limit:
+            self._told.discard(name)
+        if value >= limit or name in self._told:
+            return False
+        self._told.add(name)
+        return True

@@ -1,0 +1,228 @@
+"""The training loop: from a state to the run's last step, and what is done beside the steps."""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import time
+from collections.abc import Iterator
+from concurrent import futures
+from typing import Any
+
+import jax
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax.data import pipeline
+from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.models.convolutions import layers
+from pix2pix_jax.runtime import meshes
+from pix2pix_jax.runtime.console import say
+from pix2pix_jax.training import (
+    health,
+    interruption,
+    metric_logger,
+    profiling,
+    samples,
+    throughput,
+    validation,
+)
+from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
+from pix2pix_jax.workdir.logs import RunLog
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What stays the same from the first step of a run to its last."""
+
+    config: ConfigDict
+    workdir: epath.Path
+    mesh: Mesh
+    pairs: Pairs
+    parts: steps.Parts
+    checkpoints: Checkpoints
+    select: validation.Selection | None
+
+    @property
+    def platform(self) -> str:
+        return meshes.platform(self.mesh)
+
+    @property
+    def total(self) -> int:
+        """The last step."""
+        return build_model.total_steps(self.config, num_examples=len(self.pairs))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Where a run stands: a state, its step, and what the checkpoint of that step says of the way there."""
+
+    state: TrainState
+    step: int
+    progress: dict[str, Any]
+
+
+def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.StopRequest) -> TrainState:
+    """Trains from `begin` to the end.
+
+    Raises:
+      monitor.Diverged: numbers stop being finite.
+      interruption.Interrupted: `stop` was asked for, and the state is saved.
+      UserError: data cannot be read; the state before them is saved if the process is alone.
+    """
+    config = run.config
+    batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
+    with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
+        train_step, speed, first, sampler = _get_ready(run, begin, batches)
+        sizes = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
+        log = RunLog(run.workdir, start=begin.step, **sizes)
+        with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
+            speed.skip(*profiler.disturbed)
+            beside = _Beside(run, begin.progress, log, speed, sampler)
+            remaining = stop.until(itertools.chain([first], batches), start=begin.step)
+            state = begin.state
+            for step, batch in zip(range(begin.step + 1, run.total + 1), remaining, strict=False):
+                state, metrics = profiler(step, train_step, state, batch)
+                beside.after(step, state, metrics)
+            beside.finish(step, state)
+    if stop.error:
+        raise stop.error
+    if step < run.total:
+        raise interruption.Interrupted(
+            f"stopped after step {step} of {run.total}, which is saved; the same command goes on from there", by=stop.by
+        )
+    return state
+
+
+def _get_ready(
+    run: Run, begin: Standing, batches: Iterator[pipeline.Batch]
+) -> tuple[jax.stages.Compiled, throughput.Speed, pipeline.Batch, samples.Sampler]:
+    """(the train step, its speed, the first batch, what draws samples): all else while the step is compiled."""
+    config = run.config
+    shapes = {
+        "mesh": run.mesh,
+        "state": abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state)),
+        "batch": pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size),
+    }
+    trace = functools.partial(trace_train_step, config, run.parts, **shapes)
+
+    def compile_step() -> tuple[jax.stages.Traced, jax.stages.Compiled]:
+        began = time.monotonic()
+        traced = trace()
+        compiled = traced.lower().compile()
+        say(f"compiled the train step in {time.monotonic() - began:.0f} s")
+        return traced, compiled
+
+    def flops() -> int:
+        # Those of the definition: a CPU's forms take fewer. A GPU's take 2 % more at most, not worth another trace.
+        plain = trace(platform="default") if run.platform == "cpu" else traced
+        return throughput.count_flops(plain.jaxpr)
+
+    with futures.ThreadPoolExecutor(1) as thread:
+        compiling = thread.submit(compile_step)
+        first = next(batches)
+        sampler = samples.Sampler(config, run.mesh, begin.state)
+        traced, train_step = compiling.result()
+    speed = throughput.Speed(
+        start=begin.step,
+        batch_size=config.batch_size,
+        flops=flops,
+        ceiling=throughput.measure_ceiling(run.mesh, config.compute_dtype),  # now, while nothing else is under way
+        dtype=config.compute_dtype,
+    )
+    return train_step, speed, first, sampler
+
+
+class _Beside:
+    """What is done beside the steps: losses are read, samples drawn, held-out pictures scored, checkpoints written."""
+
+    def __init__(
+        self, run: Run, progress: dict[str, Any], log: RunLog, speed: throughput.Speed, sampler: samples.Sampler
+    ):
+        self._run, self._config, self._progress = run, run.config, progress
+        self._log, self._speed, self._sampler = log, speed, sampler
+        self._select = run.select
+        if self._select:
+            self._select.begin(progress["best"])
+        watch = health.Watch(self._config, num_examples=len(run.pairs))
+        every, since = self._config.log_every_steps, progress["losses"]
+        self._losses = metric_logger.LossReader(log, every, since=since, watch=watch, speed=speed)
+
+    def after(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+        """What is due after a step that is under way; after the run's last one, `finish` does it."""
+        self._losses.push(step, metrics)
+        self._run.checkpoints.check()
+        if step == self._run.total:
+            return
+        if metric_logger.due(step, self._config.sample_every_steps):
+            self._draw(step, state)
+        is_best = (
+            self._select and metric_logger.due(step, self._config.eval_every_steps) and self._evaluate(step, state)
+        )
+        if is_best or metric_logger.due(step, self._config.checkpoint_every_steps):
+            self._save(step, state)
+
+    def finish(self, step: int, state: TrainState) -> None:
+        """What belongs to the last step of all, or of a run that was asked to stop."""
+        if step == self._run.total:
+            self._losses.log_rest(step)
+        self._draw(step, state)
+        if self._select and step == self._run.total:
+            self._evaluate(step, state)
+        self._save(step, state)
+        for line in self._speed.summary():
+            say(line)
+        self._run.checkpoints.wait()
+
+    def _draw(self, step: int, state: TrainState) -> None:
+        self._log.samples(step, self._sampler(state))
+        self._speed.skip(step + 1)
+
+    def _evaluate(self, step: int, state: TrainState) -> bool:
+        """Logs the numbers of this step; whether it is the best so far."""
+        self._losses.drain()
+        self._speed.skip(step + 1)
+        self._log.scalars(step, self._select(step, state))
+        return self._select.best is not None and self._select.best["step"] == step
+
+    def _save(self, step: int, state: TrainState) -> None:
+        self._losses.drain()
+        self._speed.skip(step + 1)
+        self._log.commit()
+        metric_logger.check_finite(state, step)
+        best = self._select.best if self._select else self._progress["best"]
+        latest = self._select.latest if self._select else None
+        own = latest if latest and latest["step"] == step else None
+        progress = {**self._progress, "losses": self._losses.window, "best": best, "evaluation": own}
+        self._run.checkpoints.save(step, state, self._config, progress)
+
+
+def trace_train_step(
+    config: ConfigDict,
+    parts: steps.Parts,
+    *,
+    mesh: Mesh,
+    state: TrainState,
+    batch: pipeline.Batch,
+    platform: str | None = None,
+) -> jax.stages.Traced:
+    """The train step as the loop runs it: the state that goes in is overwritten by the one that comes out.
+
+    Args:
+      config: of the run.
+      parts: of the run.
+      mesh: of the run; its devices need not be there.
+      state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
+      batch: at load size.
+      platform: in whose form convolutions are computed; by default that of the mesh.
+    """
+    place = functools.partial(meshes.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
+    parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
+    step = build_model.build_train_step(config, parts, constrain=functools.partial(meshes.constrain_images, mesh=mesh))
+    step = layers.traced_for(platform or meshes.platform(mesh))(step)
+    out = (jax.tree.map(lambda x: x.sharding, state), meshes.replicated(mesh))
+    return jax.jit(step, donate_argnums=0, out_shardings=out).trace(state, batch)

@@ -1,0 +1,109 @@
+"""Traces of a few steps: what devices and host did when, for TensorBoard's profile plugin and for Perfetto."""
+
+import pathlib
+import socket
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from etils import epath
+
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.io import storage
+from pix2pix_jax.runtime.console import say
+from pix2pix_jax.workdir import folder as workdir_lib
+
+# Files that JAX leaves, and their names in the workdir after that of the process.
+_FILES = {"*.xplane.pb": "xplane.pb", "perfetto_trace.json.gz": "perfetto_trace.json.gz"}
+
+
+def check_reached(steps: Sequence[int] | None, *, total: int) -> None:
+    """Raises UserError if a run of `total` steps ends before the first of `steps`."""
+    if steps and steps[0] > total:
+        raise UserError(
+            f"config.profile_steps: {steps[0]},{steps[1]}, but the run ends at step {total}, so there is nothing to "
+            "trace; use earlier steps"
+        )
+
+
+class Profiler:
+    """Calls a train step, and traces the calls of `steps`, (first, last); None traces nothing.
+
+    The trace begins when the steps before the first are finished on the devices, and ends when the last is. What the
+    loop does between them (samples, checkpoints) is in it, as is what reads the data. A run that ends in between, or
+    begins, leaves a trace of what it had of these steps.
+
+    All processes trace their own devices: where several wait for each other, the one that is late is looked for. Their
+    files go to one folder, WORKDIR/plugins/profile/steps-FIRST-LAST, as hosts of one run of TensorBoard.
+
+    A context manager: what was begun is written on exit, or dropped if an error ends the run.
+    """
+
+    def __init__(self, steps: Sequence[int] | None, workdir: epath.Path):
+        self._steps = range(steps[0], steps[1] + 1) if steps else range(0)
+        self._folder = workdir / "plugins" / "profile" / "-".join(map(str, ("steps", *(steps or ()))))
+        self._scratch: tempfile.TemporaryDirectory | None = None
+        self._traced: list[int] = []
+        self._metrics: Any = None
+
+    @property
+    def disturbed(self) -> range:
+        """The steps that take longer for it, and the one that waits until all is written."""
+        return range(self._steps.start, self._steps.stop + 1) if self._steps else self._steps
+
+    @property
+    def tracing(self) -> bool:
+        return self._scratch is not None
+
+    def __call__(self, step: int, train_step: Callable[..., Any], state: Any, batch: Any) -> Any:
+        """`train_step(state, batch)`, a pair (state, metrics), as the run's step number `step`."""
+        if step in self._steps and not self.tracing:
+            self._begin(state)
+        # Costs a microsecond where nothing is traced; there it is for those who attach a profiler to the process.
+        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+            state, self._metrics = train_step(state, batch)
+        if self.tracing:
+            self._traced.append(step)
+            if step == self._steps[-1]:
+                self._finish()
+        return state, self._metrics
+
+    def _begin(self, state: Any) -> None:
+        jax.block_until_ready(state)
+        self._scratch = tempfile.TemporaryDirectory(prefix="pix2pix-profile-")
+        options = jax.profiler.ProfileOptions()
+        options.python_tracer_level = 0  # every call of a Python function would be in it, and slow the loop
+        jax.profiler.start_trace(self._scratch.name, create_perfetto_trace=True, profiler_options=options)
+
+    def _finish(self) -> None:
+        jax.block_until_ready(self._metrics)
+        scratch, self._scratch = self._scratch, None
+        with scratch:
+            jax.profiler.stop_trace()
+            self._keep(pathlib.Path(scratch.name))
+        say(
+            f"profile_steps: the trace of steps {self._traced[0]} to {self._traced[-1]} is in {self._folder}; open its "
+            ".json.gz in ui.perfetto.dev, or pip install xprof, and tensorboard --logdir WORKDIR"
+        )
+
+    def _keep(self, scratch: pathlib.Path) -> None:
+        process = socket.gethostname() + (f"-{jax.process_index()}" if jax.process_count() > 1 else "")
+        with workdir_lib.writing():
+            storage.make_folder(self._folder)
+            for pattern, name in _FILES.items():
+                (made,) = scratch.glob(f"plugins/profile/*/{pattern}")
+                storage.write(self._folder / f"{process}.{name}", made.read_bytes())
+
+    def __enter__(self) -> "Profiler":
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        if not self.tracing:
+            return
+        if exception is None:
+            self._finish()
+        else:
+            with self._scratch:
+                jax.profiler.stop_trace()
+            self._scratch = None

@@ -1,0 +1,51 @@
+"""Sample grids: what the generator makes of the same held-out examples as training goes on."""
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax.data import color
+from pix2pix_jax.data.files.value_range import to_float
+from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.reading import stack
+from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.runtime import meshes
+
+
+class Sampler:
+    """Translates the same few held-out examples whenever it is called."""
+
+    def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
+        pairs = _held_out(config)
+        given = [pairs.decode(i) for i in range(min(config.num_samples, len(pairs)))]
+        batch = stack(pairs.at_size(i, example) for i, example in enumerate(given))
+        values = build_data.stream_values(config)
+        images = {name: np.asarray(to_float(x, values[name])) for name, x in batch.items()}
+        ids = trained_model.picture_ids([example["input"] for example in given], values["input"])
+        self._ids = meshes.replicate(ids, mesh)
+        self._images = meshes.replicate(images, mesh)
+        self._shown = color.grey(self._images["input"]) if config.color_space == "lab" else self._images["input"]
+        self._seed = meshes.replicate(np.int32(config.seed), mesh)
+        translate = trained_model.make_translate(config, platform=meshes.platform(mesh))
+        translate = jax.jit(translate, out_shardings=meshes.replicated(mesh))
+        self._config = config
+        self._translate = translate.lower(*self._arguments(state)).compile()
+
+    def _arguments(self, state: TrainState):
+        return build_model.inference_variables(self._config, state), self._images["input"], self._ids, self._seed
+
+    def __call__(self, state: TrainState) -> dict[str, jax.Array]:
+        """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
+        output = self._translate(*self._arguments(state))
+        return {"input": self._shown, "output": output, "target": self._images["target"]}
+
+
+def _held_out(config: ConfigDict) -> Pairs:
+    """`val`, or `test` where there is none, or else the training split."""
+    for split in ("val", "test"):
+        if (pairs := build_data.open_pairs_if_any(config, split)) is not None:
+            return pairs
+    return build_data.open_pairs(config, "train")

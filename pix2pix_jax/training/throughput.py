@@ -1,0 +1,160 @@
+"""How fast a run is, beside how fast its devices can be.
+
+What a step computes is counted in its program: the multiplications and additions of convolutions and matrix products,
+which are all but a few per cent of its arithmetic. What devices can do is measured, with a large matrix product.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from pix2pix_jax.runtime import meshes
+
+_SIDES = {"cpu": 1536}  # of the matrices: milliseconds of work; two cores take 60 for theirs
+_SIDE_ELSEWHERE = 8192
+_MEASURING = 0.2  # seconds, in which a GPU's clock comes up
+_WARM_UP = 3  # steps of a run that are not counted
+_SETTLED = 10.0  # seconds of counted steps after which their mean is told
+# A mean of fewer is none: the losses of the last steps of a run are read at once, whenever they were ready.
+_FEWEST, _SHORTEST = 10, 1.0  # steps, seconds
+
+
+def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
+    """FLOPs of a program's convolutions and matrix products, over all devices.
+
+    Multiplications with the padding of an image, and with the zeros between pixels that make a convolution a transposed
+    one, do not count. Loops count as often as they run. Of the branches of a condition the last counts: here they are
+    one convolution in the forms that suit the platforms (`models.convolutions`), of which the last is the plain one,
+    while others multiply more or less often. The published recipe takes 83.4 GFLOP a pair of 256 px.
+
+    Args:
+      jaxpr: as of `jax.jit(f).trace(...)`. XLA's own count of the lowered program, `cost_analysis`, takes the body of
+        a loop once. For the published recipe it is 84.5: all arithmetic is in it.
+    """
+    jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
+    return sum(_flops(equation) for equation in jaxpr.eqns)
+
+
+def _flops(equation: core.JaxprEqn) -> int:
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        return _flops_of_product(equation)
+    if name == "conv_general_dilated":
+        return _flops_of_convolution(equation)
+    if name == "cond":
+        return count_flops(params["branches"][-1])  # the default of `lax.platform_dependent`
+    inner = [part for part in jax.tree.leaves(params) if isinstance(part, core.Jaxpr | core.ClosedJaxpr)]
+    return sum(map(count_flops, inner)) * (params["length"] if name == "scan" else 1)
+
+
+def _flops_of_product(equation: core.JaxprEqn) -> int:
+    (summed, _), _ = equation.params["dimension_numbers"]
+    left = equation.invars[0].aval.shape
+    return 2 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in summed)
+
+
+def _flops_of_convolution(equation: core.JaxprEqn) -> int:
+    params, numbers = equation.params, equation.params["dimension_numbers"]
+    image, kernel = (operand.aval.shape for operand in equation.invars)
+    out = equation.outvars[0].aval.shape
+    taps = 1
+    for axis, (before, _) in enumerate(params["padding"], 2):
+        stride, *dilations = (params[name][axis - 2] for name in ("window_strides", "lhs_dilation", "rhs_dilation"))
+        windows = np.arange(out[numbers.out_spec[axis]]) * stride - before
+        places = windows[:, None] + np.arange(kernel[numbers.rhs_spec[axis]])[None] * dilations[1]
+        inside = (places >= 0) & (places <= (image[numbers.lhs_spec[axis]] - 1) * dilations[0])
+        taps *= int(np.sum(inside & (places % dilations[0] == 0)))
+    return 2 * taps * out[numbers.out_spec[0]] * out[numbers.out_spec[1]] * kernel[numbers.rhs_spec[1]]
+
+
+@functools.cache
+def measure_ceiling(mesh: Mesh, dtype: str) -> float | None:
+    """FLOP/s that products of large matrices reach on the devices of a mesh, all of them at work.
+
+    Operands are of `dtype`, and the precision is JAX's default, as of the networks' products. Takes less than a second,
+    mostly of compiling. To be called by all processes. None where the devices cannot, as when
+    matrices do not fit into their memory.
+    """
+    side = _SIDES.get(meshes.platform(mesh), _SIDE_ELSEWHERE)
+    rows, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
+
+    def waves(height: int) -> jax.Array:  # zeros would take less power than images do
+        return jnp.sin(1.1 * jnp.arange(height)[:, None] + 1.7 * jnp.arange(side)[None]).astype(dtype)
+
+    try:
+        left, right = jax.jit(lambda: (waves(side * mesh.size), waves(side)), out_shardings=(rows, whole))()
+        multiply = jax.jit(jnp.matmul, out_shardings=rows).lower(left, right).compile()
+        seconds = _time(lambda: multiply(left, right))
+    except jax.errors.JaxRuntimeError:  # no reason to end a run; what is more than that, its first step meets too
+        return None
+    return 2 * side**3 * mesh.size / seconds
+
+
+def _time(run, at_once: int = 2) -> float:
+    """Seconds that `run` takes at best; `at_once` are begun together, so that a device need not wait for the next."""
+    jax.block_until_ready(run())
+    best, end = math.inf, time.perf_counter() + _MEASURING
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        jax.block_until_ready([run() for _ in range(at_once)])
+        best = min(best, (time.perf_counter() - begin) / at_once)
+    return best
+
+
+class Speed:
+    """The mean speed of training steps, without what is done between some of them.
+
+    A step's time is that from the end of the one before to its own end, as the loop sees them when it reads losses:
+    nothing is waited for that would not be.
+    """
+
+    def __init__(self, *, start: int, batch_size: int, flops: Callable[[], int], ceiling: float | None, dtype: str):
+        """`start`: the step at which the run begins; `flops`: counts those of a step, which may take a second, and is
+        asked when they are to be told; `ceiling`: see `measure_ceiling`."""
+        self._batch_size, self._flops, self._ceiling, self._dtype = batch_size, functools.cache(flops), ceiling, dtype
+        self._skipped = set(range(start + 1, start + 1 + _WARM_UP))
+        self._steps, self._seconds, self._before, self._told = 0, 0.0, 0.0, False
+
+    def skip(self, *steps: int) -> None:
+        """Does not count these steps, before which something else is done: samples, evaluations, checkpoints."""
+        self._skipped.update(steps)
+
+    def finished(self, step: int) -> None:
+        """To be called when each step of the run has ended."""
+        now = time.perf_counter()
+        if step not in self._skipped:
+            self._steps, self._seconds = self._steps + 1, self._seconds + now - self._before
+        self._skipped.discard(step)
+        self._before = now
+
+    def settled(self) -> list[str]:
+        """The line of `summary` once enough steps are counted; later nothing."""
+        if self._told or self._seconds < _SETTLED:
+            return []
+        self._told = True
+        return self.summary()
+
+    def summary(self) -> list[str]:
+        """Returns a line about the steps that are counted so far; none where they are too few to tell."""
+        if self._steps < _FEWEST or self._seconds < _SHORTEST:
+            return []
+        rate = self._steps / self._seconds
+        reached = self._flops() * rate
+        line = f"speed: {rate:.3g} steps/s, {rate * self._batch_size:.3g} images/s, {_with_unit(reached)}"
+        if self._ceiling:
+            share, most = 100 * reached / self._ceiling, _with_unit(self._ceiling)
+            line += f", {share:.0f} % of the {most} that {self._dtype} matrix products reach here"
+        return [line + " (without samples, evaluations and checkpoints)"]
+
+
+def _with_unit(flops: float) -> str:
+    """68 GFLOP/s, 1.2 TFLOP/s."""
+    factor, unit = next((pair for pair in ((1e15, "P"), (1e12, "T")) if flops >= pair[0]), (1e9, "G"))
+    return f"{flops / factor:.3g} {unit}FLOP/s"

@@ -1,0 +1,199 @@
+"""Trains: builds the parts of a run from its config, restores or initialises its state, and runs the loop."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+from clu import parameter_overview
+from etils import epath
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax.data import pipeline
+from pix2pix_jax.data.files.high_bit_depth import height_by_width
+from pix2pix_jax.data.sources import fingerprint
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.gan.state import TrainState, state_shardings
+from pix2pix_jax.io import storage
+from pix2pix_jax.models.convolutions import layers
+from pix2pix_jax.runtime import distributed, meshes
+from pix2pix_jax.runtime.console import say
+from pix2pix_jax.training import interruption, profiling, validation
+from pix2pix_jax.training.loop import Run, Standing, train_on
+from pix2pix_jax.workdir import folder as workdir_lib
+from pix2pix_jax.workdir import lock
+from pix2pix_jax.workdir.checkpoints import NO_PROGRESS, Checkpoints, abstract
+
+
+def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
+    """Trains to the config's last step, from where the workdir's latest checkpoint stands.
+
+    Args:
+      config: a checked config (`config.load`).
+      workdir: of the run, created if need be.
+
+    Returns:
+      The final state.
+
+    Raises:
+      UserError: the data, the workdir or the config cannot be used.
+      monitor.Diverged: a UserError too; the losses are no longer finite. The checkpoint before stays as it was.
+      interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
+      distributed.PeerLost: another process of the run died.
+    """
+    workdir = storage.folder(workdir)
+    lock.check(workdir)
+    mesh = meshes.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
+    config, pairs = build_data.open_training(config)
+    for note in build_data.fitted_files(config, pairs):
+        say(note)
+    profiling.check_reached(config.profile_steps, total=build_model.total_steps(config, num_examples=len(pairs)))
+    parts = build_model.build_parts(config, num_examples=len(pairs))
+    select = validation.open_selection(config, mesh)
+    found = pairs.source.describe()  # before anything is written: it reads the headers of all files
+    try:
+        with (
+            lock.hold(workdir),
+            Checkpoints(workdir, keep=config.keep_checkpoints, period=config.checkpoint_every_steps) as checkpoints,
+        ):
+            run = Run(
+                config=config,
+                workdir=workdir,
+                mesh=mesh,
+                pairs=pairs,
+                parts=parts,
+                checkpoints=checkpoints,
+                select=select,
+            )
+            try:
+                return _train(run, found)
+            except workdir_lib.NotWritten as error:
+                raise UserError(f"{error}; {checkpoints.last_good()}") from error
+    except jax.errors.JaxRuntimeError as error:
+        raise explained(error) from error
+
+
+def explained(error: jax.errors.JaxRuntimeError) -> Exception:
+    """What a failure of the devices means to a user; the error itself where that is not known."""
+    if "RESOURCE_EXHAUSTED" in str(error):
+        gist = " ".join(str(error).split())[:150]
+        return UserError(
+            f"a device ran out of memory ({gist}); use a smaller --config.batch_size, --config.accumulate_steps=2 or "
+            "more, --config.remat=True, --config.compute_dtype=bfloat16, or --config.data_residency=host"
+        )
+    return distributed.peer_lost(error) if jax.process_count() > 1 else error
+
+
+def _train(run: Run, found: str) -> TrainState:
+    """Resumes or begins, and trains to the end."""
+    config = run.config
+    standing = _with_data(run, _resume(run) or _create(run))
+    workdir_lib.write_config(config, run.workdir)
+    residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
+    _say_summary(run, found, residency, standing)
+    if standing.step >= run.total:
+        say(f"{run.workdir}: already at step {standing.step} of {run.total}; raise --config.num_epochs to train on")
+        return standing.state
+    return train_on(run, standing, residency=residency, stop=interruption.StopRequest())
+
+
+def _resume(run: Run) -> Standing | None:
+    """The newest checkpoint that is whole; None if there is none."""
+
+    def read(step: int) -> Standing:
+        changed = config_lib.differences(run.checkpoints.config(step), run.config)
+        if changed:
+            raise UserError(
+                f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir"
+            )
+        progress = run.checkpoints.progress(step)
+        if progress.get("rollbacks"):
+            raise UserError(
+                f"{run.workdir}: holds a run that version 0.1 rolled back (on_divergence=rollback), whose random draws "
+                "no longer exist; use another --workdir"
+            )
+        state = run.checkpoints.restore(step, _abstract_state(run, _initialiser(run)))
+        return Standing(state=state, step=step, progress=progress)
+
+    resumed = run.checkpoints.newest(read)
+    best = resumed and resumed.progress["best"]
+    if best and best["step"] not in run.checkpoints.steps():  # a newer one, now damaged, had taken its place
+        resumed.progress["best"] = run.checkpoints.best()
+    return resumed
+
+
+def _with_data(run: Run, standing: Standing) -> Standing:
+    """Where the run stands, with the fingerprint of its data. Raises UserError if they are no longer the same."""
+    now, before = fingerprint.take(run.pairs.source), standing.progress["data"]
+    changed = fingerprint.changes(before, now) if before else ""
+    if changed and not run.config.allow_changed_data:
+        raise UserError(
+            f"{run.workdir}: its run began with other training data: {changed}; put them back, use another --workdir, "
+            "or go on with these: --config.allow_changed_data=True"
+        )
+    if changed:
+        say(f"note: going on with other training data: {changed}")
+    return dataclasses.replace(standing, progress={**standing.progress, "data": now})
+
+
+def _create(run: Run) -> Standing:
+    # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
+    options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
+    create = _initialiser(run)
+    shardings = jax.tree.map(lambda x: x.sharding, _abstract_state(run, create))
+    state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
+    return Standing(state=state, step=0, progress=NO_PROGRESS)
+
+
+def _initialiser(run: Run) -> Callable[[], TrainState]:
+    @layers.traced_for(run.platform)
+    def create() -> TrainState:
+        return build_model.create_state(run.config, run.parts)
+
+    return create
+
+
+def _abstract_state(run: Run, create: Callable[[], TrainState]) -> TrainState:
+    """The shapes, dtypes and places of the run's state, which `create` makes."""
+    state = jax.eval_shape(create)  # of the same function that is compiled then, so that it is traced once
+    return abstract(state, state_shardings(state, run.mesh, shard_optimizer=run.config.shard_optimizer))
+
+
+def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
+    """What lets the mesh take more of the devices."""
+    count, rows = jax.device_count(), mesh.shape["rows"]
+    if mesh.shape["data"] == count // rows:
+        return f"config.mesh.rows that divides {count}"
+    if config.mesh.data != -1:
+        return "config.mesh.data=-1"
+    return f"a config.batch_size that is a multiple of {count // rows * config.accumulate_steps}"
+
+
+def _say_summary(run: Run, found: str, residency: str, standing: Standing) -> None:
+    if not distributed.is_main_process():
+        return
+    config, pairs, mesh = run.config, run.pairs, run.mesh
+    for name in ("generator", "discriminator"):
+        params = getattr(standing.state, name).params
+        say(name + "\n" + parameter_overview.get_parameter_overview(params, include_stats=False))
+    source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
+    place = {"device": "in device memory", "sharded": "spread over device memory", "host": "read as needed"}[residency]
+    say(f"data: {found}")
+    say(
+        f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at "
+        f"{height_by_width(config.image_size)}, {config.preprocess}, loaded at {height_by_width(pairs.size)}, {place} "
+        f"({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
+    )
+    device = mesh.devices.flat[0]
+    say(
+        f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
+        f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
+    )
+    if mesh.size < jax.device_count():
+        idle = jax.device_count() - mesh.size
+        say(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
+    if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
+        say("note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it")
+    say(f"starting from step {standing.step}; compiling, which takes up to a minute")

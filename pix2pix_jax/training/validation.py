@@ -1,0 +1,117 @@
+"""Evaluates a run as it goes on, and tells which of its states is the best so far."""
+
+import functools
+import math
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax.data.files.value_range import to_float
+from pix2pix_jax.errors import NoSplit
+from pix2pix_jax.evaluation import evaluator
+from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.metrics.choice import LOWER_IS_BETTER, METRICS, Request, values_of
+from pix2pix_jax.runtime import meshes
+from pix2pix_jax.runtime.console import bar, say
+
+SPLIT = "val"
+
+
+class Selection:
+    """Compares the generator's translations of the validation split with their targets, whenever it is called.
+
+    What it finds is a function of the state alone, so a run that was stopped finds the same again. All processes call
+    it at the same step, and all their devices take part.
+
+    Attributes:
+      best: {"metric", "step", "value"} of the best evaluation so far; None before the first.
+      latest: likewise of the latest; None before the first, and of a value that is no number.
+    """
+
+    def __init__(self, config: ConfigDict, mesh: Mesh):
+        """Opens the split, and loads what metrics need.
+
+        Args:
+          config: of the run.
+          mesh: of the run.
+
+        Raises:
+          UserError: the config's metrics cannot be computed, or the split's files cannot be pairs.
+        """
+        self._config = config
+        self.best: dict[str, Any] | None = None
+        self.latest: dict[str, Any] | None = None
+        self._mesh = meshes.evaluation_mesh(mesh)
+        batch = meshes.inference_batch(self._mesh)
+        request = Request(metrics=wanted_metrics(config), palette=config.palette)
+        self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
+        self._evaluator.pairs.source.describe()  # reads all headers, so that bad files are found before training
+        translate = trained_model.make_translate(config, platform=meshes.platform(self._mesh))
+        self._translate = jax.jit(translate, out_shardings=meshes.replicated(self._mesh))
+        self._input_values = build_data.stream_values(config)["input"]
+
+    def begin(self, best: dict[str, Any] | None) -> None:
+        """Goes on from what was the best when a checkpoint was written.
+
+        The best of another metric stays it, and so is kept, until there is an evaluation by this one.
+        """
+        self.best = best
+
+    def __call__(self, step: int, state: TrainState) -> dict[str, float]:
+        """The split's numbers, as "val/psnr", of the state after update `step`; sets `best`."""
+        variables = build_model.inference_variables(self._config, state)
+        variables = jax.device_put(variables, meshes.replicated(self._mesh))
+        translate = functools.partial(self._translate_batch, variables)
+        progress = bar(
+            self._evaluator.run(translate),
+            total=len(self._evaluator.pairs),
+            desc=f"evaluate {SPLIT}",
+            unit="image",
+            leave=False,
+        )
+        records = [scored.values for scored in progress]
+        totals = self._evaluator.totals()
+        found = evaluator.means(records, totals) | totals
+        self._compare(step, found[self._config.best_metric])
+        is_best = self.best is not None and self.best["step"] == step
+        shown = " ".join(f"{name} {value:.4f}" for name, value in found.items())
+        say(f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if is_best else ""))
+        return {f"{SPLIT}/{name}": value for name, value in found.items()}
+
+    def _translate_batch(self, variables: Any, inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        index = trained_model.filled(self._config, len(inputs), meshes.inference_batch(self._mesh))
+        images = np.asarray(to_float(inputs, self._input_values))
+        placed = meshes.spread((images[index], ids[index]), self._mesh)
+        return np.asarray(self._translate(variables, *placed, 0))[: len(inputs)]
+
+    def _compare(self, step: int, value: float) -> None:
+        name = self._config.best_metric
+        if math.isnan(value):  # JSON has no such number, and it is never the best
+            self.latest = None
+            return
+        self.latest = {"metric": name, "step": step, "value": value}
+        sign = -1 if name in LOWER_IS_BETTER else 1
+        if not self.best or self.best["metric"] != name or sign * value > sign * self.best["value"]:
+            self.best = self.latest
+
+
+def wanted_metrics(config: ConfigDict) -> tuple[str, ...]:
+    """The metrics of `eval_metrics`, and the one that `best_metric` is of."""
+    best = next(metric for metric in METRICS if config.best_metric in values_of(metric))
+    return tuple(dict.fromkeys((*config.eval_metrics, best)))
+
+
+def open_selection(config: ConfigDict, mesh: Mesh) -> Selection | None:
+    """The selection of a run; None where `eval_every_steps` is 0, or where there is no validation split."""
+    if not config.eval_every_steps:
+        return None
+    try:
+        return Selection(config, mesh)
+    except NoSplit:
+        say(f"note: {config.dataset} has no split {SPLIT}, so nothing is evaluated and no checkpoint is the best")
+        return None

@@ -1,0 +1,50 @@
+"""The folder of a run."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.io import storage
+from pix2pix_jax.runtime import distributed
+
+
+def make(workdir: epath.Path) -> None:
+    """Creates the folder and its checkpoints/, if need be, and removes what a killed run had half written.
+
+    Raises:
+      UserError: it cannot be written.
+    """
+    with writing():
+        storage.make_folder(workdir / "checkpoints")
+        if distributed.is_main_process():
+            storage.sweep(workdir)
+            storage.sweep(workdir / "samples")
+
+
+def write_config(config: ConfigDict, workdir: epath.Path) -> None:
+    """Writes config.json, for people: checkpoints hold the config that counts. Raises UserError if it cannot."""
+    if not distributed.is_main_process():
+        return
+    with writing():
+        text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
+        storage.write(workdir / "config.json", text.encode())
+
+
+class NotWritten(UserError):
+    """A file of the workdir cannot be written."""
+
+
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """Within it a file that cannot be written is a NotWritten."""
+    try:
+        yield
+    except OSError as error:
+        raise NotWritten(
+            f"{error.filename}: cannot be written ({error.strerror}); make room or choose another --workdir"
+        ) from error

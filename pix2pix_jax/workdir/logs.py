@@ -1,0 +1,132 @@
+"""What a run tells: progress bar, metrics.jsonl, TensorBoard, sample grids. Process 0 alone writes."""
+
+import contextlib
+import json
+import math
+import time
+from concurrent import futures
+
+import jax
+import numpy as np
+from etils import epath
+from tqdm import tqdm
+
+from pix2pix_jax.data.files.images import encode_png
+from pix2pix_jax.data.files.value_range import render
+from pix2pix_jax.errors import UserError
+from pix2pix_jax.io import storage
+from pix2pix_jax.runtime import distributed
+from pix2pix_jax.workdir import events
+from pix2pix_jax.workdir import folder as workdir_lib
+
+
+class RunLog:
+    """The logs of a training run, continued from step `start`; what was logged beyond it is dropped.
+
+    A context manager: on exit everything is on disk. What cannot be written is a `workdir.NotWritten`: of the method
+    called next, where a thread met it.
+    """
+
+    def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):
+        self._main = distributed.is_main_process()
+        self._workdir, self._start = workdir, start
+        self._num_examples, self._batch_size = num_examples, batch_size
+        self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes pictures while the device trains on
+        self._pending: list[futures.Future] = []
+        self._bar = tqdm(
+            initial=start, total=total, disable=not self._main, dynamic_ncols=True, bar_format=_BAR, mininterval=0.5
+        )
+        if self._main:
+            with workdir_lib.writing():
+                storage.make_folder(workdir / "samples")
+                path = workdir / "metrics.jsonl"
+                self._lines = storage.open_log(path, _lines_until(start, storage.read(path)))
+                self._events = events.EventLog(workdir, start=start)
+
+    def progress(self, step: int, losses: dict[str, float]) -> None:
+        """Moves the bar to `step` updates done."""
+        self._collect(wait=False)
+        done = step - self._bar.n
+        rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
+        epoch = (step - 1) * self._batch_size // self._num_examples + 1
+        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        self._bar.set_postfix_str(f"epoch {epoch}, {rate * self._batch_size:.1f} images/s, {shown}", refresh=False)
+        self._bar.update(done)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl, where null stands for what is not finite, and one point a curve in TensorBoard."""
+        if not self._main:
+            return
+        now = time.time()
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        with workdir_lib.writing():
+            self._lines.append((json.dumps({"step": step, "time": now, **finite}) + "\n").encode())
+            self._events.scalars(step, values, now)
+
+    def commit(self) -> None:
+        """Returns once samples are written and metrics.jsonl would survive this machine; a checkpoint may follow."""
+        self._collect(wait=True)
+        if self._main:
+            with workdir_lib.writing():
+                self._lines.commit()
+
+    def samples(self, step: int, images: dict[str, jax.Array]) -> None:
+        """Writes samples/STEP.png, a column for each entry of `images`, float (N, H, W, C) in [-1, 1].
+
+        Returns at once: the pictures are fetched and written by another thread.
+        """
+        if self._main:
+            self._pending.append(self._thread.submit(self._write_grid, step, images))
+
+    def _write_grid(self, step: int, images: dict[str, jax.Array]) -> None:
+        grid = make_grid([render(column) for column in images.values()])
+        png = encode_png(grid)
+        storage.write(self._workdir / "samples" / f"{step:06d}.png", png)
+        self._events.image(step, "samples: " + " | ".join(images), png, size=grid.shape[:2])
+
+    def _collect(self, *, wait: bool) -> None:
+        """Raises what writing pictures raised; of all, or of those that are done."""
+        while self._pending and (wait or self._pending[0].done()):
+            with workdir_lib.writing():
+                self._pending.pop(0).result()
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, exception_type, exception, traceback) -> None:
+        self._thread.shutdown(wait=True)
+        self._bar.close()
+        if not self._main:
+            return
+        # An error that ends the run is not to be replaced by another; what it leaves of the logs is saved if it can be.
+        with contextlib.suppress(UserError) if exception else contextlib.nullcontext():
+            self._close()
+
+    def _close(self) -> None:
+        self._collect(wait=True)
+        with workdir_lib.writing():
+            self._lines.close()
+            self._events.close()
+
+
+_BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
+
+
+def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:
+    """Columns of uint8 (N, H, W, 1 or 3) to one uint8 (N * (H + gap) - gap, ..., 3) picture, white between them."""
+    columns = [np.broadcast_to(c, (*c.shape[:3], 3)) for c in columns]
+    padded = [np.pad(c, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255) for c in columns]
+    rows = np.concatenate(padded, axis=2)
+    return np.concatenate(list(rows), axis=0)[:-gap, :-gap]
+
+
+def _lines_until(step: int, content: bytes) -> bytes:
+    """The lines of a log without those beyond `step` (they come again) and what was cut short."""
+    kept = []
+    for line in content.splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + b"\n")
+        except (ValueError, KeyError, TypeError):
+            continue
+    return b"".join(kept)

@@ -1,0 +1,116 @@
+"""From config fields to the networks and steps they name."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from pix2pix_jax import config as config_lib
+from pix2pix_jax.config import build_model
+from pix2pix_jax.data import color
+from pix2pix_jax.gan.objective import Objective
+from pix2pix_jax.inference import trained_model
+from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
+from pix2pix_jax.training import train
+
+GENERATORS = {
+    "generator.skips=False": ("skips", False),
+    "generator.dropout_layers=1,2": ("dropout_layers", (1, 2)),
+    "generator.bottleneck_norm=True": ("bottleneck_norm", True),
+    "generator.decoder_activation=before_concat": ("decoder_activation", "before_concat"),
+    "generator.slope=0.3": ("slope", 0.3),
+    "generator.bias=always": ("bias", "always"),
+    "generator.norm=group": ("norm", "group"),
+    "norm_epsilon=0.001": ("norm_epsilon", 0.001),
+    "norm_momentum=0.99": ("norm_momentum", 0.99),
+    "norm_scale_std=0": ("norm_scale_std", 0),
+    "target_channels=5": ("out_channels", 5),
+    "compute_dtype=bfloat16": ("dtype", jnp.bfloat16),
+}
+DISCRIMINATORS = {
+    "discriminator.padding=reflect": ("padding", "reflect"),
+    "discriminator.conditional=False": ("conditional", False),
+    "discriminator.spectral_norm=True": ("spectral_norm", True),
+    "discriminator.num_layers=5": ("num_layers", 5),
+    "discriminator.slope=0.3": ("slope", 0.3),
+    "discriminator.bias=never": ("bias", "never"),
+    "norm_epsilon=0.001": ("norm_epsilon", 0.001),
+}
+
+
+def load(*overrides: str):
+    return config_lib.load("default", [f"--config.{override}" for override in overrides])
+
+
+def test_the_defaults_are_those_of_the_modules():
+    """Nobody who imports a module gets another network than one who trains."""
+    config = load("generator.num_downs=8")
+    assert build_model.build_generator(config) == UNetGenerator(dtype=jnp.dtype("float32"))
+    assert build_model.build_discriminator(config) == PatchDiscriminator(dtype=jnp.dtype("float32"))
+    assert build_model.build_objective(config) == Objective()
+
+
+@pytest.mark.parametrize("override", GENERATORS)
+def test_fields_reach_the_generator(override):
+    field, value = GENERATORS[override]
+    assert getattr(build_model.build_generator(load(override)), field) == value
+
+
+@pytest.mark.parametrize("override", DISCRIMINATORS)
+def test_fields_reach_the_discriminator(override):
+    field, value = DISCRIMINATORS[override]
+    assert getattr(build_model.build_discriminator(load(override)), field) == value
+
+
+def test_other_networks():
+    resnet = build_model.build_generator(load("generator.name=resnet", "generator.num_blocks=6", "generator.dropout=0"))
+    assert isinstance(resnet, ResNetGenerator) and (resnet.num_blocks, resnet.dropout) == (6, 0)
+    scales = build_model.build_discriminator(load("discriminator.num_scales=3", "discriminator.norm=instance"))
+    assert isinstance(scales, MultiScaleDiscriminator) and (scales.num_scales, scales.norm) == (3, "instance")
+
+
+def test_fields_reach_the_objective():
+    weights = {"l1_weight": 1.0, "l2_weight": 2.0, "charbonnier_weight": 3.0, "feature_weight": 4.0, "r1_weight": 5.0}
+    config = load(*(f"{name}={value}" for name, value in weights.items()), "label_smoothing=0.1", "d_loss_scale=1")
+    expected = Objective(**weights, label_smoothing=0.1, d_loss_scale=1.0)
+    assert build_model.build_objective(config) == expected
+
+
+@pytest.mark.parametrize("channels", [(1, 1), (4, 2), (7, 1)])
+def test_any_number_of_channels(channels):
+    config = load(f"input_channels={channels[0]}", f"target_channels={channels[1]}")
+    parts = build_model.build_parts(config, num_examples=1)
+    state = jax.eval_shape(functools.partial(build_model.create_state, config, parts))
+    assert state.generator.params["down0"]["kernel"].shape[2] == channels[0]
+    assert state.generator.params["up0"]["kernel"].shape[3] == channels[1]
+    assert state.discriminator.params["conv0"]["kernel"].shape[2] == sum(channels)
+
+
+def test_without_gan_loss_the_discriminator_rests(tiny_config):
+    config = tiny_config("--config.gan_weight=0")
+    parts = build_model.build_parts(config, num_examples=10)
+    state = jax.jit(functools.partial(build_model.create_state, config, parts))()
+    batch = {name: np.full((2, 36, 36, 3), 100, np.uint8) for name in ("input", "target")}
+    after, metrics = jax.jit(build_model.build_train_step(config, parts))(state, batch)
+    jax.tree.map(np.testing.assert_array_equal, after.discriminator, state.discriminator)
+    assert metrics.keys() == {"g_l1"}
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), after.generator.params, state.generator.params)
+    assert max(jax.tree.leaves(moved)) > 0
+
+
+def test_colourisation_sees_lightness_alone(tiny_config, tmp_path):
+    config = tiny_config("--config.color_space=lab", "--config.num_steps=2", "--config.inference.dropout=off")
+    state = train.train(config, tmp_path)
+    assert state.generator.params["down0"]["kernel"].shape[2] == 1
+    assert state.generator.params["up0"]["kernel"].shape[3] == 2
+    model = trained_model.load(tmp_path)
+    photo = np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+    answer = model.translate(photo)
+    assert (answer.shape, answer.dtype) == (photo.shape, np.uint8)
+    grey = np.asarray(color.grey(photo / np.float32(127.5) - 1))
+    np.testing.assert_allclose(model.translate(grey), answer / np.float32(127.5) - 1, atol=0.02)
+    # What can be shown keeps its lightness.
+    lightness = [color.split(x / np.float32(127.5) - 1)[0] for x in (photo, answer)]
+    assert np.median(np.abs(lightness[0] - lightness[1])) < 0.02
