@@ -27,18 +27,18 @@ import psutil
 import report
 
 from pix2pix_jax.data import augment, pipeline, reading
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.runtime import meshes
 
 LOAD, CROP, BATCH = (286, 286), (256, 256), 4
 
 
-def open_pairs(folder: str) -> Pairs:
-    return Pairs(open_source("folder", "train", data_dir=folder, size=LOAD, seed=0), "AtoB", LOAD)
+def open_pairs(folder: str) -> PairedDataset:
+    return PairedDataset(open_source("folder", "train", data_dir=folder, size=LOAD, seed=0), "AtoB", LOAD)
 
 
-def read(pairs: Pairs, *, workers: int, on_device: bool = False, kept: bool = False) -> Iterator[dict]:
+def read(pairs: PairedDataset, *, workers: int, on_device: bool = False, kept: bool = False) -> Iterator[dict]:
     """Batches on the host; `on_device` leaves the resizing to the device, `kept` begins with all in the cache."""
     read_one = pairs.decode if on_device else pairs.__getitem__
     order = reading.ExampleOrder(len(pairs), BATCH, seed=0)
@@ -91,7 +91,7 @@ def turn(batches: Iterator, seconds: float) -> tuple[float, float]:
     return result
 
 
-def waiting(pairs: Pairs, step_seconds: float, steps: int = 100) -> float:
+def waiting(pairs: PairedDataset, step_seconds: float, steps: int = 100) -> float:
     """The share of its time that a device with steps of a given length is idle for want of streamed pairs.
 
     As in the training loop, the host hands in a step as soon as its batch is there, at most two steps ahead.

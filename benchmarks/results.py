@@ -71,7 +71,7 @@ RUNS = {
 }
 
 
-def shown(command: Sequence[str]) -> str:
+def printable(command: Sequence[str]) -> str:
     return f"pix2pix {shlex.join(command)}"
 
 
@@ -80,7 +80,7 @@ def attempt(command: Sequence[str]) -> int:
 
     Ctrl-C reaches both programs, SIGTERM is passed on: the other one saves what it has, and this one waits for it.
     """
-    print(f"\n$ {shown(command)}", flush=True)
+    print(f"\n$ {printable(command)}", flush=True)
     running: list[subprocess.Popen] = []
     handlers = {
         signal.SIGINT: lambda *_: None,
@@ -119,7 +119,7 @@ def train_run(name: str, workdir: epath.Path, results: Results, overrides: Itera
     """Trains a run to its end, and notes how long that took, also if it is stopped."""
     command = ["train", *RUNS[name].flags, f"--workdir={workdir / name}", *overrides]
     entry = results.runs.setdefault(name, {"turns": []})
-    entry["command"] = shown(command)
+    entry["command"] = printable(command)
     start, begin = latest_step(workdir / name), time.perf_counter()
     code = attempt(command)
     end = latest_step(workdir / name)

@@ -243,7 +243,7 @@ def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
             print(stopped, file=sys.stderr)
         distributed.shutdown()
         return EXIT_INTERRUPTED if stopped.by == signal.SIGINT else EXIT_TRY_AGAIN
-    except distributed.PeerLost as lost:
+    except distributed.PeerLostError as lost:
         print(f"pix2pix train: error: {lost}", file=sys.stderr)
         return EXIT_TRY_AGAIN
     except UserError:
@@ -272,9 +272,9 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     _check_no_more(rest)
     _set_up_libraries()
     from pix2pix_jax.evaluation import evaluate
-    from pix2pix_jax.metrics import Request
+    from pix2pix_jax.metrics import MetricsConfig
 
-    request = Request(
+    request = MetricsConfig(
         metrics=None if arguments.metrics == "auto" else tuple(m.strip() for m in arguments.metrics.split(",")),
         palette=arguments.palette or (model.config.palette if model else "auto"),
         inception=arguments.inception or "",

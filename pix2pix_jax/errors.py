@@ -11,6 +11,6 @@ class NoSplit(UserError):
     """The data are fine, but have no such split."""
 
 
-def shown(path: os.PathLike | str) -> str:
+def printable(path: os.PathLike | str) -> str:
     """A file's name as printable text on one line: line ends, control codes and undecodable bytes are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(path))

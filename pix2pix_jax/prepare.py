@@ -17,13 +17,14 @@ from pix2pix_jax.config.build_data import STREAMS
 from pix2pix_jax.data import preview
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
 from pix2pix_jax.data.files.value_range import widest
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources.datasets import PUBLISHED
 from pix2pix_jax.data.sources.folder_sources import FolderSource
 from pix2pix_jax.data.sources.folders import SPLITS
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
-from pix2pix_jax.runtime.console import bar, say
+from pix2pix_jax.runtime import console
+from pix2pix_jax.runtime.console import bar
 
 PREVIEW = "prepare-preview.png"
 _THREADS = 8
@@ -57,7 +58,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     """
     path = storage.folder(output) / PREVIEW
     if path.parent.exists() and not path.parent.is_dir():  # said now, not once all files are read
-        raise UserError(f"--output={shown(output)}: a file; give a folder")
+        raise UserError(f"--output={printable(output)}: a file; give a folder")
     splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
     found, errors = {}, []
     for split, pairs in splits.items():
@@ -71,39 +72,40 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
         raise _unusable(errors)
     resolved, unset = _resolve(config, found["train"])
     preview.write(path, build_data.with_dtypes(splits["train"], resolved), build_data.stream_values(resolved))
-    say(f"preview: {path}; look whether input and target are the right way round")
+    console.log(f"preview: {path}; look whether input and target are the right way round")
     if unset:
         raise unset[0]
     return path
 
 
-def _say_not_built(config: ConfigDict, pairs: Pairs) -> None:
+def _say_not_built(config: ConfigDict, pairs: PairedDataset) -> None:
     """Says of a published set that is read from a folder of its files that no TFDS data set came of it."""
     if config.dataset in PUBLISHED and isinstance(pairs.source, FolderSource):
         folder = pathlib.Path(pairs.source.folder).resolve()
-        say(
-            f"{config.dataset}: read from {shown(folder)} as it is; no TFDS data set was built. To build one in DIR: "
+        console.log(
+            f"{config.dataset}: read from {printable(folder)} as it is; no TFDS data set was "
+            "built. To build one in DIR: "
             f"--config.data_dir=DIR --config.data_url={folder.as_uri()}"
         )
 
 
-def _open(config: ConfigDict, split: str) -> Pairs | None:
+def _open(config: ConfigDict, split: str) -> PairedDataset | None:
     size = tuple(config.resize_size)
     if split == "train":
         return build_data.open_pairs(config, split, size=size)
     pairs = build_data.open_pairs_if_any(config, split, size=size)
     if pairs is None:
-        say(f"{split}: none")
+        console.log(f"{split}: none")
     return pairs
 
 
-def _examine_all(pairs: Pairs, split: str) -> list[Found | str]:
+def _examine_all(pairs: PairedDataset, split: str) -> list[Found | str]:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         examined = pool.map(lambda index: _examine(pairs, index), range(len(pairs)))
         return list(bar(examined, total=len(pairs), desc=f"check {split}", unit="pair"))
 
 
-def _examine(pairs: Pairs, index: int) -> Found | str:
+def _examine(pairs: PairedDataset, index: int) -> Found | str:
     """What example `index` holds, or why it cannot be used."""
     try:
         headers = pairs.sides(pairs.source.header(index))
@@ -119,30 +121,30 @@ def _examine(pairs: Pairs, index: int) -> Found | str:
     return Found(pairs.name(index), headers, limits, digest.digest())
 
 
-def _report(split: str, pairs: Pairs, found: Sequence[Found], num_errors: int) -> None:
-    say(
+def _report(split: str, pairs: PairedDataset, found: Sequence[Found], num_errors: int) -> None:
+    console.log(
         f"{split}: {len(pairs)} pair{'s' * (len(pairs) != 1)}"
         + f", of which {num_errors} cannot be used" * bool(num_errors)
     )
     if note := getattr(pairs.source, "note", ""):
-        say(f"  {note}")
+        console.log(f"  {note}")
     if not found:
         return
     if animated := sum(any(header.animated for header in x.headers) for x in found):
-        say(f"  of {animated} pairs a file is an animation, whose first frame is taken")
+        console.log(f"  of {animated} pairs a file is an animation, whose first frame is taken")
     for i, (name, place) in enumerate(zip(STREAMS, pairs.sides(pairs.source.places), strict=True)):
         headers = [x.headers[i] for x in found]
         low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
-        say(
-            f"  {name} ({shown(place)}): {_sizes(headers)}; "
+        console.log(
+            f"  {name} ({printable(place)}): {_sizes(headers)}; "
             f"{_counted(_channels(h.channels) for h in headers)}; "
             f"{_counted(h.dtype for h in headers)}; values {low:g} to {high:g}"
         )
         if widest(h.dtype for h in headers) == "uint16" and 0 < high < 16384:
-            say(f"    that is little of 65535: --config.{name}_range={low:g},{high:g} would use all of [-1, 1]")
+            console.log(f"    that is little of 65535: --config.{name}_range={low:g},{high:g} would use all of [-1, 1]")
     skewed = [x for x in found if _ratio(x.headers[0]) != _ratio(x.headers[1])]
     if skewed:
-        say(f"  of {len(skewed)} pairs input and target have different shapes, as {shown(skewed[0].name)}")
+        console.log(f"  of {len(skewed)} pairs input and target have different shapes, as {printable(skewed[0].name)}")
 
 
 def _channels(count: int) -> str:
@@ -179,18 +181,18 @@ def _report_duplicates(found: dict[str, list[Found]]) -> None:
     shared = [places for places in where.values() if len({split for split, _ in places}) > 1]
     if not shared:
         return
-    say(f"duplicates: {len(shared)} pairs are in more than one split; keep them in train alone:")
+    console.log(f"duplicates: {len(shared)} pairs are in more than one split; keep them in train alone:")
     for places in shared[:_LISTED]:
-        say("  " + _equal(places))
+        console.log("  " + _equal(places))
     if len(shared) > _LISTED:
-        say(f"  and {len(shared) - _LISTED} more")
+        console.log(f"  and {len(shared) - _LISTED} more")
 
 
 def _equal(places: Sequence[tuple[str, str]]) -> str:
     """train: a = val: b; of many, the first of each split at least, and how many more there are."""
     firsts = list({split: (split, name) for split, name in reversed(places)}.values())[::-1]
     named = (firsts + [place for place in places if place not in firsts])[: max(_MEMBERS, len(firsts))]
-    text = " = ".join(f"{split}: {shown(name)}" for split, name in named)
+    text = " = ".join(f"{split}: {printable(name)}" for split, name in named)
     return text + f" = {len(places) - len(named)} more" * (len(places) > len(named))
 
 
@@ -198,9 +200,9 @@ def _unusable(errors: list[str]) -> UserError:
     """The one line of all errors, which are listed above it if there are several."""
     if len(errors) == 1:
         return UserError(errors[0])
-    say("cannot be used:")
+    console.log("cannot be used:")
     for error in errors:
-        say(f"  {error}")
+        console.log(f"  {error}")
     return UserError(f"{errors[0]} (and {len(errors) - 1} more files, listed above)")
 
 

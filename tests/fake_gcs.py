@@ -35,7 +35,7 @@ class Stored:
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
+class MetricsConfig:
     """What a fault decides on: the method, the path (unquoted) and the number of requests before it."""
 
     method: str
@@ -49,7 +49,7 @@ class Request:
 
 # A fault answers a request with an HTTP status, "reset" (the connection breaks) or "hold" (`held` is set, and
 # the connection breaks once released); None: no fault.
-Fault = Callable[[Request], int | str | None]
+Fault = Callable[[MetricsConfig], int | str | None]
 
 
 class FakeGCS:
@@ -58,7 +58,7 @@ class FakeGCS:
     def __init__(self):
         self.objects: dict[str, Stored] = {}
         self.fault: Fault = lambda request: None
-        self.requests: list[Request] = []
+        self.requests: list[MetricsConfig] = []
         self.lock = threading.RLock()
         self.held = threading.Event()
         self._released = threading.Event()
@@ -137,7 +137,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.query = {k: v[-1] for k, v in urllib.parse.parse_qs(url.query, keep_blank_values=True).items()}
         self.body = self._read_body()
         with self.store.lock:
-            request = Request(self.command, urllib.parse.unquote(self.path), len(self.store.requests))
+            request = MetricsConfig(self.command, urllib.parse.unquote(self.path), len(self.store.requests))
             self.store.requests.append(request)
             fault = self.store.fault(request)
         if fault == "hold":

@@ -9,22 +9,23 @@ from ml_collections import ConfigDict
 
 from pix2pix_jax.config import validate
 from pix2pix_jax.data import pipeline, reading
-from pix2pix_jax.data.files.value_range import Values, fitted
-from pix2pix_jax.data.paired_dataset import WINDOWED, Pairs, whole_size
+from pix2pix_jax.data.files.value_range import ValueRange, fitted
+from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset, whole_size
 from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.errors import NoSplit, UserError
 
 STREAMS = ("input", "target")
 
 
-def stream_values(config: ConfigDict) -> dict[str, Values]:
+def stream_values(config: ConfigDict) -> dict[str, ValueRange]:
     """What the stored values of "input" and "target" mean. Raises UserError for float32 without a range."""
     return {
-        name: Values.of(config[f"{name}_dtype"], config[f"{name}_range"], f"config.{name}_range") for name in STREAMS
+        name: ValueRange.of(config[f"{name}_dtype"], config[f"{name}_range"], f"config.{name}_range")
+        for name in STREAMS
     }
 
 
-def resolve_dtypes(config: ConfigDict, pairs: Pairs) -> ConfigDict:
+def resolve_dtypes(config: ConfigDict, pairs: PairedDataset) -> ConfigDict:
     """The config with the dtypes of its streams where they are "auto": what holds the values of all files of `pairs`,
     the training split.
 
@@ -52,7 +53,7 @@ def range_unset(name: str, low: float, high: float, where: str) -> UserError:
     )
 
 
-def fitted_files(config: ConfigDict, pairs: Pairs) -> list[str]:
+def fitted_files(config: ConfigDict, pairs: PairedDataset) -> list[str]:
     """Notes of the streams whose files are of another dtype than the config's, and what becomes of their values."""
     values = stream_values(config)
     if all(v.is_integer and config[f"{name}_range"] is None for name, v in values.items()):
@@ -62,7 +63,7 @@ def fitted_files(config: ConfigDict, pairs: Pairs) -> list[str]:
     return [f"note: the {name} files hold {note}" for name, note in notes.items() if note]
 
 
-def with_dtypes(pairs: Pairs, config: ConfigDict) -> Pairs:
+def with_dtypes(pairs: PairedDataset, config: ConfigDict) -> PairedDataset:
     """The pairs in the dtypes and ranges of a config."""
     values = stream_values(config)
     return dataclasses.replace(
@@ -72,19 +73,19 @@ def with_dtypes(pairs: Pairs, config: ConfigDict) -> Pairs:
     )
 
 
-def _open_at_load_size(config: ConfigDict) -> Pairs:
+def _open_at_load_size(config: ConfigDict) -> PairedDataset:
     drawn = config.resize_size if config.preprocess in ("resize_and_crop", *WINDOWED) else config.image_size
     return at_load_size(config, open_pairs(config, "train", size=tuple(drawn)))
 
 
-def at_load_size(config: ConfigDict, pairs: Pairs) -> Pairs:
+def at_load_size(config: ConfigDict, pairs: PairedDataset) -> PairedDataset:
     """The pairs of the training split at the size that `config.preprocess` gives them."""
     size = tuple(config.resize_size if config.preprocess == "resize_and_crop" else config.image_size)
     return dataclasses.replace(pairs, preprocess=config.preprocess, size=size)
 
 
 def build_batches(
-    config: ConfigDict, pairs: Pairs, mesh: Mesh, *, start: int, residency: str
+    config: ConfigDict, pairs: PairedDataset, mesh: Mesh, *, start: int, residency: str
 ) -> Iterator[pipeline.Batch]:
     """The global batches of steps start, start + 1, ..."""
     return pipeline.batches(
@@ -99,7 +100,7 @@ def build_batches(
     )
 
 
-def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs:
+def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> PairedDataset:
     """Opens a split, its images resized to `size`; by default as evaluation takes them.
 
     That is at the model's own size, to which they are resized, or out of whose middle they are cut where
@@ -118,7 +119,7 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
         a_folders=config.a_folders,
         b_folders=config.b_folders,
     )
-    return Pairs(
+    return PairedDataset(
         source=source,
         direction=config.direction,
         size=size or tuple(config.image_size),
@@ -146,7 +147,7 @@ def inference_size(config: ConfigDict, own: tuple[int, int]) -> tuple[int, int]:
     )
 
 
-def open_training(config: ConfigDict) -> tuple[ConfigDict, Pairs]:
+def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
     """(the config with its dtypes resolved, the training split at load size).
 
     Raises:
@@ -159,7 +160,7 @@ def open_training(config: ConfigDict) -> tuple[ConfigDict, Pairs]:
     return config, pairs
 
 
-def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> Pairs | None:
+def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> PairedDataset | None:
     """As `open_pairs`; None if the data have no such split."""
     try:
         return open_pairs(config, split, size=size)

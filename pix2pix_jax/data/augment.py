@@ -16,7 +16,7 @@ from etils import epy
 from jax import lax
 from jax.scipy.ndimage import map_coordinates
 
-from pix2pix_jax.data.files.value_range import UINT8, Values, to_float
+from pix2pix_jax.data.files.value_range import UINT8, ValueRange, to_float
 
 with epy.lazy_imports():  # few recipes change colours
     import dm_pix
@@ -60,7 +60,7 @@ def crop_and_mirror(
     mirror: bool,
     more: Augmentation = Augmentation(),
     nearest: Collection[str] = (),
-    values: Mapping[str, Values] = types.MappingProxyType({}),
+    values: Mapping[str, ValueRange] = types.MappingProxyType({}),
 ) -> dict[str, jax.Array]:
     """Random jitter as published, a random crop and a horizontal flip with probability one half, and what `more` adds.
 

@@ -16,7 +16,7 @@ WINDOWED = ("crop", "scale_width_and_crop")  # those that leave images of severa
 
 
 @dataclasses.dataclass(frozen=True)
-class Pairs:
+class PairedDataset:
     """Examples by index: {"input", "target"}, each (*size, channels) of its dtype; under WINDOWED at least that large.
 
     The train step is compiled for one size, so the window of an image that has a size of its own is cut on the host

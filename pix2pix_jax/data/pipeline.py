@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from pix2pix_jax.data import resampling
-from pix2pix_jax.data.paired_dataset import WINDOWED, Pairs
+from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset
 from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, prefetch, read_steps
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.runtime.console import bar
@@ -28,7 +28,7 @@ _LARGEST = 8  # times as many pixels as at load size: more than that, resizing o
 
 
 def batches(
-    pairs: Pairs,
+    pairs: PairedDataset,
     mesh: Mesh,
     *,
     batch_size: int,
@@ -58,7 +58,7 @@ def batches(
     return _resident_batches(pairs, order, mesh, start, sharded=residency == "sharded")
 
 
-def abstract_batch(pairs: Pairs, mesh: Mesh, *, batch_size: int) -> Batch:
+def abstract_batch(pairs: PairedDataset, mesh: Mesh, *, batch_size: int) -> Batch:
     """The shapes, dtypes and places of what `batches` yields."""
     place = meshes.batch_sharding(mesh)
     return {
@@ -67,7 +67,7 @@ def abstract_batch(pairs: Pairs, mesh: Mesh, *, batch_size: int) -> Batch:
     }
 
 
-def choose_residency(pairs: Pairs, setting: str = "auto", *, shards: int = 1) -> str:
+def choose_residency(pairs: PairedDataset, setting: str = "auto", *, shards: int = 1) -> str:
     """Where a split is to be: "device", "sharded" or "host".
 
     Args:
@@ -86,7 +86,9 @@ def choose_residency(pairs: Pairs, setting: str = "auto", *, shards: int = 1) ->
     return setting if setting == "device" else "host"
 
 
-def _resident_batches(pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, *, sharded: bool) -> Iterator[Batch]:
+def _resident_batches(
+    pairs: PairedDataset, order: ExampleOrder, mesh: Mesh, start: int, *, sharded: bool
+) -> Iterator[Batch]:
     if sharded:
         everything, take = _load_shards(pairs, mesh), _take_sharded(mesh)
     else:
@@ -102,7 +104,7 @@ def _take_replicated(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
     )
 
 
-def _load_shards(pairs: Pairs, mesh: Mesh) -> Batch:
+def _load_shards(pairs: PairedDataset, mesh: Mesh) -> Batch:
     """The split spread over `data`, filled up with examples from its beginning; each process reads its own part."""
     shards = mesh.shape["data"]
     filled = np.arange(-(-len(pairs) // shards) * shards) % len(pairs)
@@ -123,7 +125,7 @@ def _take_sharded(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
     return jax.jit(lambda arrays, indices: jax.tree.map(lambda a: spread(a, indices), arrays))
 
 
-def _load(pairs: Pairs, indices: Iterable[int]) -> Example:
+def _load(pairs: PairedDataset, indices: Iterable[int]) -> Example:
     """Those examples as arrays (len(indices), H, W, C), each of which is written to where it stays."""
     indices = [int(i) for i in indices]
     first = pairs[indices[0]]
@@ -153,7 +155,7 @@ def can_resize_on_device(mesh: Mesh) -> bool:
     return meshes.platform(mesh) != "cpu" and jax.process_count() == 1
 
 
-def shared_size(pairs: Pairs) -> tuple[int, int] | None:
+def shared_size(pairs: PairedDataset) -> tuple[int, int] | None:
     """The own size of the first example if the device can resize from it to load size; most sets have one size."""
     plain = {pairs.input_interpolation, pairs.target_interpolation} == {"bicubic"}
     if pairs.preprocess != "resize_and_crop" or not plain or not len(pairs):
@@ -164,7 +166,12 @@ def shared_size(pairs: Pairs) -> tuple[int, int] | None:
 
 
 def _host_batches(
-    pairs: Pairs, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int, own_size: tuple[int, int] | None
+    pairs: PairedDataset,
+    order: ExampleOrder,
+    mesh: Mesh,
+    start: int,
+    num_workers: int,
+    own_size: tuple[int, int] | None,
 ) -> Iterator[Batch]:
     slots = meshes.local_slice(np.arange(order.batch_size), mesh)
     batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers, own_size=own_size)

@@ -7,16 +7,16 @@ from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
 from pix2pix_jax.data.files.images import encode_png, resize
-from pix2pix_jax.data.files.value_range import Values, render, to_float
-from pix2pix_jax.data.paired_dataset import Pairs
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.data.files.value_range import ValueRange, render, to_float
+from pix2pix_jax.data.paired_dataset import PairedDataset
+from pix2pix_jax.errors import UserError, printable
 
 _ROWS = 6
 _HEIGHT = 192  # of a picture, in pixels
 _GAP, _LINE, _TITLE = 6, 16, 26
 
 
-def write(path: epath.Path, pairs: Pairs, values: Mapping[str, Values]) -> None:
+def write(path: epath.Path, pairs: PairedDataset, values: Mapping[str, ValueRange]) -> None:
     """Writes a PNG of up to six pairs, spread over the split: a row for each, the input left and the target right.
 
     Raises:
@@ -40,10 +40,10 @@ def write(path: epath.Path, pairs: Pairs, values: Mapping[str, Values]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_png(np.asarray(canvas)))
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}); choose another --output") from error
+        raise UserError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --output") from error
 
 
-def _picture(image: np.ndarray, values: Values) -> np.ndarray:
+def _picture(image: np.ndarray, values: ValueRange) -> np.ndarray:
     """uint8 (h, w, 3), at most _HEIGHT high."""
     picture = render(to_float(image, values))
     height, width = picture.shape[:2]

@@ -24,7 +24,7 @@ import psutil
 from absl import flags
 from etils import epy
 
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 
 with epy.lazy_imports():  # takes a second, and few runs have worker processes
     import grain
@@ -77,7 +77,7 @@ class StepLoader:
       own_size: of images that are left to the device to resize; a batch is if all of its are; None: no batch is.
     """
 
-    pairs: Pairs
+    pairs: PairedDataset
     order: ExampleOrder
     slots: np.ndarray
     read: Callable[[int], Example]
@@ -115,12 +115,12 @@ class Cache:
         return example
 
 
-def num_bytes(pairs: Pairs) -> int:
+def num_bytes(pairs: PairedDataset) -> int:
     """Bytes of the whole split at load size."""
     return len(pairs) * pairs.example_bytes
 
 
-def choose_workers(pairs: Pairs, setting: int = -1) -> int:
+def choose_workers(pairs: PairedDataset, setting: int = -1) -> int:
     """How many processes are to read for the host, 0 for threads of this one.
 
     Under -1, threads where the split fits in the cache (`Cache`), since processes could not share it, or where there
@@ -140,7 +140,7 @@ def _cache_limit() -> int:
 
 
 def read_steps(
-    pairs: Pairs,
+    pairs: PairedDataset,
     order: ExampleOrder,
     slots: np.ndarray,
     *,

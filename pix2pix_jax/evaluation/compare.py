@@ -16,7 +16,7 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pix2pix_jax.config.validate import flatten
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.evaluation import curves, gallery
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import LOWER_IS_BETTER
@@ -141,7 +141,7 @@ def _distinguish(paths: Sequence[str]) -> list[str]:
     for end in (0, -1):
         while all(len(p) > 1 for p in parts) and len({p[end] for p in parts}) == 1:
             parts = [p[1:] if end == 0 else p[:-1] for p in parts]
-    return [shown("/".join(p)) for p in parts]
+    return [printable("/".join(p)) for p in parts]
 
 
 def _open_run(workdir: epath.Path, name: str, split: str) -> Run:
@@ -253,7 +253,7 @@ def _value(config: dict[str, Any], field: str) -> str:
 
 
 def _markdown(table: gallery.Table) -> str:
-    head, *rows = ([_MARKUP.sub(r"\\\g<0>", shown(text)) for text in cells] for cells in (table.head, *table.rows))
+    head, *rows = ([_MARKUP.sub(r"\\\g<0>", printable(text)) for text in cells] for cells in (table.head, *table.rows))
     for row, column in table.best:
         rows[row][column] = f"**{rows[row][column]}**"
     rule = ["---", *["---:"] * (len(head) - 1)]

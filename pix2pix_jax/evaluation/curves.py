@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from pix2pix_jax.errors import shown
+from pix2pix_jax.errors import printable
 from pix2pix_jax.io import storage
 
 POINTS = 150  # of a curve: as much as a panel can show, and fewer smooth better
@@ -196,7 +196,7 @@ def _add_legend(figure: Figure, styles: Mapping[str, dict], columns: int) -> Non
 def _set_plain(text: Text, content: str) -> None:
     """Names are the user's: dollars are no formulas, and line ends are escaped."""
     text.set_parse_math(False)
-    text.set_text(shown(content))
+    text.set_text(printable(content))
 
 
 def _encode(figure: Figure, kind: str) -> bytes:

@@ -12,18 +12,18 @@ from pix2pix_jax.config import build_data
 from pix2pix_jax.data import color
 from pix2pix_jax.data.files.picture_files import PictureFiles
 from pix2pix_jax.data.files.value_range import UINT8, picture, render, to_float
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluator
 from pix2pix_jax.evaluation.report import Report
 from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
-from pix2pix_jax.metrics import Request
-from pix2pix_jax.metrics.choice import Choice
+from pix2pix_jax.metrics import MetricsConfig
+from pix2pix_jax.metrics.choice import ResolvedMetrics
 from pix2pix_jax.metrics.segmenter import Segmentation
 from pix2pix_jax.metrics.weights import Weights
-from pix2pix_jax.runtime import meshes
-from pix2pix_jax.runtime.console import bar, say
+from pix2pix_jax.runtime import console, meshes
+from pix2pix_jax.runtime.console import bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +53,7 @@ def evaluate(
     *,
     split: str = "val",
     output: str = "",
-    request: Request = Request(),  # noqa: B008, it is immutable
+    request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     segmenter: str = "",
 ) -> Result:
     """Translates a whole split and compares the translations, rounded as files would be, with the targets.
@@ -79,7 +79,7 @@ def evaluate(
     evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
     pairs = evaluation.pairs
     for note in build_data.fitted_files(config, pairs):
-        say(note)
+        console.log(note)
 
     def translate(inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
         return model.translate_resized(inputs, ids=ids, fill=True)
@@ -115,7 +115,7 @@ def evaluate_files(
     output: str,
     *,
     inputs: str = "",
-    request: Request = Request(),  # noqa: B008, it is immutable
+    request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     segmenter: str = "",
 ) -> Result:
     """Compares pictures that any program made with their targets, as `evaluate` does.
@@ -138,8 +138,8 @@ def evaluate_files(
     folder = storage.folder(output)
     _check_apart(folder, {"--pictures": pictures, "--targets": targets, "--inputs": inputs})
     for note in source.notes:
-        say(f"note: {note}")
-    pairs = Pairs(source=source, direction="AtoB", size=source.size, preprocess="none")
+        console.log(f"note: {note}")
+    pairs = PairedDataset(source=source, direction="AtoB", size=source.size, preprocess="none")
     mesh = meshes.make_local_mesh()
     evaluation = evaluator.Evaluator(
         pairs,
@@ -172,7 +172,7 @@ def _check_apart(output: epath.Path, places: dict[str, str]) -> None:
             raise UserError(f"--output={output}: its pictures would lie among those of {flag}; choose another folder")
 
 
-def _segmentation(file: str, request: Request, known: str) -> tuple[Segmentation | None, Request]:
+def _segmentation(file: str, request: MetricsConfig, known: str) -> tuple[Segmentation | None, MetricsConfig]:
     """(the segmenter, the request without its palette): with one, label maps are what pictures were made from.
 
     Args:
@@ -218,7 +218,7 @@ def _written(folder: epath.Path) -> Iterator[None]:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
 
 
-def _progress(scored: Iterator[evaluator.Scored], pairs: Pairs, what: str) -> Iterator[evaluator.Scored]:
+def _progress(scored: Iterator[evaluator.Scored], pairs: PairedDataset, what: str) -> Iterator[evaluator.Scored]:
     return bar(scored, total=len(pairs), unit="image", desc=what)
 
 
@@ -235,7 +235,7 @@ def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.nda
     return shown
 
 
-def _protocol(choice: Choice) -> dict:
+def _protocol(choice: ResolvedMetrics) -> dict:
     """How metrics were made, as far as they depend on more than their name."""
     return {
         "weights": {
@@ -246,6 +246,6 @@ def _protocol(choice: Choice) -> dict:
     }
 
 
-def _networks(choice: Choice) -> dict[str, Weights]:
+def _networks(choice: ResolvedMetrics) -> dict[str, Weights]:
     networks = {"inception": choice.inception, "lpips": choice.lpips}
     return {name: weights for name, weights in networks.items() if weights}

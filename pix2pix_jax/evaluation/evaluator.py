@@ -12,11 +12,11 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data.files.value_range import UINT8, Values, from_float, picture
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.files.value_range import UINT8, ValueRange, from_float, picture
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import Example, stack
 from pix2pix_jax.inference import trained_model
-from pix2pix_jax.metrics.choice import Pictures, Request, choose
+from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig, choose
 from pix2pix_jax.metrics.scorer import Scorer
 
 _READERS = 8  # threads
@@ -43,15 +43,15 @@ class Evaluator:
 
     def __init__(
         self,
-        pairs: Pairs,
+        pairs: PairedDataset,
         *,
-        values: Values,
-        input_values: Values = UINT8,
+        values: ValueRange,
+        input_values: ValueRange = UINT8,
         palette: str,
         words: Sequence[str],
         mesh: Mesh,
         batch_size: int,
-        request: Request = Request(),  # noqa: B008, it is immutable
+        request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     ):
         """Chooses metrics.
 
@@ -69,7 +69,7 @@ class Evaluator:
           UserError: see `metrics.choice.choose`.
         """
         self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
-        known = Pictures(
+        known = ImageSet(
             size=pairs.size, channels=pairs.target_channels, count=len(pairs), palette=palette, sample=self._sample
         )
         self.choice = choose(request, known)
@@ -124,7 +124,14 @@ class Evaluator:
         return self.pairs.at_size(index, given), trained_model.picture_ids([given["input"]], self._input_values)
 
 
-def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: Request = Request()) -> Evaluator:  # noqa: B008
+def of_split(
+    config: ConfigDict,
+    split: str,
+    *,
+    mesh: Mesh,
+    batch_size: int,
+    request: MetricsConfig = MetricsConfig(),  # noqa: B008
+) -> Evaluator:
     """The evaluator of a split of a config's data. Raises UserError for no such split, and as `Evaluator`."""
     pairs = build_data.open_pairs(config, split)
     return Evaluator(

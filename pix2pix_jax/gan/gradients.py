@@ -39,7 +39,7 @@ class Generated:
 
     fake: jax.Array
     batch_stats: Tree
-    pull_back: Callable[[jax.Array], tuple[Tree]]
+    vjp_fn: Callable[[jax.Array], tuple[Tree]]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class Gradients:
     remat: bool = False
 
     def generate(self, g: NetworkState, examples: Examples) -> Generated:
-        """Runs the generator; where nobody calls `pull_back`, what it would need is not kept."""
+        """Runs the generator; where nobody calls `vjp_fn`, what it would need is not kept."""
 
         def forward(params: Tree) -> tuple[jax.Array, Tree]:
             variables = g.replace(params=params).variables
@@ -67,8 +67,8 @@ class Gradients:
             )
             return fake, updated.get("batch_stats", g.batch_stats)
 
-        fake, pull_back, batch_stats = jax.vjp(forward, g.params, has_aux=True)
-        return Generated(fake, batch_stats, pull_back)
+        fake, vjp_fn, batch_stats = jax.vjp(forward, g.params, has_aux=True)
+        return Generated(fake, batch_stats, vjp_fn)
 
     def of_discriminator(self, d: NetworkState, examples: Examples, fake: jax.Array) -> tuple[Tree, Tree, Metrics]:
         """(by its params, its new batch_stats, metrics); the statistics see first the fake, then the real pictures."""
@@ -96,7 +96,7 @@ class Gradients:
             return self._generator_loss(d, examples, fake)
 
         fake_grad, (d_batch_stats, metrics) = jax.grad(loss, has_aux=True)(generated.fake)
-        (grads,) = generated.pull_back(fake_grad)
+        (grads,) = generated.vjp_fn(fake_grad)
         return grads, d_batch_stats, metrics
 
     def _generator_loss(self, d: NetworkState, examples: Examples, fake: jax.Array):
@@ -106,7 +106,7 @@ class Gradients:
         if not objective.gan_weight:
             return loss, (d.batch_stats, metrics)
         on_fake = self._judge(d, examples.image, fake)
-        terms = [objective.deception(on_fake.logits)]
+        terms = [objective.generator_gan_loss(on_fake.logits)]
         if objective.feature_weight:
             real_features = self._judge(d, examples.image, examples.target).features
             terms.append(objective.feature_matching(on_fake.features, real_features))
@@ -114,9 +114,9 @@ class Gradients:
             loss, metrics = loss + value, metrics | more
         return loss, (on_fake.batch_stats, metrics)
 
-    def _judge(self, d: NetworkState, image: jax.Array, candidate: jax.Array) -> "_Judgement":
+    def _judge(self, d: NetworkState, image: jax.Array, candidate: jax.Array) -> "DiscriminatorOutput":
         logits, updated = self._apply(self.discriminator, d.variables, image, candidate)
-        return _Judgement(
+        return DiscriminatorOutput(
             logits=logits if isinstance(logits, tuple) else (logits,),
             features=jax.tree.leaves(updated.get("intermediates", {})),
             batch_stats=updated.get("batch_stats", d.batch_stats),
@@ -133,7 +133,7 @@ class Gradients:
         return apply(variables, images, rngs)
 
 
-class _Judgement(flax.struct.PyTreeNode):
+class DiscriminatorOutput(flax.struct.PyTreeNode):
     """What a discriminator says of a batch: maps of logits by scale, the features before them, its new batch_stats."""
 
     logits: tuple[jax.Array, ...]
@@ -141,7 +141,7 @@ class _Judgement(flax.struct.PyTreeNode):
     batch_stats: Any
 
 
-def over_parts(
+def accumulate_gradients(
     gradient: Callable[[Stats, Examples], tuple[Tree, Stats, Metrics]], stats: Stats, examples: Examples, count: int
 ) -> tuple[Tree, Stats, Metrics]:
     """`gradient` over the examples in `count` parts, one after the other.

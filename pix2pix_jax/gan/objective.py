@@ -86,7 +86,7 @@ class Objective:
                 loss, metrics = loss + weight * value, metrics | {f"g_{name}": value}
         return loss, metrics
 
-    def deception(self, fake_logits: Sequence[jax.Array]) -> tuple[jax.Array, Metrics]:
+    def generator_gan_loss(self, fake_logits: Sequence[jax.Array]) -> tuple[jax.Array, Metrics]:
         """(weighed GAN loss of the generator, {"g_gan"})."""
         loss = losses.GAN_LOSSES[self.gan_loss][1]
         gan = sum(loss(logits, 1.0).mean() for logits in fake_logits)

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import optax
 
 from pix2pix_jax.data import augment
-from pix2pix_jax.data.files.value_range import Values
-from pix2pix_jax.gan.gradients import Examples, Gradients, over_parts
+from pix2pix_jax.data.files.value_range import ValueRange
+from pix2pix_jax.gan.gradients import Examples, Gradients, accumulate_gradients
 from pix2pix_jax.gan.objective import Metrics, Objective
 from pix2pix_jax.gan.state import NetworkState, TrainState, random_streams
 
@@ -49,7 +49,7 @@ def make_train_step(
     accumulate_steps: int = 1,
     remat: bool = False,
     ema_decay: float = 0.0,
-    values: Mapping[str, Values] = types.MappingProxyType({}),
+    values: Mapping[str, ValueRange] = types.MappingProxyType({}),
     prepare: Callable[[Batch], Batch] = lambda batch: batch,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the pure train step of pix2pix.
@@ -107,7 +107,9 @@ def make_train_step(
 
         opponent, d_metrics = d, {}
         if objective.gan_weight:
-            d_grads, d_stats, d_metrics = over_parts(of_discriminator, d.batch_stats, examples, accumulate_steps)
+            d_grads, d_stats, d_metrics = accumulate_gradients(
+                of_discriminator, d.batch_stats, examples, accumulate_steps
+            )
             d = _update(d.replace(batch_stats=d_stats), d_grads, parts.d_optimizer)
             opponent = d if update_order == "sequential" else d.replace(params=state.discriminator.params)
 
@@ -118,7 +120,9 @@ def make_train_step(
             return grads, (generated.batch_stats, d_stats), metrics
 
         batch_stats = (g.batch_stats, opponent.batch_stats)
-        g_grads, (g_stats, d_stats), g_metrics = over_parts(of_generator, batch_stats, examples, accumulate_steps)
+        g_grads, (g_stats, d_stats), g_metrics = accumulate_gradients(
+            of_generator, batch_stats, examples, accumulate_steps
+        )
         g = _update(g.replace(batch_stats=g_stats), g_grads, parts.g_optimizer)
         state = TrainState(
             step=state.step + 1,

@@ -18,7 +18,7 @@ from pix2pix_jax.data import color
 from pix2pix_jax.data.files import any_image
 from pix2pix_jax.data.files.any_image import AnyArray, AnyPath
 from pix2pix_jax.data.files.images import resize, to_pillow
-from pix2pix_jax.data.files.value_range import NORMALISED, Values, from_float, levels, to_float
+from pix2pix_jax.data.files.value_range import NORMALISED, ValueRange, from_float, levels, to_float
 from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import count_parameters
 from pix2pix_jax.models.convolutions import layers
@@ -141,12 +141,12 @@ class TrainedModel:
         return outputs[0] if images.ndim == 3 else outputs
 
     @property
-    def input_values(self) -> Values:
+    def input_values(self) -> ValueRange:
         """What the stored values of the model's inputs mean."""
         return build_data.stream_values(self.config)["input"]
 
     @property
-    def target_values(self) -> Values:
+    def target_values(self) -> ValueRange:
         return build_data.stream_values(self.config)["target"]
 
     def _is_normalised(self, images: np.ndarray) -> bool:
@@ -244,7 +244,7 @@ def make_translate(config: ConfigDict, *, platform: str):
     return translate_by_id
 
 
-def picture_ids(images: Iterable[np.ndarray], values: Values = NORMALISED) -> np.ndarray:
+def picture_ids(images: Iterable[np.ndarray], values: ValueRange = NORMALISED) -> np.ndarray:
     """What dropout is drawn from beside the seed: the CRC-32 of each picture, as it is given, at 8 bits.
 
     The one rule of translate, evaluate, samples and the evaluation of a running training. A picture as it is given is

@@ -11,15 +11,16 @@ import numpy as np
 from etils import epath
 
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data.files import images
+from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.picture_files import find_files
 from pix2pix_jax.data.files.value_range import fit_range, fitted, from_float
-from pix2pix_jax.data.sources import folders, listing
+from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.inference.trained_model import TrainedModel, picture_ids, resize_within
 from pix2pix_jax.io import storage
-from pix2pix_jax.runtime.console import bar, say
+from pix2pix_jax.runtime import console
+from pix2pix_jax.runtime.console import bar
 
 PAIRS = ("auto", "yes", "no")
 
@@ -96,20 +97,22 @@ def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> N
     """Says what became of the inputs. Raises UserError if some could not be used."""
     if halved := sum(item.halved for item in done):
         side = "left" if model.config.direction == "AtoB" else "right"
-        say(f"{halved} of {len(done)} files are A|B pairs: translated their {side} halves (--pairs=no takes all of it)")
+        console.log(
+            f"{halved} of {len(done)} files are A|B pairs: translated their {side} halves (--pairs=no takes all of it)"
+        )
     if animated := sum(item.animated for item in done):
-        say(f"{animated} of {len(done)} files are animations: translated their first frames")
+        console.log(f"{animated} of {len(done)} files are animations: translated their first frames")
     for note, count in collections.Counter(fitted(item.dtype, model.input_values) for item in done).items():
         if note:
-            say(f"note: {count} of {len(done)} files hold {note}")
+            console.log(f"note: {count} of {len(done)} files hold {note}")
     errors = [item.error for item in done if item.error]
     if not errors:
         return
     if len(done) == 1:
         raise UserError(errors[0])
-    say("not translated:")
+    console.log("not translated:")
     for error in errors:
-        say(f"  {error}")
+        console.log(f"  {error}")
     more = f" (and {len(errors) - 1} more files, listed above)" if len(errors) > 1 else ""
     raise UserError(f"{errors[0]}{more}; translated {num_written} of {len(done)} files")
 
@@ -144,7 +147,7 @@ def _find(source: str, model: TrainedModel) -> list[_Input]:
         return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
     found = find_files(source, "--input")
     if found.note:
-        say(f"note: {found.note}")
+        console.log(f"note: {found.note}")
     inputs = [_Input((path,), name) for path, name in found.files.items()]
     return sorted(inputs, key=lambda item: listing.natural_key(item.name))
 
@@ -154,7 +157,7 @@ def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
     for place in places:
         if not place.is_dir():
             raise UserError(
-                f"--input={shown(folder)}: must hold the folders {', '.join(members)}, and lacks {place.name}"
+                f"--input={printable(folder)}: must hold the folders {', '.join(members)}, and lacks {place.name}"
             )
     stacks = folders.pair_by_stem(places, folder)
     return [_Input(tuple(files), files[0].name) for files in stacks.values()]
@@ -182,7 +185,9 @@ def _check_apart(names: dict[_Input, str], output: epath.Path) -> None:
     inputs = {path.resolve() for item in names for path in item.files}
     for name in names.values():
         if (output / name).resolve() in inputs:
-            raise UserError(f"--output={shown(output)}: would overwrite the input {shown(name)}; choose another folder")
+            raise UserError(
+                f"--output={printable(output)}: would overwrite the input {printable(name)}; choose another folder"
+            )
 
 
 def _load(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
@@ -197,7 +202,7 @@ def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
     name, values = str(item.files[0]), model.input_values
     animated = any(images.read_header(file, str(file)).animated for file in item.files)
     stored = decode_stack(item.files, model.config.input_channels)
-    image = fit_range(stored, values.dtype, values.limits, shown(name))
+    image = fit_range(stored, values.dtype, values.limits, printable(name))
     loaded = _Loaded(image, dtype=str(stored.dtype), animated=animated)
     height, width = model.config.image_size
     # Photographs to colour and stacks come alone.
@@ -223,5 +228,5 @@ def _write(path: epath.Path, image: np.ndarray) -> epath.Path:
         storage.make_folder(path.parent)
         storage.write(path, images.encode(image, path.suffix))
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be written ({error.strerror}); choose another --output") from error
+        raise UserError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --output") from error
     return path

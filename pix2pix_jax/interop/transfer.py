@@ -17,7 +17,7 @@ from pix2pix_jax.inference import trained_model
 from pix2pix_jax.interop import layout
 from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
 from pix2pix_jax.io import pth, storage
-from pix2pix_jax.runtime.console import say
+from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir import checkpoints
 from pix2pix_jax.workdir import folder as workdir_lib
 
@@ -113,7 +113,7 @@ def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[st
     if "resize_size" not in keep:
         config.resize_size = tuple(round(n * s / o) for n, s, o in zip(config.resize_size, size, own, strict=True))
     config.image_size = size
-    say(
+    console.log(
         f"note: the U-Net is made for {side}x{side} pixels, to which pictures are resized; for another size give "
         "--config.image_size=HEIGHT,WIDTH and --config.resize_size"
     )

@@ -24,7 +24,7 @@ def values_of(metric: str) -> tuple[str, ...]:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Request:
+class MetricsConfig:
     """What a user asks for.
 
     Attributes:
@@ -41,7 +41,7 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Pictures:
+class ImageSet:
     """What is known of the pictures to be compared.
 
     Attributes:
@@ -60,7 +60,7 @@ class Pictures:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Choice:
+class ResolvedMetrics:
     """`metrics`, of METRICS, and what they need; `left_out`: metric -> why it is not among them."""
 
     metrics: tuple[str, ...]
@@ -70,7 +70,7 @@ class Choice:
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
-def choose(request: Request, pictures: Pictures) -> Choice:
+def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
     """Chooses metrics, and loads what they need.
 
     Raises:
@@ -90,7 +90,7 @@ def choose(request: Request, pictures: Pictures) -> Choice:
     metrics = tuple(m for m in METRICS if m in (request.metrics or _BY_DEFAULT) and m not in left_out)
     if palette is None:
         left_out.pop("labels", None)  # most sets have none, which is nothing to speak of
-    return Choice(
+    return ResolvedMetrics(
         metrics=metrics,
         palette=palette if "labels" in metrics else None,
         inception=weights.load(weights.INCEPTION, request.inception) if set(DISTANCES) & set(metrics) else None,
@@ -105,7 +105,7 @@ def check_names(metrics: Sequence[str]) -> None:
             raise UserError(f"{metric or 'an empty name'}: no such metric; there are {', '.join(METRICS)}")
 
 
-def _obstacle(metric: str, pictures: Pictures, palette: Palette | None) -> str:
+def _obstacle(metric: str, pictures: ImageSet, palette: Palette | None) -> str:
     """Why a metric cannot be computed; "" if it can."""
     least = {"ssim": image.SSIM_SIDE, "ms_ssim": image.MS_SSIM_SIDE, "lpips": lpips.SIDE}.get(metric, 1)
     if min(pictures.size) < least:
@@ -130,7 +130,7 @@ def _too_few(metric: str, count: int) -> str:
     return f"needs at least {least} pictures a set, and here are {count}{instead}"
 
 
-def _unavailable(metric: str, request: Request) -> str:
+def _unavailable(metric: str, request: MetricsConfig) -> str:
     """Why a metric that nobody asked for is not computed: nothing is downloaded without being asked for."""
     network, given = (weights.LPIPS, request.lpips) if metric == "lpips" else (weights.INCEPTION, request.inception)
     if metric not in ("lpips", *DISTANCES) or weights.find(network, given):

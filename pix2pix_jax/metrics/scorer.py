@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax.data.files.value_range import UINT8, Values, to_float, to_uint8
+from pix2pix_jax.data.files.value_range import UINT8, ValueRange, to_float, to_uint8
 from pix2pix_jax.metrics import feature_cache, image, labels, lpips
-from pix2pix_jax.metrics.choice import Choice, Pictures, Request, choose
+from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig, ResolvedMetrics, choose
 from pix2pix_jax.metrics.features import RESIZES, FeatureDistances
 from pix2pix_jax.runtime import meshes
 
@@ -21,7 +21,7 @@ class Scorer:
     All processes of a run call the same methods with the same pictures; each device computes a share.
     """
 
-    def __init__(self, choice: Choice, *, mesh: Mesh, values: Values, words: Sequence[str] = ()):
+    def __init__(self, choice: ResolvedMetrics, *, mesh: Mesh, values: ValueRange, words: Sequence[str] = ()):
         """Builds the programs.
 
         Args:
@@ -109,7 +109,7 @@ def _rgb(pictures: jax.Array) -> jax.Array:
 def score(
     outputs: np.ndarray,
     targets: np.ndarray,
-    request: Request = Request(),  # noqa: B008, it is immutable
+    request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """All metrics of pictures in memory.
 
@@ -131,7 +131,7 @@ def score(
         )
     count, *size, channels = outputs.shape
     sample = np.broadcast_to(targets[:16, ..., :3], (min(16, count), *size, 3)) if channels in (1, 3) else targets[:16]
-    known = Pictures(size=tuple(size), channels=channels, count=count, palette="none", sample=lambda: sample)
+    known = ImageSet(size=tuple(size), channels=channels, count=count, palette="none", sample=lambda: sample)
     mesh = meshes.make_local_mesh()
     scorer = Scorer(choose(request, known), mesh=mesh, values=UINT8)
     batch = meshes.inference_batch(mesh)

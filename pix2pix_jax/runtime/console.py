@@ -18,7 +18,7 @@ def bar(items: Iterable | None = None, **options: Any) -> tqdm:
     return tqdm(items, disable=hidden, **{"dynamic_ncols": True} | options)
 
 
-def say(message: str) -> None:
+def log(message: str) -> None:
     """Prints a line, above the progress bar if there is one; on process 0 only."""
     if distributed.is_main_process():
         tqdm.write(message)

@@ -65,13 +65,13 @@ def _is_tpu_vm() -> bool:
     return has_chips and whole and importlib.util.find_spec("libtpu") is not None
 
 
-class PeerLost(Exception):
+class PeerLostError(Exception):
     """Another process of the run died or cannot be reached."""
 
 
-def peer_lost(error: Exception) -> PeerLost:
+def peer_lost(error: Exception) -> PeerLostError:
     """What a failure of the devices means in a run of several processes."""
-    return PeerLost(
+    return PeerLostError(
         f"process {jax.process_index()} lost the others, one of which has probably died "
         f"({' '.join(str(error).split())[:200]}); start all of them again, and the run goes on from its last checkpoint"
     )

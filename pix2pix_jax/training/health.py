@@ -55,7 +55,7 @@ def movement(l1: Sequence[float], lines: int) -> float:
     return abs(now - before) / before if before > 0 else math.inf
 
 
-class Watch:
+class HealthChecks:
     """Called with one log line after the other, answers warnings, each once when what it tells of begins.
 
     The answers depend on these lines alone; a run that is resumed begins afresh.

@@ -16,12 +16,11 @@ from ml_collections import ConfigDict
 
 from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data import pipeline
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.models.convolutions import layers
-from pix2pix_jax.runtime import meshes
-from pix2pix_jax.runtime.console import say
+from pix2pix_jax.runtime import console, meshes
 from pix2pix_jax.training import (
     health,
     interruption,
@@ -42,10 +41,10 @@ class Run:
     config: ConfigDict
     workdir: epath.Path
     mesh: Mesh
-    pairs: Pairs
+    pairs: PairedDataset
     parts: steps.Parts
     checkpoints: Checkpoints
-    select: validation.Selection | None
+    select: validation.Validator | None
 
     @property
     def platform(self) -> str:
@@ -58,7 +57,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Standing:
+class ResumePoint:
     """Where a run stands: a state, its step, and what the checkpoint of that step says of the way there."""
 
     state: TrainState
@@ -66,11 +65,11 @@ class Standing:
     progress: dict[str, Any]
 
 
-def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.StopRequest) -> TrainState:
+def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interruption.StopRequest) -> TrainState:
     """Trains from `begin` to the end.
 
     Raises:
-      monitor.Diverged: numbers stop being finite.
+      monitor.DivergedError: numbers stop being finite.
       interruption.Interrupted: `stop` was asked for, and the state is saved.
       UserError: data cannot be read; the state before them is saved if the process is alone.
     """
@@ -82,7 +81,7 @@ def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.St
         log = RunLog(run.workdir, start=begin.step, **sizes)
         with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
             speed.skip(*profiler.disturbed)
-            beside = _Beside(run, begin.progress, log, speed, sampler)
+            beside = _Callbacks(run, begin.progress, log, speed, sampler)
             remaining = stop.until(itertools.chain([first], batches), start=begin.step)
             state = begin.state
             for step, batch in zip(range(begin.step + 1, run.total + 1), remaining, strict=False):
@@ -99,8 +98,8 @@ def train_on(run: Run, begin: Standing, *, residency: str, stop: interruption.St
 
 
 def _get_ready(
-    run: Run, begin: Standing, batches: Iterator[pipeline.Batch]
-) -> tuple[jax.stages.Compiled, throughput.Speed, pipeline.Batch, samples.Sampler]:
+    run: Run, begin: ResumePoint, batches: Iterator[pipeline.Batch]
+) -> tuple[jax.stages.Compiled, throughput.Throughput, pipeline.Batch, samples.Sampler]:
     """(the train step, its speed, the first batch, what draws samples): all else while the step is compiled."""
     config = run.config
     shapes = {
@@ -114,7 +113,7 @@ def _get_ready(
         began = time.monotonic()
         traced = trace()
         compiled = traced.lower().compile()
-        say(f"compiled the train step in {time.monotonic() - began:.0f} s")
+        console.log(f"compiled the train step in {time.monotonic() - began:.0f} s")
         return traced, compiled
 
     def flops() -> int:
@@ -127,7 +126,7 @@ def _get_ready(
         first = next(batches)
         sampler = samples.Sampler(config, run.mesh, begin.state)
         traced, train_step = compiling.result()
-    speed = throughput.Speed(
+    speed = throughput.Throughput(
         start=begin.step,
         batch_size=config.batch_size,
         flops=flops,
@@ -137,20 +136,20 @@ def _get_ready(
     return train_step, speed, first, sampler
 
 
-class _Beside:
+class _Callbacks:
     """What is done beside the steps: losses are read, samples drawn, held-out pictures scored, checkpoints written."""
 
     def __init__(
-        self, run: Run, progress: dict[str, Any], log: RunLog, speed: throughput.Speed, sampler: samples.Sampler
+        self, run: Run, progress: dict[str, Any], log: RunLog, speed: throughput.Throughput, sampler: samples.Sampler
     ):
         self._run, self._config, self._progress = run, run.config, progress
         self._log, self._speed, self._sampler = log, speed, sampler
         self._select = run.select
         if self._select:
             self._select.begin(progress["best"])
-        watch = health.Watch(self._config, num_examples=len(run.pairs))
+        watch = health.HealthChecks(self._config, num_examples=len(run.pairs))
         every, since = self._config.log_every_steps, progress["losses"]
-        self._losses = metric_logger.LossReader(log, every, since=since, watch=watch, speed=speed)
+        self._losses = metric_logger.MetricLogger(log, every, since=since, watch=watch, speed=speed)
 
     def after(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
         """What is due after a step that is under way; after the run's last one, `finish` does it."""
@@ -175,7 +174,7 @@ class _Beside:
             self._evaluate(step, state)
         self._save(step, state)
         for line in self._speed.summary():
-            say(line)
+            console.log(line)
         self._run.checkpoints.wait()
 
     def _draw(self, step: int, state: TrainState) -> None:

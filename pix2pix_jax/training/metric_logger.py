@@ -12,15 +12,15 @@ import numpy as np
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
-from pix2pix_jax.runtime.console import say
-from pix2pix_jax.training.throughput import Speed
+from pix2pix_jax.runtime import console
+from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
 _LAG = 2  # steps between an update's dispatch and the reading of its losses, so that the device never waits for it
 _all_finite = jax.jit(steps.all_finite)  # of the module, so that it is traced once and not at every save
 
 
-class Diverged(UserError):
+class DivergedError(UserError):
     """Numbers of a run are no longer finite.
 
     Attributes:
@@ -39,7 +39,7 @@ def due(step: int, period: int) -> bool:
     return period > 0 and step % period == 0
 
 
-class LossReader:
+class MetricLogger:
     """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
 
     What is logged is the mean over the steps since the last log line. Their losses, `window`, are part of a checkpoint,
@@ -54,7 +54,7 @@ class LossReader:
         *,
         since: list[dict[str, float]],
         watch: Callable[[int, dict[str, float]], list[str]],
-        speed: Speed,
+        speed: Throughput,
     ):
         self._log, self._every, self._watch, self._speed, self._since = log, every, watch, speed, list(since)
         self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
@@ -89,7 +89,7 @@ class LossReader:
         losses = {name: float(value) for name, value in metrics.items()}
         self._speed.finished(step)
         if not np.isfinite(list(losses.values())).all():
-            raise Diverged(step, "the losses are no longer finite numbers")
+            raise DivergedError(step, "the losses are no longer finite numbers")
         self._log.progress(step, losses)
         if self._every:
             self._since.append(losses)
@@ -98,10 +98,10 @@ class LossReader:
             self._log.scalars(step, means)
             self._since.clear()
             for line in (*self._watch(step, means), *self._speed.settled()):
-                say(line)
+                console.log(line)
 
 
 def check_finite(state: TrainState, step: int) -> None:
     """Raises Diverged if the state of `step` may not be saved: an update can break it without its losses showing."""
     if not _all_finite(state):
-        raise Diverged(step, "parameters, statistics or optimisers are no longer finite numbers")
+        raise DivergedError(step, "parameters, statistics or optimisers are no longer finite numbers")

@@ -11,7 +11,7 @@ from etils import epath
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
-from pix2pix_jax.runtime.console import say
+from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir import folder as workdir_lib
 
 # Files that JAX leaves, and their names in the workdir after that of the process.
@@ -82,7 +82,7 @@ class Profiler:
         with scratch:
             jax.profiler.stop_trace()
             self._keep(pathlib.Path(scratch.name))
-        say(
+        console.log(
             f"profile_steps: the trace of steps {self._traced[0]} to {self._traced[-1]} is in {self._folder}; open its "
             ".json.gz in ui.perfetto.dev, or pip install xprof, and tensorboard --logdir WORKDIR"
         )

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data import color
 from pix2pix_jax.data.files.value_range import to_float
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import stack
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
@@ -43,7 +43,7 @@ class Sampler:
         return {"input": self._shown, "output": output, "target": self._images["target"]}
 
 
-def _held_out(config: ConfigDict) -> Pairs:
+def _held_out(config: ConfigDict) -> PairedDataset:
     """`val`, or `test` where there is none, or else the training split."""
     for split in ("val", "test"):
         if (pairs := build_data.open_pairs_if_any(config, split)) is not None:

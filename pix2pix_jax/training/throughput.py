@@ -108,7 +108,7 @@ def _time(run, at_once: int = 2) -> float:
     return best
 
 
-class Speed:
+class Throughput:
     """The mean speed of training steps, without what is done between some of them.
 
     A step's time is that from the end of the one before to its own end, as the loop sees them when it reads losses:

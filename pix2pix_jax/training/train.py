@@ -18,10 +18,9 @@ from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.state import TrainState, state_shardings
 from pix2pix_jax.io import storage
 from pix2pix_jax.models.convolutions import layers
-from pix2pix_jax.runtime import distributed, meshes
-from pix2pix_jax.runtime.console import say
+from pix2pix_jax.runtime import console, distributed, meshes
 from pix2pix_jax.training import interruption, profiling, validation
-from pix2pix_jax.training.loop import Run, Standing, train_on
+from pix2pix_jax.training.loop import ResumePoint, Run, train_loop
 from pix2pix_jax.workdir import folder as workdir_lib
 from pix2pix_jax.workdir import lock
 from pix2pix_jax.workdir.checkpoints import NO_PROGRESS, Checkpoints, abstract
@@ -39,16 +38,16 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
 
     Raises:
       UserError: the data, the workdir or the config cannot be used.
-      monitor.Diverged: a UserError too; the losses are no longer finite. The checkpoint before stays as it was.
+      monitor.DivergedError: a UserError too; the losses are no longer finite. The checkpoint before stays as it was.
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
-      distributed.PeerLost: another process of the run died.
+      distributed.PeerLostError: another process of the run died.
     """
     workdir = storage.folder(workdir)
     lock.check(workdir)
     mesh = meshes.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
     config, pairs = build_data.open_training(config)
     for note in build_data.fitted_files(config, pairs):
-        say(note)
+        console.log(note)
     profiling.check_reached(config.profile_steps, total=build_model.total_steps(config, num_examples=len(pairs)))
     parts = build_model.build_parts(config, num_examples=len(pairs))
     select = validation.open_selection(config, mesh)
@@ -69,7 +68,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
             )
             try:
                 return _train(run, found)
-            except workdir_lib.NotWritten as error:
+            except workdir_lib.NotWrittenError as error:
                 raise UserError(f"{error}; {checkpoints.last_good()}") from error
     except jax.errors.JaxRuntimeError as error:
         raise explained(error) from error
@@ -94,15 +93,17 @@ def _train(run: Run, found: str) -> TrainState:
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
     _say_summary(run, found, residency, standing)
     if standing.step >= run.total:
-        say(f"{run.workdir}: already at step {standing.step} of {run.total}; raise --config.num_epochs to train on")
+        console.log(
+            f"{run.workdir}: already at step {standing.step} of {run.total}; raise --config.num_epochs to train on"
+        )
         return standing.state
-    return train_on(run, standing, residency=residency, stop=interruption.StopRequest())
+    return train_loop(run, standing, residency=residency, stop=interruption.StopRequest())
 
 
-def _resume(run: Run) -> Standing | None:
+def _resume(run: Run) -> ResumePoint | None:
     """The newest checkpoint that is whole; None if there is none."""
 
-    def read(step: int) -> Standing:
+    def read(step: int) -> ResumePoint:
         changed = config_lib.differences(run.checkpoints.config(step), run.config)
         if changed:
             raise UserError(
@@ -115,7 +116,7 @@ def _resume(run: Run) -> Standing | None:
                 "no longer exist; use another --workdir"
             )
         state = run.checkpoints.restore(step, _abstract_state(run, _initialiser(run)))
-        return Standing(state=state, step=step, progress=progress)
+        return ResumePoint(state=state, step=step, progress=progress)
 
     resumed = run.checkpoints.newest(read)
     best = resumed and resumed.progress["best"]
@@ -124,7 +125,7 @@ def _resume(run: Run) -> Standing | None:
     return resumed
 
 
-def _with_data(run: Run, standing: Standing) -> Standing:
+def _with_data(run: Run, standing: ResumePoint) -> ResumePoint:
     """Where the run stands, with the fingerprint of its data. Raises UserError if they are no longer the same."""
     now, before = fingerprint.take(run.pairs.source), standing.progress["data"]
     changed = fingerprint.changes(before, now) if before else ""
@@ -134,17 +135,17 @@ def _with_data(run: Run, standing: Standing) -> Standing:
             "or go on with these: --config.allow_changed_data=True"
         )
     if changed:
-        say(f"note: going on with other training data: {changed}")
+        console.log(f"note: going on with other training data: {changed}")
     return dataclasses.replace(standing, progress={**standing.progress, "data": now})
 
 
-def _create(run: Run) -> Standing:
+def _create(run: Run) -> ResumePoint:
     # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
     options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
     create = _initialiser(run)
     shardings = jax.tree.map(lambda x: x.sharding, _abstract_state(run, create))
     state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
-    return Standing(state=state, step=0, progress=NO_PROGRESS)
+    return ResumePoint(state=state, step=0, progress=NO_PROGRESS)
 
 
 def _initialiser(run: Run) -> Callable[[], TrainState]:
@@ -171,29 +172,31 @@ def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
     return f"a config.batch_size that is a multiple of {count // rows * config.accumulate_steps}"
 
 
-def _say_summary(run: Run, found: str, residency: str, standing: Standing) -> None:
+def _say_summary(run: Run, found: str, residency: str, standing: ResumePoint) -> None:
     if not distributed.is_main_process():
         return
     config, pairs, mesh = run.config, run.pairs, run.mesh
     for name in ("generator", "discriminator"):
         params = getattr(standing.state, name).params
-        say(name + "\n" + parameter_overview.get_parameter_overview(params, include_stats=False))
+        console.log(name + "\n" + parameter_overview.get_parameter_overview(params, include_stats=False))
     source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
     place = {"device": "in device memory", "sharded": "spread over device memory", "host": "read as needed"}[residency]
-    say(f"data: {found}")
-    say(
+    console.log(f"data: {found}")
+    console.log(
         f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at "
         f"{height_by_width(config.image_size)}, {config.preprocess}, loaded at {height_by_width(pairs.size)}, {place} "
         f"({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
     )
     device = mesh.devices.flat[0]
-    say(
+    console.log(
         f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
         f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
     )
     if mesh.size < jax.device_count():
         idle = jax.device_count() - mesh.size
-        say(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
+        console.log(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
     if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
-        say("note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it")
-    say(f"starting from step {standing.step}; compiling, which takes up to a minute")
+        console.log(
+            "note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it"
+        )
+    console.log(f"starting from step {standing.step}; compiling, which takes up to a minute")

@@ -15,14 +15,14 @@ from pix2pix_jax.errors import NoSplit
 from pix2pix_jax.evaluation import evaluator
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
-from pix2pix_jax.metrics.choice import LOWER_IS_BETTER, METRICS, Request, values_of
-from pix2pix_jax.runtime import meshes
-from pix2pix_jax.runtime.console import bar, say
+from pix2pix_jax.metrics.choice import LOWER_IS_BETTER, METRICS, MetricsConfig, values_of
+from pix2pix_jax.runtime import console, meshes
+from pix2pix_jax.runtime.console import bar
 
 SPLIT = "val"
 
 
-class Selection:
+class Validator:
     """Compares the generator's translations of the validation split with their targets, whenever it is called.
 
     What it finds is a function of the state alone, so a run that was stopped finds the same again. All processes call
@@ -48,7 +48,7 @@ class Selection:
         self.latest: dict[str, Any] | None = None
         self._mesh = meshes.evaluation_mesh(mesh)
         batch = meshes.inference_batch(self._mesh)
-        request = Request(metrics=wanted_metrics(config), palette=config.palette)
+        request = MetricsConfig(metrics=wanted_metrics(config), palette=config.palette)
         self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
         self._evaluator.pairs.source.describe()  # reads all headers, so that bad files are found before training
         translate = trained_model.make_translate(config, platform=meshes.platform(self._mesh))
@@ -80,7 +80,7 @@ class Selection:
         self._compare(step, found[self._config.best_metric])
         is_best = self.best is not None and self.best["step"] == step
         shown = " ".join(f"{name} {value:.4f}" for name, value in found.items())
-        say(f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if is_best else ""))
+        console.log(f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if is_best else ""))
         return {f"{SPLIT}/{name}": value for name, value in found.items()}
 
     def _translate_batch(self, variables: Any, inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -106,12 +106,14 @@ def wanted_metrics(config: ConfigDict) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*config.eval_metrics, best)))
 
 
-def open_selection(config: ConfigDict, mesh: Mesh) -> Selection | None:
+def open_selection(config: ConfigDict, mesh: Mesh) -> Validator | None:
     """The selection of a run; None where `eval_every_steps` is 0, or where there is no validation split."""
     if not config.eval_every_steps:
         return None
     try:
-        return Selection(config, mesh)
+        return Validator(config, mesh)
     except NoSplit:
-        say(f"note: {config.dataset} has no split {SPLIT}, so nothing is evaluated and no checkpoint is the best")
+        console.log(
+            f"note: {config.dataset} has no split {SPLIT}, so nothing is evaluated and no checkpoint is the best"
+        )
         return None

@@ -17,21 +17,21 @@ from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics.choice import LOWER_IS_BETTER
-from pix2pix_jax.runtime.console import say
+from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir.checksums import checksums
 from pix2pix_jax.workdir.retention import Retention
 
 # What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, the
-# best of its evaluations so far, that of this very state if it was evaluated (both as `selection.Selection.best`), and
+# best of its evaluations so far, that of this very state if it was evaluated (both as `selection.Validator.best`), and
 # the fingerprint of its training data (`data/fingerprint.py`).
 NO_PROGRESS = types.MappingProxyType({"losses": (), "best": None, "evaluation": None, "data": None})
 
 
-class Damaged(UserError):
+class DamagedError(UserError):
     """A checkpoint is not what was saved."""
 
 
@@ -56,7 +56,9 @@ class Checkpoints:
         """
         self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
         if not _is_utf8(self._folder):  # tensorstore takes no other paths
-            raise UserError(f"{shown(self._folder)}: not a name in UTF-8; rename the folder, or use another --workdir")
+            raise UserError(
+                f"{printable(self._folder)}: not a name in UTF-8; rename the folder, or use another --workdir"
+            )
         self._read_only = read_only
         self._saving: int | None = None  # the step whose save may still fail
         self._retention = Retention(keep=keep, period=period)
@@ -171,7 +173,7 @@ class Checkpoints:
             )
         try:
             return read(int(step))
-        except Damaged as error:
+        except DamagedError as error:
             raise UserError(f"{error}; use another --step") from error
 
     def _load_best(self, read: Callable[[int], Any]) -> Any:
@@ -179,8 +181,8 @@ class Checkpoints:
         while best := self.best(without=damaged):
             try:
                 return read(best["step"])
-            except Damaged as error:
-                say(f"warning: {error}; taking the best of the others")
+            except DamagedError as error:
+                console.log(f"warning: {error}; taking the best of the others")
                 damaged.add(best["step"])
         raise UserError(
             f"--step=best: no whole checkpoint in {self._folder} was evaluated as the run went on "
@@ -206,8 +208,8 @@ class Checkpoints:
         """Returns {"metric", "step", "value"} of a checkpoint; None if it was not evaluated, or is damaged."""
         try:
             progress = self.progress(step)
-        except Damaged as error:
-            say(f"warning: {error}")
+        except DamagedError as error:
+            console.log(f"warning: {error}")
             return None
         best = progress["best"]  # until version 0.2 a checkpoint told of its own evaluation only if it was the best
         return progress["evaluation"] or (best if best and best["step"] == step else None)
@@ -221,15 +223,15 @@ class Checkpoints:
         Raises:
           UserError: all checkpoints are damaged, or what else `read` raises; everything stays where it is then.
         """
-        damaged: dict[int, Damaged] = {}
+        damaged: dict[int, DamagedError] = {}
         for step in reversed(self.steps()):
             try:
                 answer = read(step)
-            except Damaged as error:
+            except DamagedError as error:
                 damaged[step] = error
                 continue
             for worse, error in damaged.items():
-                say(f"warning: {error}; going back to step {step}")
+                console.log(f"warning: {error}; going back to step {step}")
                 self._set_aside(worse)
             return answer
         if damaged:
@@ -256,8 +258,8 @@ class Checkpoints:
         values = self._read_json(step, "config")
         config = config_lib.from_dict(values)
         if unknown := config_lib.unknown_fields(values):
-            names = shown(", ".join(unknown))[:200]
-            say(f"note: the checkpoint's config has fields of another version, which are left out: {names}")
+            names = printable(", ".join(unknown))[:200]
+            console.log(f"note: the checkpoint's config has fields of another version, which are left out: {names}")
         return config
 
     def progress(self, step: int) -> dict[str, Any]:
@@ -308,8 +310,8 @@ class Checkpoints:
             raise self._damaged(step, _reason(failure)) from failure
         return read
 
-    def _damaged(self, step: int, reason: str) -> Damaged:
-        return Damaged(f"{self._folder / str(step)}: damaged, cannot be restored ({reason})")
+    def _damaged(self, step: int, reason: str) -> DamagedError:
+        return DamagedError(f"{self._folder / str(step)}: damaged, cannot be restored ({reason})")
 
     def _not_written(self, error: Exception) -> Exception:
         if isinstance(error, jax.errors.JaxRuntimeError):

@@ -35,7 +35,7 @@ def write_config(config: ConfigDict, workdir: epath.Path) -> None:
         storage.write(workdir / "config.json", text.encode())
 
 
-class NotWritten(UserError):
+class NotWrittenError(UserError):
     """A file of the workdir cannot be written."""
 
 
@@ -45,6 +45,6 @@ def writing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise NotWritten(
+        raise NotWrittenError(
             f"{error.filename}: cannot be written ({error.strerror}); make room or choose another --workdir"
         ) from error

@@ -15,8 +15,7 @@ from jax.experimental import multihost_utils
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
-from pix2pix_jax.runtime import distributed
-from pix2pix_jax.runtime.console import say
+from pix2pix_jax.runtime import console, distributed
 from pix2pix_jax.workdir import folder as workdir_lib
 
 NAME = "lock"  # of the file in the workdir; while a run is under way it says who holds it
@@ -96,7 +95,9 @@ def _lock(workdir: epath.Path, held: contextlib.ExitStack) -> BinaryIO:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        say(f"note: {workdir}: its file system has no locks ({error.strerror}); see to it that no other run uses it")
+        console.log(
+            f"note: {workdir}: its file system has no locks ({error.strerror}); see to it that no other run uses it"
+        )
     return file
 
 
@@ -118,7 +119,9 @@ def _named(path: epath.Path) -> Iterator[None]:
     """Names the holder in an object, and says so where one is named already: it may be dead."""
     before = storage.read(path).strip()
     if before and before != _holder().strip():
-        say(f"note: {path.parent}: {_shown(before)} did not end its run in it; if it is still at work, stop this one")
+        console.log(
+            f"note: {path.parent}: {_shown(before)} did not end its run in it; if it is still at work, stop this one"
+        )
     storage.write(path, _holder())
     yield
     with contextlib.suppress(OSError):

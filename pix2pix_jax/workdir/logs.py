@@ -23,8 +23,8 @@ from pix2pix_jax.workdir import folder as workdir_lib
 class RunLog:
     """The logs of a training run, continued from step `start`; what was logged beyond it is dropped.
 
-    A context manager: on exit everything is on disk. What cannot be written is a `workdir.NotWritten`: of the method
-    called next, where a thread met it.
+    A context manager: on exit everything is on disk. Methods raise NotWrittenError for what could not be written, also
+    by a thread since the call before.
     """
 
     def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):

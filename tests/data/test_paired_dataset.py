@@ -6,7 +6,7 @@ from PIL import Image
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.errors import UserError
 
 
@@ -23,7 +23,7 @@ class Sized:
 
 
 def pairs(preprocess, *sizes, size=(16, 16), **options):
-    return Pairs(Sized(*sizes), "AtoB", size, preprocess=preprocess, **options)
+    return PairedDataset(Sized(*sizes), "AtoB", size, preprocess=preprocess, **options)
 
 
 @pytest.mark.parametrize(

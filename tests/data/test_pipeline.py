@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pix2pix_jax.data import pipeline, reading
 from pix2pix_jax.data.augment import Augmentation, crop_and_mirror
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.pipeline import batches, choose_residency
 from pix2pix_jax.data.reading import Cache, ExampleOrder, StepLoader, num_bytes, stack
 from pix2pix_jax.runtime import meshes
@@ -29,8 +29,8 @@ class Numbered:
         return np.full((4, 6, channels[0]), index, np.uint8), np.full((4, 6, channels[1]), 255 - index, np.uint8)
 
 
-def pairs(count: int = 10) -> Pairs:
-    return Pairs(Numbered(count), "AtoB", (4, 6), input_channels=1)
+def pairs(count: int = 10) -> PairedDataset:
+    return PairedDataset(Numbered(count), "AtoB", (4, 6), input_channels=1)
 
 
 def walk(order, steps: int) -> np.ndarray:
@@ -122,9 +122,9 @@ class Drawn:
         return picture, 255 - picture
 
 
-ONE_SIZE = Pairs(Drawn((24, 24)), "AtoB", (30, 30))
-SIZES = Pairs(Drawn((24, 24), (30, 26), (40, 32)), "AtoB", (30, 30))
-CROPS = Pairs(Drawn((24, 24), (30, 26), (40, 32)), "AtoB", (16, 20), preprocess="crop")
+ONE_SIZE = PairedDataset(Drawn((24, 24)), "AtoB", (30, 30))
+SIZES = PairedDataset(Drawn((24, 24), (30, 26), (40, 32)), "AtoB", (30, 30))
+CROPS = PairedDataset(Drawn((24, 24), (30, 26), (40, 32)), "AtoB", (16, 20), preprocess="crop")
 
 
 def some(pairs, mesh, *, start=0, steps=4, **options):
@@ -147,7 +147,7 @@ def test_shards_give_the_same_batches_as_copies(devices):
 
 def test_shards_lie_on_their_devices():
     mesh = meshes.make_mesh(batch_size=8)
-    everything = pipeline._load_shards(Pairs(Numbered(13), "AtoB", (4, 6)), mesh)
+    everything = pipeline._load_shards(PairedDataset(Numbered(13), "AtoB", (4, 6)), mesh)
     assert {shard.data.shape for shard in everything["input"].addressable_shards} == {(2, 4, 6, 3)}
     program = pipeline._take_sharded(mesh).lower(everything, np.arange(8, dtype=np.int32)).compile().as_text()
     assert "all-gather" not in program  # nobody gets all of the split
@@ -163,8 +163,8 @@ def test_resized_on_the_device_or_the_host_the_pixels_are_the_same(pairs):
 
 def test_only_what_pays_is_left_to_the_device():
     assert pipeline.shared_size(CROPS) is None
-    assert pipeline.shared_size(Pairs(Drawn((30, 30)), "AtoB", (30, 30))) is None  # nothing to resize
-    assert pipeline.shared_size(Pairs(Drawn((300, 300)), "AtoB", (30, 30))) is None  # much to transfer
+    assert pipeline.shared_size(PairedDataset(Drawn((30, 30)), "AtoB", (30, 30))) is None  # nothing to resize
+    assert pipeline.shared_size(PairedDataset(Drawn((300, 300)), "AtoB", (30, 30))) is None  # much to transfer
     assert not pipeline.can_resize_on_device(meshes.make_mesh(batch_size=1))  # a CPU
 
 
@@ -240,7 +240,7 @@ MEASURE = """
 import jax, numpy as np
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.data import pipeline
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 
 class Plain:
     def __init__(self, count):
@@ -250,7 +250,7 @@ class Plain:
         return np.full((256, 256, 3), index % 256, np.uint8), np.full((256, 256, 3), 7, np.uint8)
 
 def first_batch(count):
-    pairs = Pairs(Plain(count), "AtoB", (256, 256))
+    pairs = PairedDataset(Plain(count), "AtoB", (256, 256))
     batches = pipeline.batches(pairs, meshes.make_mesh(batch_size=1, data=1), batch_size=1, seed=0)
     jax.block_until_ready(next(batches))
     return pipeline.num_bytes(pairs)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import ExampleOrder, read_steps
 from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.errors import UserError
@@ -28,10 +28,10 @@ if int(sys.argv[2]) > 1:
     jax.distributed.initialize(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.data import pipeline
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources import open_source
 source = open_source("folder", "train", data_dir=sys.argv[4], size=(1, 1), seed=0)
-pairs = Pairs(source, "AtoB", (16, 16), preprocess=sys.argv[5])
+pairs = PairedDataset(source, "AtoB", (16, 16), preprocess=sys.argv[5])
 mesh = meshes.make_mesh(batch_size=8)
 meshes.free_memory()
 stream = pipeline.batches(pairs, mesh, batch_size=8, seed=1, start=12345, residency=sys.argv[6])
@@ -83,7 +83,7 @@ def test_two_processes_make_up_the_batches_of_one(folder, preprocess, residency)
 
 def test_any_number_of_workers_reads_the_same(folder):
     source = open_source("folder", "train", data_dir=str(folder), size=(1, 1), seed=0)
-    pairs = Pairs(source, "AtoB", (16, 16), preprocess="crop")
+    pairs = PairedDataset(source, "AtoB", (16, 16), preprocess="crop")
     found = []
     for workers in (0, 1, 2):
         stream = read_steps(pairs, ExampleOrder(11, 2, 5), np.arange(2), start=12_345, num_workers=workers)
@@ -98,7 +98,11 @@ def test_any_number_of_workers_reads_the_same(folder):
 def test_a_worker_hands_on_what_is_wrong_with_a_file(folder):
     source = open_source("folder", "train", data_dir=str(folder), size=(1, 1), seed=0)
     stream = read_steps(
-        Pairs(source, "AtoB", (24, 16), preprocess="crop"), ExampleOrder(11, 1, 5), np.arange(1), start=0, num_workers=1
+        PairedDataset(source, "AtoB", (24, 16), preprocess="crop"),
+        ExampleOrder(11, 1, 5),
+        np.arange(1),
+        start=0,
+        num_workers=1,
     )
     with pytest.raises(UserError, match=r"under config.preprocess=crop, but config.image_size is 24x16 \(HxW\)"):
         for _ in range(11):

@@ -120,7 +120,7 @@ def test_what_is_computed_again_is_not_kept(tiny_config):
 
         def values():
             g = build_model.create_state(config, parts).generator
-            return [x for x in jax.tree.leaves(both.generate(g, examples).pull_back) if x.ndim == 4 and len(x) == 2]
+            return [x for x in jax.tree.leaves(both.generate(g, examples).vjp_fn) if x.ndim == 4 and len(x) == 2]
 
         return sum(math.prod(x.shape) * 4 for x in jax.eval_shape(values))
 
@@ -131,7 +131,7 @@ def test_what_is_computed_again_is_not_kept(tiny_config):
 
 def test_one_part_is_the_batch_itself():
     examples = gradients.Examples(image=1, target=2, dropout_key=3, penalty_key=4)
-    seen = gradients.over_parts(lambda stats, part: (part, stats, {}), "stats", examples, 1)
+    seen = gradients.accumulate_gradients(lambda stats, part: (part, stats, {}), "stats", examples, 1)
     assert seen == (examples, "stats", {})
 
 
@@ -141,5 +141,5 @@ def test_means_are_over_parts_and_statistics_pass_from_one_to_the_next():
 
     key = jax.random.key(0)
     examples = gradients.Examples(image=jnp.arange(6.0), target=jnp.zeros(6), dropout_key=key, penalty_key=key)
-    grads, stats, metrics = gradients.over_parts(gradient, jnp.zeros(()), examples, 3)
+    grads, stats, metrics = gradients.accumulate_gradients(gradient, jnp.zeros(()), examples, 3)
     assert (grads, stats, metrics["first"]) == (5.0, 12.0, 1.0)  # parts 0 and 3, 1 and 4, 2 and 5

@@ -35,14 +35,14 @@ def test_smoothing_moves_the_label_of_the_real_alone():
     smooth = Objective(gan_loss="lsgan", label_smoothing=0.1).discriminator(fake, real)[1]
     assert smooth["d_fake"] == plain["d_fake"]
     np.testing.assert_allclose(smooth["d_real"], jnp.square(real[0] - 0.9).mean(), rtol=1e-6)
-    deceive = Objective(gan_loss="lsgan", label_smoothing=0.1).deception(fake)[1]["g_gan"]
+    deceive = Objective(gan_loss="lsgan", label_smoothing=0.1).generator_gan_loss(fake)[1]["g_gan"]
     np.testing.assert_allclose(deceive, jnp.square(fake[0] - 1).mean(), rtol=1e-6)
 
 
 def test_scales_are_added_up():
     maps = normal(2, 4, 4, 1), normal(2, 2, 2, 1)
-    both = Objective().deception(maps)[0]
-    np.testing.assert_allclose(both, sum(Objective().deception((m,))[0] for m in maps), rtol=1e-6)
+    both = Objective().generator_gan_loss(maps)[0]
+    np.testing.assert_allclose(both, sum(Objective().generator_gan_loss((m,))[0] for m in maps), rtol=1e-6)
 
 
 def test_reconstruction_adds_what_has_a_weight():

@@ -6,7 +6,7 @@ from golden import drawn_inception, drawn_lpips
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import choice, labels
-from pix2pix_jax.metrics.choice import Pictures, Request
+from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +26,18 @@ def no_weights(tmp_path, monkeypatch):
 
 def make_pictures(size=(256, 256), channels=3, count=100, palette="none", colour=(0, 0, 223)):
     sample = np.broadcast_to(np.uint8(colour), (2, *size, 3))
-    return Pictures(size=size, channels=channels, count=count, palette=palette, sample=lambda: sample)
+    return ImageSet(size=size, channels=channels, count=count, palette=palette, sample=lambda: sample)
 
 
 def test_by_default_those_that_need_nothing_else():
-    found = choice.choose(Request(), make_pictures())
+    found = choice.choose(MetricsConfig(), make_pictures())
     assert found.metrics == ("l1", "psnr", "ssim", "ms_ssim")
     assert found.left_out.keys() == {"lpips", "fid", "kid"}
     assert "--lpips=FILE or PIX2PIX_LPIPS names them" in found.left_out["lpips"]
 
 
 def test_by_default_those_whose_weights_are_there_too(files):
-    found = choice.choose(Request(**files), make_pictures())
+    found = choice.choose(MetricsConfig(**files), make_pictures())
     assert found.metrics == ("l1", "psnr", "ssim", "ms_ssim", "lpips", "fid", "kid")
     assert not found.left_out and not found.inception.is_published
 
@@ -58,20 +58,20 @@ def test_by_default_those_whose_weights_are_there_too(files):
 )
 def test_what_cannot_be_had_is_refused_when_asked_for_and_left_out_otherwise(files, metric, pictures, message):
     with pytest.raises(UserError, match=message):
-        choice.choose(Request(metrics=("l1", metric), **files), make_pictures(**pictures))
-    found = choice.choose(Request(**files), make_pictures(**pictures))
+        choice.choose(MetricsConfig(metrics=("l1", metric), **files), make_pictures(**pictures))
+    found = choice.choose(MetricsConfig(**files), make_pictures(**pictures))
     assert metric not in found.metrics
     if metric not in ("fids", "clean_fid") and pictures:
         assert f"{metric}: {found.left_out[metric]}".startswith(message.split(" .*")[0].rstrip("$"))
 
 
 def test_labels_of_sets_whose_palette_is_known():
-    found = choice.choose(Request(), make_pictures(palette="facades"))
+    found = choice.choose(MetricsConfig(), make_pictures(palette="facades"))
     assert "labels" in found.metrics and found.palette is labels.PALETTES["facades"]
-    assert "labels" not in choice.choose(Request(palette="none"), make_pictures(palette="facades")).metrics
-    assert "labels" in choice.choose(Request(palette="facades"), make_pictures()).metrics
+    assert "labels" not in choice.choose(MetricsConfig(palette="none"), make_pictures(palette="facades")).metrics
+    assert "labels" in choice.choose(MetricsConfig(palette="facades"), make_pictures()).metrics
 
 
 def test_a_palette_that_was_asked_for_and_does_not_fit_is_refused():
     with pytest.raises(UserError, match="labels: --palette=cityscapes does not fit"):
-        choice.choose(Request(palette="cityscapes"), make_pictures(palette="facades", colour=(255, 239, 0)))
+        choice.choose(MetricsConfig(palette="cityscapes"), make_pictures(palette="facades", colour=(255, 239, 0)))

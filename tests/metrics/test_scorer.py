@@ -20,7 +20,7 @@ def pictures():
 def test_numbers_of_each_picture(pictures, tmp_path):
     """11 pictures leave a part of the batches of 8 devices."""
     np.savez(tmp_path / "lpips.npz", **drawn_lpips())
-    request = metrics.Request(metrics=("psnr", "lpips"), lpips=str(tmp_path / "lpips.npz"))
+    request = metrics.MetricsConfig(metrics=("psnr", "lpips"), lpips=str(tmp_path / "lpips.npz"))
     records, totals = metrics.score(*pictures, request)
     assert len(records) == 11 and totals == {}
     for record, output, target in zip(records, *pictures, strict=True):
@@ -35,7 +35,7 @@ def test_pictures_that_fill_up_a_batch_do_not_count(monkeypatch):
     truth = np.random.default_rng(0).integers(0, 12, (5, 16, 16))
     predicted = np.where(np.random.default_rng(1).random(truth.shape) < 0.7, truth, (truth + 1) % 12)
     monkeypatch.setattr(meshes, "make_local_mesh", lambda: meshes.make_mesh(batch_size=8))
-    request = metrics.Request(metrics=("labels",), palette="facades")
+    request = metrics.MetricsConfig(metrics=("labels",), palette="facades")
     records, totals = metrics.score(colours[predicted], colours[truth], request)
     assert totals["pixel_accuracy"] == (predicted == truth).mean()
     assert records[4]["pixel_accuracy"] == (predicted[4] == truth[4]).mean()

@@ -28,7 +28,7 @@ def watch(tiny_config):
         return tiny_config(f"--config.log_every_steps={EVERY}", "--config.batch_size=1", *flags)
 
     def watch(levels, l1, *flags, gan_loss="vanilla"):
-        watch = health.Watch(config_of(f"--config.gan_loss={gan_loss}", *flags), num_examples=400)
+        watch = health.HealthChecks(config_of(f"--config.gan_loss={gan_loss}", *flags), num_examples=400)
         found = []
         for line, (level, value) in enumerate(zip(levels, l1, strict=True), 1):
             loss = level * GUESSING.get(gan_loss, 1.0)

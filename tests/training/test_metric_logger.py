@@ -81,7 +81,7 @@ def test_the_step_that_overflows_is_named_and_not_saved(overflowing, tmp_path, t
     """Step 5, in the middle of a run, at its end, or where a checkpoint is due."""
     overrides = (f"--config.num_steps={total}", f"--config.checkpoint_every_steps={period}")
     config = overflowing(5, *overrides, f"--config.log_every_steps={every}")
-    with pytest.raises(metric_logger.Diverged, match="^step 5: the losses are no longer finite.*; try a lower"):
+    with pytest.raises(metric_logger.DivergedError, match="^step 5: the losses are no longer finite.*; try a lower"):
         train.train(config, tmp_path / "run")
     assert steps_of(tmp_path / "run") == [step for step in range(1, 5) if step % period == 0]
     logged = [step for step in range(1, 5) if every and step % every == 0]
@@ -96,7 +96,7 @@ def test_the_step_that_overflows_is_named_and_not_saved(overflowing, tmp_path, t
 def test_an_update_that_overflows_shows_when_saved_or_in_the_next_losses(tiny_config, tmp_path, period, message):
     config = tiny_config("--config.update_order=simultaneous", f"--config.checkpoint_every_steps={period}")
     config.learning_rate = 1e39  # infinite in float32; a user's would be refused
-    with pytest.raises(metric_logger.Diverged, match=message):
+    with pytest.raises(metric_logger.DivergedError, match=message):
         train.train(config, tmp_path)
     checkpoints = Checkpoints(tmp_path, read_only=True)
     assert checkpoints.steps() == []

@@ -118,9 +118,9 @@ def test_matrices_that_do_not_fit_leave_the_ceiling_open(monkeypatch):
     assert throughput.measure_ceiling.__wrapped__(meshes.make_mesh(batch_size=1), "float32") is None
 
 
-def make_speed(**options) -> throughput.Speed:
+def make_speed(**options) -> throughput.Throughput:
     found = {"start": 10, "batch_size": 4, "flops": lambda: 10**9, "ceiling": 4e11, "dtype": "float32"}
-    return throughput.Speed(**found | options)
+    return throughput.Throughput(**found | options)
 
 
 def rate_of(line: str) -> float:
@@ -173,13 +173,13 @@ def test_which_steps_of_a_run_count(tiny_config, tmp_path, monkeypatch):
     """Not the first three, nor those that wait for samples, checkpoints, evaluations or a trace."""
     counted = []
 
-    class Recording(throughput.Speed):
+    class Recording(throughput.Throughput):
         def finished(self, step):
             before = self._steps
             super().finished(step)
             counted.extend([step] * (self._steps - before))
 
-    monkeypatch.setattr(throughput, "Speed", Recording)
+    monkeypatch.setattr(throughput, "Throughput", Recording)
     other = {"sample": 5, "checkpoint": 8, "eval": 11}
     periods = [f"--config.{name}_every_steps={period}" for name, period in other.items()]
     train.train(tiny_config(*periods, "--config.num_steps=19", "--config.profile_steps=14,15"), tmp_path)

@@ -67,7 +67,7 @@ def test_what_fills_a_batch_is_no_data(run):
     """Under norm_stats=batch the last three of 11, on 8 devices, are normalised by themselves."""
     model = trained_model.load(run, norm_stats="batch")
     state = types.SimpleNamespace(generator=types.SimpleNamespace(**model.variables))
-    found = validation.Selection(model.config, meshes.make_mesh(batch_size=2, data=1))(6, state)
+    found = validation.Validator(model.config, meshes.make_mesh(batch_size=2, data=1))(6, state)
     for name, value in evaluate.evaluate(model, run).mean.items():
         if f"val/{name}" in found:
             assert found[f"val/{name}"] == pytest.approx(value, rel=1e-4)
@@ -88,7 +88,7 @@ def test_a_run_that_goes_on_remembers_its_best(run, tiny_config, tmp_path):
     """That of another metric is the best, and kept, until there is an evaluation by this one."""
     config = tiny_config(*EVALUATED)
     mesh = meshes.make_mesh(batch_size=2, data=1)
-    select = validation.Selection(config, mesh)
+    select = validation.Validator(config, mesh)
     for metric, best in (("psnr", 4), ("fid", 6)):
         select.begin({"metric": metric, "step": 4, "value": 99.0})
         assert select.best["step"] == 4
@@ -100,7 +100,7 @@ def test_a_run_that_goes_on_remembers_its_best(run, tiny_config, tmp_path):
 def test_what_is_better(tiny_config, metric, values, best):
     """Of equal ones the first; what is no number is never the best."""
     config = tiny_config("--config.eval_every_steps=1", f"--config.best_metric={metric}")
-    select = validation.Selection(config, meshes.make_mesh(batch_size=2, data=1))
+    select = validation.Validator(config, meshes.make_mesh(batch_size=2, data=1))
     for step, value in enumerate(values, 1):
         select._compare(step, value)
     assert select.best == {"metric": metric, "step": best, "value": values[best - 1]}

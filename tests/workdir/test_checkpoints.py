@@ -21,7 +21,7 @@ from pix2pix_jax.gan.state import state_shardings
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training import train
-from pix2pix_jax.workdir.checkpoints import Checkpoints, Damaged, abstract
+from pix2pix_jax.workdir.checkpoints import Checkpoints, DamagedError, abstract
 
 
 @pytest.fixture
@@ -136,7 +136,7 @@ def test_a_changed_byte_anywhere_is_seen_or_does_not_matter(trained, tmp_path, t
                 found = jax.device_get((checkpoints.restore(6, like), checkpoints.progress(6)))
                 whole = whole or found
                 jax.tree.map(functools.partial(np.testing.assert_array_equal, err_msg=what), found, whole)
-        except Damaged as error:
+        except DamagedError as error:
             assert "checkpoints/6: damaged" in str(error) and "<bound method" not in str(error)
         finally:
             checkpoints.close()
@@ -159,7 +159,7 @@ def test_a_part_of_another_checkpoint_is_seen(trained, tmp_path, tiny_config, pa
     config = tiny_config()
     like = jax.eval_shape(lambda: build_model.create_state(config, build_model.build_parts(config, num_examples=1)))
     like = abstract(like, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    refused = pytest.raises(Damaged, match=r"checkpoints/6: damaged.* is not what was saved")
+    refused = pytest.raises(DamagedError, match=r"checkpoints/6: damaged.* is not what was saved")
     with Checkpoints(tmp_path, read_only=True) as checkpoints, refused:
         checkpoints.config(6), checkpoints.progress(6), checkpoints.restore(6, like)
 

@@ -10,8 +10,8 @@ from etils import epath
 from PIL import Image
 
 from pix2pix_jax.data.files import images
-from pix2pix_jax.data.files.value_range import Values, fit_range
-from pix2pix_jax.errors import shown
+from pix2pix_jax.data.files.value_range import ValueRange, fit_range
+from pix2pix_jax.errors import printable
 
 
 class SupportsArray(Protocol):
@@ -32,7 +32,7 @@ AnyArray = SupportsArray | SupportsDLPack
 AnyPath = str | os.PathLike[str]
 
 
-def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Values) -> np.ndarray:
+def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: ValueRange) -> np.ndarray:
     """Returns the pixels of a picture, or of several, as a NumPy array (H, W, C) or (N, H, W, C).
 
     Args:
@@ -47,7 +47,9 @@ def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Val
     """
     if isinstance(image, str | os.PathLike):
         path = epath.Path(image).expanduser()
-        return fit_range(images.decode(path, str(path), channels, dtype=None), values.dtype, values.limits, shown(path))
+        return fit_range(
+            images.decode(path, str(path), channels, dtype=None), values.dtype, values.limits, printable(path)
+        )
     if isinstance(image, Image.Image):
         name = "the PIL image"
         return fit_range(images.from_pillow(image, name, channels), values.dtype, values.limits, name)
@@ -83,7 +85,7 @@ def _check_shape(shape: tuple[int, ...], channels: int) -> None:
     raise ValueError(f"images of shape {shape}: must be (N, H, W, {channels}) or (H, W, {channels}){hint}")
 
 
-def _checked_floats(array: np.ndarray, values: Values) -> np.ndarray:
+def _checked_floats(array: np.ndarray, values: ValueRange) -> np.ndarray:
     """As float32. Where the model's inputs are integers, what rounding left outside [-1, 1] is clipped to it."""
     rounding = max(1e-5, 4 * float(jnp.finfo(array.dtype).eps))
     array = array.astype(np.float32)

@@ -11,7 +11,7 @@ from etils import epath
 from numpy.lib import format as npy_format
 
 from pix2pix_jax.data.files.value_range import stored_dtype
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 
 MAGIC = npy_format.MAGIC_PREFIX
 NAMES = (("A", "B"), ("input", "target"), ("arr_0", "arr_1"))  # of the two arrays of an .npz
@@ -50,7 +50,7 @@ class Stack:
     def __init__(self, path: epath.Path, member: str | None = None):
         """Reads the header of a .npy file, or of array `member` of an .npz. Raises UserError if it is no such stack."""
         self._path, self._member = path, member
-        self.name = shown(path) + (f": {member}" if member else "")
+        self.name = printable(path) + (f": {member}" if member else "")
         self._lock = threading.Lock()
         try:
             with path.open("rb") as file:
@@ -128,13 +128,13 @@ def members(path: epath.Path, names: tuple[tuple[str, ...], ...] = NAMES) -> tup
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             present = {name.removesuffix(".npy") for name in archive.namelist()}
     except DAMAGE as error:
-        raise UserError(f"{shown(path)}: not a readable .npz file; replace or delete it") from error
+        raise UserError(f"{printable(path)}: not a readable .npz file; replace or delete it") from error
     found = [group for group in names if present.issuperset(group)]
     if len(found) == 1:
         return found[0]
-    holds = shown(", ".join(sorted(present)[:8])) or "no arrays"
+    holds = printable(", ".join(sorted(present)[:8])) or "no arrays"
     wanted = " or ".join(" and ".join(group) for group in names)
-    raise UserError(f"{shown(path)}: holds {holds}; save two arrays in it, named {wanted}")
+    raise UserError(f"{printable(path)}: holds {holds}; save two arrays in it, named {wanted}")
 
 
 def _times(shape: tuple[int, ...]) -> str:

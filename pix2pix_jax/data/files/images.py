@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, features
 from pix2pix_jax.data.files import arrays, high_bit_depth
 from pix2pix_jax.data.files.high_bit_depth import Header, check_size
 from pix2pix_jax.data.files.value_range import convert, fit_channels, to_stored, wrong_channels
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 
 with epy.lazy_imports():  # take a while, and few sets have such files
     import imagecodecs
@@ -50,7 +50,7 @@ _DAMAGE = (
 
 def read_header(file, name: str) -> Header:
     """Size, channels and dtype, from the header alone. Raises UserError if it is not an image."""
-    name = shown(name)
+    name = printable(name)
     with _Stream(file, name) as stream:
         return _open(stream, name).header
 
@@ -76,7 +76,7 @@ def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8
     Raises:
       UserError: not an image, truncated, too large, of other channels, or floats where integers are wanted.
     """
-    name = shown(name)
+    name = printable(name)
     with _Stream(file, name) as stream:
         reader = _open(stream, name)
         if isinstance(reader, _PillowReader):

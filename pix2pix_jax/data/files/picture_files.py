@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data.files import images
+from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
-from pix2pix_jax.data.sources import listing
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
 
 
@@ -37,12 +36,12 @@ def find_files(source: str, flag: str) -> Found:
     else:
         there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
         if not there and not glob.has_magic(source):
-            raise UserError(f"{flag}={shown(source)}: no such file or directory")
+            raise UserError(f"{flag}={printable(source)}: no such file or directory")
     found = {f: name for f, name in there.items() if _is_image_file(f)}
     note = listing.describe_left_out(f for f in there if f not in found and not f.is_dir())
     if not found:
         kinds = " ".join(sorted(images.EXTENSIONS))
-        raise UserError(f"{flag}={shown(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
+        raise UserError(f"{flag}={printable(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
     return Found(found, note)
 
 
@@ -90,7 +89,8 @@ class PictureFiles:
                 found = images.read_size(file, str(file))
                 if found != size:
                     raise UserError(
-                        f"{shown(file)}: {height_by_width(found)}, but {shown(first)} has {height_by_width(size)}; "
+                        f"{printable(file)}: {height_by_width(found)}, but {printable(first)} has "
+                        f"{height_by_width(size)}; "
                         "all must be alike to be compared pixel by pixel: resize one side"
                     )
         return size
@@ -124,7 +124,7 @@ def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path
     for file, name in files.items():
         stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # macOS takes letters and accents apart
         if stem in names:
-            raise UserError(f"{flag}: {shown(file)} and {shown(names[stem])} have the same name; remove one")
+            raise UserError(f"{flag}: {printable(file)} and {printable(names[stem])} have the same name; remove one")
         names[stem] = file
     return names
 
@@ -148,6 +148,7 @@ def _check_partners(pictures: Mapping[str, epath.Path], others: Mapping[str, epa
         alone = sorted(here.keys() - there.keys(), key=listing.natural_key)
         if alone:
             raise UserError(
-                f"{shown(here[alone[0]])}: has no partner of that name in {missing} ({len(alone)} of {len(here)} have "
+                f"{printable(here[alone[0]])}: has no partner of that name in {missing} "
+                f"({len(alone)} of {len(here)} have "
                 "none); names must agree, but for an ending that all of one side have"
             )

@@ -15,7 +15,7 @@ _FULL = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 
 @dataclasses.dataclass(frozen=True)
-class Values:
+class ValueRange:
     """How a stream's stored values stand for [-1, 1].
 
     Attributes:
@@ -29,7 +29,7 @@ class Values:
     high: float = 255.0
 
     @classmethod
-    def of(cls, dtype: str, limits: Sequence[float] | None, field: str = "config.input_range") -> "Values":
+    def of(cls, dtype: str, limits: Sequence[float] | None, field: str = "config.input_range") -> "ValueRange":
         """The values of a config's dtype and range; "auto", which no data has resolved, is uint8.
 
         Raises:
@@ -52,11 +52,11 @@ class Values:
         return self.dtype != "float32"
 
 
-UINT8 = Values()
-NORMALISED = Values("float32", -1.0, 1.0)  # what the networks see
+UINT8 = ValueRange()
+NORMALISED = ValueRange("float32", -1.0, 1.0)  # what the networks see
 
 
-def to_float(image: jax.Array, values: Values = UINT8) -> jax.Array:
+def to_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     """Stored values -> float32 in [-1, 1]; by default uint8 in [0, 255]."""
     image = image.astype(jnp.float32)
     if (values.low, values.high) != _FULL.get(values.dtype):
@@ -64,7 +64,7 @@ def to_float(image: jax.Array, values: Values = UINT8) -> jax.Array:
     return (image - values.low) / ((values.high - values.low) / 2) - 1
 
 
-def from_float(image: jax.Array, values: Values) -> jax.Array:
+def from_float(image: jax.Array, values: ValueRange) -> jax.Array:
     """The inverse of `to_float`: [-1, 1] -> stored values, clipped to their range; integers are rounded to nearest."""
     image = (image + 1) * ((values.high - values.low) / 2) + values.low
     if not values.is_integer:
@@ -78,7 +78,7 @@ def to_uint8(image: jax.Array) -> jax.Array:
     return from_float(image, UINT8)
 
 
-def levels(stored: np.ndarray, values: Values) -> np.ndarray:
+def levels(stored: np.ndarray, values: ValueRange) -> np.ndarray:
     """Stored values -> their nearest levels of 8 bits, on the host: uint8 of the same shape."""
     if values == UINT8:
         return np.asarray(stored, np.uint8)
@@ -97,7 +97,7 @@ def render(image: jax.Array) -> np.ndarray:
     return image[..., : 3 if image.shape[-1] > 3 else None]
 
 
-def picture(stored: np.ndarray, values: Values) -> np.ndarray:
+def picture(stored: np.ndarray, values: ValueRange) -> np.ndarray:
     """As `render`, of stored values; those of plain pictures are what is shown, as they are."""
     plain = values == UINT8 and stored.shape[-1] in (1, 3)
     return np.asarray(stored) if plain else render(to_float(stored, values))
@@ -178,7 +178,7 @@ def _is_spread(dtype: str, limits: Sequence[float] | None) -> bool:
     return limits is not None and tuple(limits) != _FULL[dtype]
 
 
-def fitted(given: str, values: Values) -> str:
+def fitted(given: str, values: ValueRange) -> str:
     """What `fit_range` does with files of the dtype `given`, for people; "" if only the number of bits changes."""
     full = _FULL.get(given)
     if full is None or given == values.dtype or values.limits == full or values.limits == _FULL.get(values.dtype):

@@ -1,6 +1,6 @@
 """Random access to the pairs of a split, wherever they are kept.
 
-A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `pairs.Pairs`
+A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `PairedDataset`
 makes them an input and a target of one size.
 """
 
@@ -10,10 +10,10 @@ from typing import Protocol
 import numpy as np
 
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
+from pix2pix_jax.data.files.listing import natural_key
 from pix2pix_jax.data.sources.drawn_facades.draw import draw_pair
 from pix2pix_jax.data.sources.folder_sources import FolderSource, half_headers, open_folder, split_halves
 from pix2pix_jax.data.sources.folders import joined
-from pix2pix_jax.data.sources.listing import natural_key
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 
 from pix2pix_jax.data.sources.datasets import Source
-from pix2pix_jax.errors import shown
+from pix2pix_jax.errors import printable
 
 _LISTED = 3  # names of each kind of change
 
@@ -49,4 +49,4 @@ def _differ(old: list[str], new: list[str]) -> bool:
 
 def _first(names: Iterable[str]) -> str:
     names = list(names)
-    return ", ".join(map(shown, names[:_LISTED])) + ", ..." * (len(names) > _LISTED)
+    return ", ".join(map(printable, names[:_LISTED])) + ", ..." * (len(names) > _LISTED)

@@ -11,6 +11,7 @@ from etils import epath
 
 from pix2pix_jax.data.files import arrays, images
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
+from pix2pix_jax.data.files.listing import left_out
 from pix2pix_jax.data.files.value_range import (
     convert,
     fit_channels,
@@ -21,9 +22,8 @@ from pix2pix_jax.data.files.value_range import (
 )
 from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folders import Layout
-from pix2pix_jax.data.sources.listing import left_out
 from pix2pix_jax.data.sources.sizes import file_sizes
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 
 Channels = tuple[int | None, int | None]  # of A and B; None: the file's own
 
@@ -36,7 +36,7 @@ def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[s
     """
     if path.is_file():
         if path.suffix != ".npz":
-            raise UserError(f"{shown(path)}: a file; set config.data_dir to a folder, or to an .npz of two arrays")
+            raise UserError(f"{printable(path)}: a file; set config.data_dir to a folder, or to an .npz of two arrays")
         return ArraySource(Layout("arrays", path.parent, {"": (path,)}, tuple(a), tuple(b)), split)
     if single:
         return PhotoSource(path, split)
@@ -78,7 +78,7 @@ class _OwnSource(abc.ABC):
 
     def describe(self) -> str:
         sizes = sorted({a.size for a, _ in self._headers}, key=math.prod)
-        text = f"{len(self.names)} {self._unit} of {height_by_width(sizes[0])} from {shown(self._folder)}"
+        text = f"{len(self.names)} {self._unit} of {height_by_width(sizes[0])} from {printable(self._folder)}"
         if len(sizes) > 1:
             text += f", sizes differ, the largest {height_by_width(sizes[-1])}"
         return f"{text}; {self.note}" if self.note else text
@@ -184,7 +184,7 @@ def decode_stack(files: Sequence[epath.Path], channels: int | None) -> np.ndarra
         return images.decode(_read(files[0]), str(files[0]), channels, dtype=None)
     layers = [images.decode(_read(file), str(file), None, dtype=None) for file in files]
     _check_same_size(files, [layer.shape[:2] for layer in layers])
-    return _stack(layers, channels, f"{shown(files[0])} with {', '.join(shown(f) for f in files[1:])}")
+    return _stack(layers, channels, f"{printable(files[0])} with {', '.join(printable(f) for f in files[1:])}")
 
 
 def _stack(layers: Sequence[np.ndarray], channels: int | None, name: str) -> np.ndarray:
@@ -199,7 +199,7 @@ def _check_same_size(files: Sequence[epath.Path], sizes: Sequence[tuple[int, int
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise UserError(
-                f"{shown(file)}: {height_by_width(size)}, but {shown(files[0])}, on which it is stacked, has "
+                f"{printable(file)}: {height_by_width(size)}, but {printable(files[0])}, on which it is stacked, has "
                 f"{height_by_width(sizes[0])}; make them equal"
             )
 
@@ -286,17 +286,18 @@ def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
     height, width = size
     if width % 2:
         raise UserError(
-            f"{shown(name)}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or take it "
+            f"{printable(name)}: {width} pixels wide, an odd number, so A and B cannot be its "
+            "halves; crop it or take it "
             "away"
         )
     return height, width // 2
 
 
 def _read(path: epath.Path) -> bytes:
-    images.check_file(path, shown(path))
+    images.check_file(path, printable(path))
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{shown(path)}: no such file") from None
+        raise UserError(f"{printable(path)}: no such file") from None
     except OSError as error:
-        raise UserError(f"{shown(path)}: cannot be read ({error.strerror})") from error
+        raise UserError(f"{printable(path)}: cannot be read ({error.strerror})") from error

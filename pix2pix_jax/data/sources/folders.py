@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from pix2pix_jax.data.sources import listing
-from pix2pix_jax.data.sources.listing import list_images, list_tree, no_images
-from pix2pix_jax.errors import NoSplit, UserError, shown
+from pix2pix_jax.data.files import listing
+from pix2pix_jax.data.files.listing import list_images, list_tree, no_images
+from pix2pix_jax.errors import NoSplit, UserError, printable
 
 ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 SPLITS = tuple(ALIASES)
@@ -63,7 +63,7 @@ class Layout:
 
     def describe(self) -> str:
         names = dict.fromkeys(os.path.relpath(path, self.folder) for path in next(iter(self.places.values())))
-        return " and ".join(shown(name) + "/" * (self.kind == "separate") for name in names)
+        return " and ".join(printable(name) + "/" * (self.kind == "separate") for name in names)
 
 
 class _Finder:
@@ -104,8 +104,8 @@ class _Finder:
         if len(names) == 1 and any(path.name == names[0] for path in found):  # a/ and A/ may be two members
             found = [path for path in found if path.name == names[0]]
         if len(found) > 1:
-            names = " and ".join(sorted(shown(path.name) for path in found))
-            raise UserError(f"{shown(folder)}: has {names}, which are names of the same; keep one of them")
+            names = " and ".join(sorted(printable(path.name) for path in found))
+            raise UserError(f"{printable(folder)}: has {names}, which are names of the same; keep one of them")
         return found[0] if found else None
 
 
@@ -124,12 +124,13 @@ def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] 
         found = [x for x in found if x.kind != "separate" or x.splits or any(map(list_images, x.paths("")))]
     if len(found) > 1:
         texts = "; ".join(layout.describe() for layout in found)
-        raise UserError(f"{shown(folder)}: fits several layouts ({texts}); keep one, or set config.data_dir to it")
+        raise UserError(f"{printable(folder)}: fits several layouts ({texts}); keep one, or set config.data_dir to it")
     if (a, b) != (("A",), ("B",)):
         return found[0] if found else _raise_no_members(folder, a, b)
     if found and (stray := _joined_images(folder, found[0])):
         raise UserError(
-            f"{shown(folder)}: fits several layouts ({found[0].describe()}; A|B images as {shown(stray)}); keep one, "
+            f"{printable(folder)}: fits several layouts ({found[0].describe()}; A|B images as "
+            f"{printable(stray)}); keep one, "
             "or set config.data_dir to it"
         )
     if not found:
@@ -147,7 +148,7 @@ def joined(folder: epath.Path) -> Layout:
 
 
 def _no_folder(folder: epath.Path) -> UserError:
-    return UserError(f"{shown(folder)}: no such directory; set config.data_dir to the folder of your images")
+    return UserError(f"{printable(folder)}: no such directory; set config.data_dir to the folder of your images")
 
 
 def _joined_images(folder: epath.Path, other: Layout) -> str:
@@ -165,7 +166,8 @@ def _raise_no_members(folder: epath.Path, a: tuple[str, ...], b: tuple[str, ...]
         name for name in (*a, *b) if not any(finder.find(p, split, name) for p in places for split in ("", *SPLITS))
     ]
     raise UserError(
-        f"{shown(folder)}: has no {', '.join(missing or (*a, *b))}, only {_folders_in(folder)}; set config.a_folders "
+        f"{printable(folder)}: has no {', '.join(missing or (*a, *b))}, only "
+        f"{_folders_in(folder)}; set config.a_folders "
         "and config.b_folders to names that are there"
     )
 
@@ -177,7 +179,7 @@ def _raise_no_images(folder: epath.Path):
             if (there := finder.find(pattern, "train", one)) and not finder.find(pattern, "train", other):
                 missing = there.name[:-1] + other
                 raise UserError(
-                    f"{shown(folder)}: has {there.name} but no {missing}; both are needed, paired by file name"
+                    f"{printable(folder)}: has {there.name} but no {missing}; both are needed, paired by file name"
                 )
     hint = f"; of its folders ({_folders_in(folder)}) name two with --config.a_folders and --config.b_folders"
     raise UserError(
@@ -187,7 +189,7 @@ def _raise_no_images(folder: epath.Path):
 
 
 def _folders_in(folder: epath.Path) -> str:
-    return shown(", ".join(sorted(f.name for f in folder.iterdir() if f.is_dir())[:8])) or "no folders"
+    return printable(", ".join(sorted(f.name for f in folder.iterdir() if f.is_dir())[:8])) or "no folders"
 
 
 def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
@@ -225,24 +227,27 @@ def _check_no_sides(folder: epath.Path, files: Sequence[epath.Path]) -> None:
         for other in names[i + 1 :]:
             if stems[one] == stems[other]:
                 raise UserError(
-                    f"{shown(folder)}: {shown(one)}/ and {shown(other)}/ hold the same names; if these are A and B, "
-                    f"set --config.a_folders={shown(one)} --config.b_folders={shown(other)}; if all are A|B images, "
-                    f"put them into {shown(folder.name)}/ itself"
+                    f"{printable(folder)}: {printable(one)}/ and {printable(other)}/ hold the "
+                    "same names; if these are A and B, "
+                    f"set --config.a_folders={printable(one)} "
+                    f"--config.b_folders={printable(other)}; if all are A|B images, "
+                    f"put them into {printable(folder.name)}/ itself"
                 )
 
 
 def check_split(folder: epath.Path, present: Sequence[str], split: str) -> None:
     if split not in present:
-        raise NoSplit(f"{shown(folder)}: has no {split}/, only {', '.join(present)}; add it or use another split")
+        raise NoSplit(f"{printable(folder)}: has no {split}/, only {', '.join(present)}; add it or use another split")
 
 
 def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[int]:
     """Of examples that are not split, the indices of those in train or val: a tenth, by the CRC-32 of their names."""
     if split == "test":
-        raise NoSplit(f"{shown(folder)}: without test/ there is no test split; use --split=val")
+        raise NoSplit(f"{printable(folder)}: without test/ there is no test split; use --split=val")
     if len(names) == 1:
         raise UserError(
-            f"{shown(folder)}: one image alone cannot be split into train and val; add more, or put it into train/ to "
+            f"{printable(folder)}: one image alone cannot be split into train and val; add more, "
+            "or put it into train/ to "
             "train without val"
         )
     by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))
@@ -258,7 +263,9 @@ def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
     """
     if layout.splits:
         for have, lack in layout.lacking:
-            raise UserError(f"{shown(lack)}: no such directory, but there is {shown(have)}; add one or take one away")
+            raise UserError(
+                f"{printable(lack)}: no such directory, but there is {printable(have)}; add one or take one away"
+            )
         check_split(layout.folder, layout.splits, split)
     return pair_by_stem(layout.paths(split), layout.folder)
 
@@ -295,13 +302,15 @@ def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epa
 
 
 def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none: bool) -> UserError:
-    names = ", ".join(shown(name) for name in sorted(alone, key=listing.natural_key)[:3]) + ", ..." * (len(alone) > 3)
+    names = ", ".join(printable(name) for name in sorted(alone, key=listing.natural_key)[:3]) + ", ..." * (
+        len(alone) > 3
+    )
     remedy = "no two names agree, and pairs are found by their names" if none else "delete or add them"
     if hint := listing.unreadable(missing):
         remedy = f"there is {hint}"
     return UserError(
-        f"{shown(there)}: {len(alone)} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name in "
-        f"{shown(missing)}: {names}; {remedy}"
+        f"{printable(there)}: {len(alone)} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name in "
+        f"{printable(missing)}: {names}; {remedy}"
     )
 
 
@@ -313,7 +322,8 @@ def _by_stem(folder: epath.Path, root: epath.Path) -> dict[str, epath.Path]:
         stem = unicodedata.normalize("NFC", name)  # macOS takes letters and accents apart
         if stem in found:
             raise UserError(
-                f"{shown(file)}: has the name of {shown(found[stem].name)} beside it, so its partner is unclear; "
+                f"{printable(file)}: has the name of {printable(found[stem].name)} beside it, so "
+                "its partner is unclear; "
                 "delete or rename one"
             )
         found[stem] = file

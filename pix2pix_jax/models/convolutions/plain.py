@@ -32,8 +32,8 @@ def up_conv_gradient(operands: tuple[jax.Array, jax.Array], gradient: jax.Array)
     XLA first brings all rows of both operands to every device, and each then does the work of all.
     """
     x, kernel = operands
-    x_gradient, pull_back = jax.vjp(lambda k: down_conv(gradient, k, pad=1), transposed(kernel))
-    return x_gradient, transposed(*pull_back(x))
+    x_gradient, vjp_fn = jax.vjp(lambda k: down_conv(gradient, k, pad=1), transposed(kernel))
+    return x_gradient, transposed(*vjp_fn(x))
 
 
 def transposed(kernel: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from etils import epath
 from PIL import Image
 
 from pix2pix_jax.data.files import any_image
-from pix2pix_jax.data.files.value_range import UINT8, Values
+from pix2pix_jax.data.files.value_range import UINT8, ValueRange
 from pix2pix_jax.errors import UserError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
@@ -110,7 +110,7 @@ def test_paths(tmp_path, kind):
     path = tmp_path / "picture.png"
     Image.fromarray(PIXELS).save(path)
     np.testing.assert_array_equal(to_array(kind(path)), PIXELS)
-    np.testing.assert_array_equal(to_array(kind(path), values=Values("uint16", 0, 65535)), PIXELS.astype(int) * 257)
+    np.testing.assert_array_equal(to_array(kind(path), values=ValueRange("uint16", 0, 65535)), PIXELS.astype(int) * 257)
     with pytest.raises(UserError, match="none.png: no such file"):
         to_array(kind(tmp_path / "none.png"))
     path.write_text("no picture")
@@ -151,7 +151,7 @@ def test_floats_beyond_rounding_are_refused_with_their_range(dtype):
         to_array(np.asarray(np.linspace(-1.5, 1, 105).reshape(5, 7, 3), dtype))
 
 
-@pytest.mark.parametrize("values", [UINT8, Values("float32", -2, 5)])
+@pytest.mark.parametrize("values", [UINT8, ValueRange("float32", -2, 5)])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_refused(values, bad):
     floats = FLOATS.copy()
@@ -163,7 +163,7 @@ def test_what_is_not_finite_is_refused(values, bad):
 
 
 def test_floats_of_a_model_of_floats_have_their_own_range():
-    np.testing.assert_array_equal(to_array(FLOATS * 40, values=Values("float32", -2, 5)), FLOATS * 40)
+    np.testing.assert_array_equal(to_array(FLOATS * 40, values=ValueRange("float32", -2, 5)), FLOATS * 40)
 
 
 @pytest.mark.parametrize("image", [None, object(), ["a.png", "b.png"], {"a": 1}])

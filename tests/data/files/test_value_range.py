@@ -6,16 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix2pix_jax.data.files import value_range
-from pix2pix_jax.data.files.value_range import Values
+from pix2pix_jax.data.files.value_range import ValueRange
 from pix2pix_jax.errors import UserError
 
 
 @pytest.mark.parametrize(("dtype", "count"), [("uint8", 256), ("uint16", 65536)])
 def test_every_integer_survives_the_way_to_float_and_back(dtype, count):
     stored = np.arange(count).astype(dtype)
-    floats = value_range.to_float(stored, Values.of(dtype, None))
+    floats = value_range.to_float(stored, ValueRange.of(dtype, None))
     assert floats.dtype == np.float32 and floats[0] == -1 and floats[-1] == 1
-    back = value_range.from_float(floats, Values.of(dtype, None))
+    back = value_range.from_float(floats, ValueRange.of(dtype, None))
     assert back.dtype == dtype
     np.testing.assert_array_equal(back, stored)
 
@@ -24,7 +24,7 @@ def test_every_integer_survives_the_way_to_float_and_back(dtype, count):
 @given(st.floats(-1e4, 1e4), st.floats(0.1, 1e4))
 def test_a_range_becomes_minus_one_to_one_and_what_is_beyond_is_clipped(low, width):
     stored = np.array([low - 1, low, low + width / 2, low + width, low + 2 * width], np.float32)
-    meaning = Values.of("float32", (low, low + width))
+    meaning = ValueRange.of("float32", (low, low + width))
     floats = np.asarray(value_range.to_float(stored, meaning))
     tolerance = 1e-5 + 1e-6 * abs(low) / width
     np.testing.assert_allclose(floats, [-1, -1, 0, 1, 1], atol=3 * tolerance)
@@ -33,7 +33,7 @@ def test_a_range_becomes_minus_one_to_one_and_what_is_beyond_is_clipped(low, wid
 
 
 def test_a_range_within_16_bits():
-    meaning = Values.of("uint16", (100, 4100))
+    meaning = ValueRange.of("uint16", (100, 4100))
     np.testing.assert_allclose(
         value_range.to_float(np.array([0, 100, 2100, 65535], np.uint16), meaning), [-1, -1, 0, 1]
     )
@@ -42,8 +42,8 @@ def test_a_range_within_16_bits():
 
 def test_floats_need_a_range():
     with pytest.raises(UserError, match=r"^config\.target_range: unset.*--config\.target_range=LOW,HIGH"):
-        Values.of("float32", None, "config.target_range")
-    assert Values.of("auto", None) == value_range.UINT8
+        ValueRange.of("float32", None, "config.target_range")
+    assert ValueRange.of("auto", None) == value_range.UINT8
 
 
 @pytest.mark.parametrize(("channels", "shown"), [(1, [9]), (2, [9, 9, 0]), (3, [9] * 3), (4, [9] * 3), (7, [9] * 3)])
@@ -103,7 +103,7 @@ def test_channels(dtype):
 @pytest.mark.parametrize("channels", [1, 2, 3, 5])
 @pytest.mark.parametrize("dtype", value_range.DTYPES)
 def test_pictures_of_stored_values_are_those_of_their_floats(channels, dtype):
-    meaning = value_range.Values.of(dtype, (-1.0, 2.0) if dtype == "float32" else None, "")
+    meaning = value_range.ValueRange.of(dtype, (-1.0, 2.0) if dtype == "float32" else None, "")
     stored = np.random.default_rng(0).integers(0, 256, (3, 4, channels)).astype(dtype) / (
         128 if dtype == "float32" else 1
     )
@@ -134,7 +134,7 @@ def test_files_of_another_dtype_than_the_stream_fill_its_range(given, stream, li
     fitted = value_range.fit_range(stored, stream, limits, "x")
     assert fitted.dtype == stream
     np.testing.assert_allclose(fitted, np.array(result, stream), rtol=1e-6)
-    note = value_range.fitted(given, Values.of(stream, limits))
+    note = value_range.fitted(given, ValueRange.of(stream, limits))
     changes = given != stream and limits is not None
     assert bool(note) == (changes and limits != (0, 255))
     if note:

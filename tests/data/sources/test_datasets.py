@@ -7,7 +7,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources import datasets
 from pix2pix_jax.data.sources.datasets import natural_key, open_source
 from pix2pix_jax.errors import UserError
@@ -141,7 +141,7 @@ def test_sizes_are_described(tmp_path):
 @pytest.mark.parametrize(("direction", "first", "second"), [("AtoB", A, B), ("BtoA", B, A)])
 def test_direction_says_which_half_is_the_input(tmp_path, direction, first, second):
     fill(tmp_path, "train/a.png")
-    pairs = Pairs(open_folder(tmp_path), direction, (10, 5))
+    pairs = PairedDataset(open_folder(tmp_path), direction, (10, 5))
     assert (len(pairs), pairs.name(0)) == (1, "train/a")
     np.testing.assert_array_equal(pairs[0]["input"], np.tile(np.uint8(first), (10, 5, 1)))
     np.testing.assert_array_equal(pairs[0]["target"], np.tile(np.uint8(second), (10, 5, 1)))
@@ -151,10 +151,10 @@ def test_direction_says_which_half_is_the_input(tmp_path, direction, first, seco
 def test_one_channel_is_grey(tmp_path, direction, colour):
     fill(tmp_path, "train/a.png")
     source = open_folder(tmp_path)
-    example = Pairs(source, direction, (8, 6), input_channels=1)[0]
+    example = PairedDataset(source, direction, (8, 6), input_channels=1)[0]
     assert (example["input"].shape, example["target"].shape) == ((8, 6, 1), (8, 6, 3))
     np.testing.assert_array_equal(example["target"][0, 0], colour)
-    example = Pairs(source, direction, (8, 6), target_channels=1)[0]
+    example = PairedDataset(source, direction, (8, 6), target_channels=1)[0]
     assert (example["input"].shape, example["target"].shape) == ((8, 6, 3), (8, 6, 1))
     assert abs(int(example["target"][0, 0, 0]) - np.dot(colour, [0.299, 0.587, 0.114])) <= 1
 

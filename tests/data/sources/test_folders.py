@@ -11,7 +11,7 @@ import tifffile
 from pair_folders import fill, open_folder, refusal, save, values
 from PIL import Image
 
-from pix2pix_jax.data.paired_dataset import Pairs
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.errors import UserError
 
 
@@ -111,7 +111,7 @@ def test_folders_of_other_names_are_stacked_to_channels(tmp_path, pattern):
     assert b.shape == (6, 8, 3) and source.header(0)[0].channels == 4
     with pytest.raises(UserError, match=r"rgb.*with.*depth.*has 4 channels; set --config\.input_channels=4"):
         source.pair(0, (3, 3))
-    example = Pairs(source, "BtoA", (12, 16), target_channels=4, target_dtype="uint16")[1]
+    example = PairedDataset(source, "BtoA", (12, 16), target_channels=4, target_dtype="uint16")[1]
     assert example["input"].shape == (12, 16, 3) and example["target"].shape == (12, 16, 4)
     (tmp_path / pattern.format("depth") / "1.tif").unlink()
     assert "no partner" in refusal(tmp_path, a_folders=("rgb", "depth"), b_folders=("out",))
@@ -262,7 +262,7 @@ def test_label_maps_keep_their_labels(tmp_path):
     image[::2] = 200
     Image.fromarray(image).save(tmp_path / "train" / "0.png")
     for method, labels in (("nearest", {0, 200}), ("bicubic", None)):
-        target = Pairs(open_folder(tmp_path), "AtoB", (13, 13), target_interpolation=method)[0]["target"]
+        target = PairedDataset(open_folder(tmp_path), "AtoB", (13, 13), target_interpolation=method)[0]["target"]
         assert (set(np.unique(target)) == labels) == (labels is not None)
 
 

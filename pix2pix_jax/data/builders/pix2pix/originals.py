@@ -16,7 +16,7 @@ from typing import BinaryIO, Protocol
 
 from etils import epath
 
-from pix2pix_jax.data.sources.listing import is_file
+from pix2pix_jax.data.files.listing import is_file
 from pix2pix_jax.errors import UserError
 
 MAX_BYTES = 64 * 2**20

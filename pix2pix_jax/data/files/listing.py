@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from etils import epath
 
 from pix2pix_jax.data.files import images
-from pix2pix_jax.errors import UserError, shown
+from pix2pix_jax.errors import UserError, printable
 
 _NAMED = 3  # files that a note names
 _TO_CONVERT = "convert what cannot be read to PNG or JPEG"
@@ -19,7 +19,7 @@ def entries(folder: epath.Path) -> list[epath.Path]:
     try:
         return list(folder.iterdir())
     except OSError as error:
-        raise UserError(f"{shown(folder)}: cannot be listed ({error.strerror}); change its permissions") from error
+        raise UserError(f"{printable(folder)}: cannot be listed ({error.strerror}); change its permissions") from error
 
 
 def list_images(folder: epath.Path, root: epath.Path | None = None) -> list[epath.Path]:
@@ -66,9 +66,11 @@ def _is_inside(path: epath.Path, root: str) -> bool:
 def _check_link(file: epath.Path, inside: Iterable[str]) -> None:
     target = os.path.realpath(file)
     if not os.path.exists(target):
-        raise UserError(f"{shown(file)}: a link to {shown(target)}, which does not exist; delete or mend it")
+        raise UserError(f"{printable(file)}: a link to {printable(target)}, which does not exist; delete or mend it")
     if not target.startswith(tuple(inside)):
-        raise UserError(f"{shown(file)}: a link out of the folder, to {shown(target)}; copy the file there instead")
+        raise UserError(
+            f"{printable(file)}: a link out of the folder, to {printable(target)}; copy the file there instead"
+        )
 
 
 def is_image_name(name: str) -> bool:
@@ -92,7 +94,7 @@ def no_images(folder: epath.Path) -> str:
     """The beginning of the error of a folder without images: what it is, and what it has that cannot be read."""
     kinds = " ".join(sorted(images.EXTENSIONS))
     hint = unreadable(folder)
-    return f"{shown(folder)}: holds no images ({kinds})" + f", but {hint}" * bool(hint)
+    return f"{printable(folder)}: holds no images ({kinds})" + f", but {hint}" * bool(hint)
 
 
 def unreadable(folder: epath.Path) -> str:
@@ -145,7 +147,7 @@ def _kind(path: epath.Path) -> str:
 
 def _listed(thing: str, names: list[str]) -> str:
     """3 files (a.txt, b.txt, c.txt)."""
-    named = ", ".join(shown(name) for name in sorted(names, key=_order)[:_NAMED])
+    named = ", ".join(printable(name) for name in sorted(names, key=_order)[:_NAMED])
     return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({named}{', ...' * (len(names) > _NAMED)})"
 
 
