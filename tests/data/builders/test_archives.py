@@ -125,6 +125,20 @@ def test_an_oversized_header_is_refused(tmp_path, monkeypatch, write_archive, me
     assert "a header of" in refusal(tmp_path, write_archive(tmp_path / "facades.tar.gz", bomb))
 
 
+@pytest.mark.parametrize("place", ["a member that is not wanted", "after the end"])
+def test_an_archive_that_unpacks_to_much_more_than_its_size_is_refused(archive, tmp_path, monkeypatch, place):
+    """It would not fill memory, but take for ever."""
+    monkeypatch.setattr(originals, "_UNPACKED", 2**20)
+    if place == "after the end":
+        archive.write_bytes(gzip.compress(gzip.decompress(archive.read_bytes()) + bytes(2**25)))
+    else:
+        with tarfile.open(archive, "w:gz") as tar:
+            info = tarfile.TarInfo("facades/readme.txt")
+            info.size = 2**25
+            tar.addfile(info, io.BytesIO(bytes(2**25)))
+    assert "unpacks to more than 20 times its size" in refusal(tmp_path, archive)
+
+
 def test_a_negative_size_ends(tmp_path, member):
     # tarfile would follow it back to the header before, for ever.
     header = bytearray(member("facades/readme.txt")[0].tobuf(tarfile.GNU_FORMAT))

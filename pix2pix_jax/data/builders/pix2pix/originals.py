@@ -20,6 +20,7 @@ from pix2pix_jax.data.files.listing import is_file
 from pix2pix_jax.errors import UserError
 
 MAX_BYTES = 64 * 2**20
+_UNPACKED, _UNPACKED_TIMES = 2**26, 20  # bytes; JPEGs hardly shrink, tar's headers and padding do
 _JPEG_START = b"\xff\xd8"
 _GZIP_START = b"\x1f\x8b"
 _DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
@@ -128,7 +129,7 @@ def _read_archive(
     seen = set()
     with damage_named(path, _DAMAGE), path.open("rb") as raw:
         hashed = _Hashed(raw, algorithm)
-        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed)
+        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, hashed)
         for name, split, data in _tar_members(path, stream, splits):
             yield split, *_checked(path, name, data, seen)
         while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
@@ -205,11 +206,12 @@ class _Forward:
     """A stream for tarfile that never goes back, so that every byte of the archive is read once.
 
     It bounds reads too: tarfile reads a header of any announced size into memory at once, and follows one that
-    announces a negative size for ever.
+    announces a negative size for ever. A small archive that unpacks to terabytes would keep us for days.
     """
 
-    def __init__(self, stream: BinaryIO):
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, packed: "_Hashed"):
+        """`stream` unpacks what it reads from `packed`, or is the same."""
+        self._stream, self._packed = stream, packed
         self._position = 0
 
     def tell(self) -> int:
@@ -222,6 +224,8 @@ class _Forward:
             raise tarfile.ReadError("a header of a negative size")
         data = self._stream.read(size)
         self._position += len(data)
+        if self._position > _UNPACKED + _UNPACKED_TIMES * self._packed.num_bytes:
+            raise tarfile.ReadError(f"it unpacks to more than {_UNPACKED_TIMES} times its size")
         return data
 
     def seek(self, position: int) -> int:
