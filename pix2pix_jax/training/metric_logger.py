@@ -13,6 +13,7 @@ from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.runtime import console
+from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
@@ -35,11 +36,7 @@ class DivergedError(UserError):
         self.step = step
 
 
-def due(step: int, period: int) -> bool:
-    return period > 0 and step % period == 0
-
-
-class MetricLogger:
+class MetricLogger(Callback):
     """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
 
     What is logged is the mean over the steps since the last log line. Their losses, `window`, are part of a checkpoint,
@@ -53,10 +50,12 @@ class MetricLogger:
         every: int,
         *,
         since: list[dict[str, float]],
+        total: int,
         watch: Callable[[int, dict[str, float]], list[str]],
         speed: Throughput,
     ):
-        self._log, self._every, self._watch, self._speed, self._since = log, every, watch, speed, list(since)
+        self._log, self._every, self._total, self._watch, self._speed = log, every, total, watch, speed
+        self._since = list(since)
         self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
 
     @property
@@ -64,7 +63,7 @@ class MetricLogger:
         """A copy of the losses since the last log line; the reader goes on changing its own."""
         return list(self._since)
 
-    def push(self, step: int, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
         for value in metrics.values():
             value.copy_to_host_async()
         self._pending.append((step, metrics))
@@ -75,8 +74,10 @@ class MetricLogger:
         while self._pending:
             self._read()
 
-    def log_rest(self, step: int) -> None:
+    def on_end(self, step: int, state: TrainState) -> None:
         """Logs the mean of the steps since the last line at the run's last step; a longer run averages them again."""
+        if step < self._total:
+            return
         self.drain()
         if self._since:
             self._log.scalars(step, self._means())

@@ -3,7 +3,7 @@
 import pathlib
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from etils import epath
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console
+from pix2pix_jax.training.callbacks import Callback
 from pix2pix_jax.workdir import folder as workdir_lib
 
 # Files that JAX leaves, and their names in the workdir after that of the process.
@@ -27,8 +28,8 @@ def check_reached(steps: Sequence[int] | None, *, total: int) -> None:
         )
 
 
-class Profiler:
-    """Calls a train step, and traces the calls of `steps`, (first, last); None traces nothing.
+class Profiler(Callback):
+    """Traces the steps of `steps`, (first, last); None traces nothing.
 
     The trace begins when the steps before the first are finished on the devices, and ends when the last is. What the
     loop does between them (samples, checkpoints) is in it, as is what reads the data. A run that ends in between, or
@@ -56,18 +57,16 @@ class Profiler:
     def tracing(self) -> bool:
         return self._scratch is not None
 
-    def __call__(self, step: int, train_step: Callable[..., Any], state: Any, batch: Any) -> Any:
-        """`train_step(state, batch)`, a pair (state, metrics), as the run's step number `step`."""
+    def before_step(self, step: int, state: Any) -> None:
         if step in self._steps and not self.tracing:
             self._begin(state)
-        # Costs a microsecond where nothing is traced; there it is for those who attach a profiler to the process.
-        with jax.profiler.StepTraceAnnotation("train", step_num=step):
-            state, self._metrics = train_step(state, batch)
+
+    def on_step(self, step: int, state: Any, metrics: Any) -> None:
         if self.tracing:
             self._traced.append(step)
+            self._metrics = metrics
             if step == self._steps[-1]:
                 self._finish()
-        return state, self._metrics
 
     def _begin(self, state: Any) -> None:
         jax.block_until_ready(state)

@@ -1,5 +1,7 @@
 """Sample grids: what the generator makes of the same held-out examples as training goes on."""
 
+import dataclasses
+
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -10,9 +12,13 @@ from pix2pix_jax.data import color
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import stack
+from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
+from pix2pix_jax.training.callbacks import Callback, due
+from pix2pix_jax.training.throughput import Throughput
+from pix2pix_jax.workdir.logs import RunLog
 
 
 class Sampler:
@@ -41,6 +47,28 @@ class Sampler:
         """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
         output = self._translate(*self._arguments(state))
         return {"input": self._shown, "output": output, "target": self._images["target"]}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples(Callback):
+    """Logs a grid of samples every `sample_every_steps`, and at the end."""
+
+    config: ConfigDict
+    sampler: Sampler
+    total: int
+    log: RunLog
+    speed: Throughput
+
+    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+        if step < self.total and due(step, self.config.sample_every_steps):
+            self._draw(step, state)
+
+    def on_end(self, step: int, state: TrainState) -> None:
+        self._draw(step, state)
+
+    def _draw(self, step: int, state: TrainState) -> None:
+        self.log.samples(step, self.sampler(state))
+        self.speed.skip(step + 1)
 
 
 def _held_out(config: ConfigDict) -> PairedDataset:

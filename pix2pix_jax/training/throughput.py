@@ -15,7 +15,9 @@ import numpy as np
 from jax.extend import core
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pix2pix_jax.runtime import meshes
+from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.runtime import console, meshes
+from pix2pix_jax.training.callbacks import Callback
 
 _SIDES = {"cpu": 1536}  # of the matrices: milliseconds of work; two cores take 60 for theirs
 _SIDE_ELSEWHERE = 8192
@@ -108,7 +110,7 @@ def _time(run, at_once: int = 2) -> float:
     return best
 
 
-class Throughput:
+class Throughput(Callback):
     """The mean speed of training steps, without what is done between some of them.
 
     A step's time is that from the end of the one before to its own end, as the loop sees them when it reads losses:
@@ -140,6 +142,10 @@ class Throughput:
             return []
         self._told = True
         return self.summary()
+
+    def on_end(self, step: int, state: TrainState) -> None:
+        for line in self.summary():
+            console.log(line)
 
     def summary(self) -> list[str]:
         """Returns a line about the steps that are counted so far; none where they are too few to tell."""

@@ -50,7 +50,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         console.log(note)
     profiling.check_reached(config.profile_steps, total=build_model.total_steps(config, num_examples=len(pairs)))
     parts = build_model.build_parts(config, num_examples=len(pairs))
-    select = validation.open_selection(config, mesh)
+    validator = validation.open_validator(config, mesh)
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     try:
         with (
@@ -64,7 +64,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                 pairs=pairs,
                 parts=parts,
                 checkpoints=checkpoints,
-                select=select,
+                validator=validator,
             )
             try:
                 return _train(run, found)
