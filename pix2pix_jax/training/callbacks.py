@@ -1,11 +1,11 @@
-"""The protocol of all that happens beside the steps of a run."""
+"""The protocol of callbacks: losses, samples, validation, checkpoints and all else beside the steps of a run."""
 
 from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 
 
 class Callback:
-    """Hears of every step from the training loop. Subclasses override what they need; the rest does nothing.
+    """Something to do beside the steps of the training loop. Subclasses override the methods that they need.
 
     To add a callback, write a subclass in a file of its own and name it in `loop._build_callbacks`, whose order is the
     order of the calls.

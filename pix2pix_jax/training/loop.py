@@ -1,4 +1,4 @@
-"""The training loop: from a state to the run's last step, and what is done beside the steps."""
+"""The training loop: compiles the train step, runs it to the run's last step, and calls the callbacks."""
 
 import contextlib
 import dataclasses
@@ -38,7 +38,7 @@ from pix2pix_jax.workdir.logs import RunLog
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """What stays the same from the first step of a run to its last."""
+    """The parts of a run that stay the same from its first step to its last."""
 
     config: ConfigDict
     workdir: epath.Path
@@ -54,13 +54,13 @@ class Run:
 
     @property
     def total(self) -> int:
-        """The last step."""
+        """Returns the number of the last step."""
         return build_model.total_steps(self.config, num_examples=len(self.pairs))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """Where a run stands: a state, its step, and what the checkpoint of that step says of the way there."""
+    """The state after `step` updates, where training starts; for `progress` see `checkpoints.NO_PROGRESS`."""
 
     state: TrainState
     step: int
@@ -68,16 +68,22 @@ class ResumePoint:
 
 
 def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interruption.StopRequest) -> TrainState:
-    """Trains from `begin` to the end.
+    """Trains from `begin` to the run's last step, and returns the final state.
+
+    Args:
+      run: the run.
+      begin: the state at which it starts.
+      residency: where the data is kept, as `pipeline.choose_residency` returns it.
+      stop: listens for the signals that end the run early.
 
     Raises:
-      monitor.DivergedError: numbers stop being finite.
-      interruption.Interrupted: `stop` was asked for, and the state is saved.
-      UserError: data cannot be read; the state before them is saved if the process is alone.
+      metric_logger.DivergedError: losses or parameters are no longer finite.
+      interruption.Interrupted: a signal ended the run early, and its state is saved.
+      UserError: the data of a step cannot be read; where the run is one process, the state before it is saved.
     """
     config = run.config
     batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
-    with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
+    with contextlib.closing(batches):  # frees the memory that the data takes
         train_step, speed, first, sampler = _get_ready(run, begin, batches)
         sizes = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
         log = RunLog(run.workdir, start=begin.step, **sizes)
@@ -107,7 +113,7 @@ def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interrupti
 def _get_ready(
     run: Run, begin: ResumePoint, batches: Iterator[pipeline.Batch]
 ) -> tuple[jax.stages.Compiled, throughput.Throughput, pipeline.Batch, samples.Sampler]:
-    """(the train step, its speed, the first batch, what draws samples): all else while the step is compiled."""
+    """Compiles the train step, and meanwhile reads the first batch and builds the sampler."""
     config = run.config
     shapes = {
         "mesh": run.mesh,
@@ -124,7 +130,7 @@ def _get_ready(
         return traced, compiled
 
     def flops() -> int:
-        # Those of the definition: a CPU's forms take fewer. A GPU's take 2 % more at most, not worth another trace.
+        # The FLOPs of the definition: a CPU's convolutions take fewer, a GPU's at most 2 % more, not worth a trace.
         plain = trace(platform="default") if run.platform == "cpu" else traced
         return throughput.count_flops(plain.jaxpr)
 
@@ -178,15 +184,15 @@ def trace_train_step(
     batch: pipeline.Batch,
     platform: str | None = None,
 ) -> jax.stages.Traced:
-    """The train step as the loop runs it: the state that goes in is overwritten by the one that comes out.
+    """Traces the train step of the loop. Its new state takes the memory of the old one.
 
     Args:
-      config: of the run.
-      parts: of the run.
-      mesh: of the run; its devices need not be there.
-      state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
-      batch: at load size.
-      platform: in whose form convolutions are computed; by default that of the mesh.
+      config: a checked config.
+      parts: its networks, optimisers and objective.
+      mesh: the mesh to train on; its devices need not exist.
+      state: the shapes, dtypes and shardings of the state, or the state itself.
+      batch: those of a batch at load size, or a batch.
+      platform: "cpu", "gpu" or "tpu", for which convolutions are written; by default the mesh's.
     """
     place = functools.partial(meshes.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
     parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))

@@ -1,4 +1,4 @@
-"""Sample grids: what the generator makes of the same held-out examples as training goes on."""
+"""Sample grids: the same held-out examples, translated as training goes on."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ from pix2pix_jax.workdir.logs import RunLog
 
 
 class Sampler:
-    """Translates the same few held-out examples whenever it is called."""
+    """Translates the same few held-out examples at each call."""
 
     def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
         pairs = _held_out(config)
@@ -44,7 +44,7 @@ class Sampler:
         return build_model.inference_variables(self._config, state), self._images["input"], self._ids, self._seed
 
     def __call__(self, state: TrainState) -> dict[str, jax.Array]:
-        """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
+        """Returns the columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
         output = self._translate(*self._arguments(state))
         return {"input": self._shown, "output": output, "target": self._images["target"]}
 
@@ -72,7 +72,7 @@ class Samples(Callback):
 
 
 def _held_out(config: ConfigDict) -> PairedDataset:
-    """`val`, or `test` where there is none, or else the training split."""
+    """Opens the validation split, or else the test split, or else the training split."""
     for split in ("val", "test"):
         if (pairs := build_data.open_pairs_if_any(config, split)) is not None:
             return pairs

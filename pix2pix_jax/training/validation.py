@@ -1,4 +1,4 @@
-"""Evaluates a run as it goes on, and tells which of its states is the best so far."""
+"""Evaluates the validation split during training, and remembers the best state so far."""
 
 import dataclasses
 import functools
@@ -29,25 +29,24 @@ SPLIT = "val"
 
 
 class Validator:
-    """Compares the generator's translations of the validation split with their targets, whenever it is called.
+    """Computes the metrics of the validation split for a state, and remembers the best state.
 
-    What it finds is a function of the state alone, so a run that was stopped finds the same again. All processes call
-    it at the same step, and all their devices take part.
+    The metrics depend on the state alone, so a resumed run finds the same. All processes call it at the same step.
 
     Attributes:
       best: {"metric", "step", "value"} of the best evaluation so far; None before the first.
-      latest: likewise of the latest; None before the first, and of a value that is no number.
+      latest: the same of the latest evaluation; None before the first, or if its value is NaN.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
-        """Opens the split, and loads what metrics need.
+        """Opens the split, and loads what the metrics need.
 
         Args:
-          config: of the run.
-          mesh: of the run.
+          config: a checked config.
+          mesh: the mesh that trains; all its devices evaluate too.
 
         Raises:
-          UserError: the config's metrics cannot be computed, or the split's files cannot be pairs.
+          UserError: the config's metrics cannot be computed, or a file of the split is not a pair.
         """
         self._config = config
         self.best: dict[str, Any] | None = None
@@ -66,7 +65,7 @@ class Validator:
         return self.best is not None and self.best["step"] == step
 
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
-        """The split's numbers, as "val/psnr", of the state after update `step`; sets `best`."""
+        """Returns metrics such as "val/psnr" of the state after update `step`, and sets `best` and `latest`."""
         variables = build_model.inference_variables(self._config, state)
         variables = jax.device_put(variables, meshes.replicated(self._mesh))
         translate = functools.partial(self._translate_batch, variables)
@@ -95,7 +94,7 @@ class Validator:
 
     def _compare(self, step: int, value: float) -> None:
         name = self._config.best_metric
-        if math.isnan(value):  # JSON has no such number, and it is never the best
+        if math.isnan(value):  # never the best, and JSON has no NaN
             self.latest = None
             return
         self.latest = {"metric": name, "step": step, "value": value}
@@ -105,7 +104,7 @@ class Validator:
 
 
 def wanted_metrics(config: ConfigDict) -> tuple[str, ...]:
-    """The metrics of `eval_metrics`, and the one that `best_metric` is of."""
+    """Returns `eval_metrics` and the metric that computes `best_metric`."""
     best = next(metric for metric in METRICS if config.best_metric in values_of(metric))
     return tuple(dict.fromkeys((*config.eval_metrics, best)))
 
