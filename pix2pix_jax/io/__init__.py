@@ -1,1 +1,1 @@
-"""Files on a disk or in a bucket, downloads, and the formats of others that hold arrays."""
+"""Files on a disk or in a bucket, downloads, and PyTorch's files of weights."""

@@ -1,4 +1,4 @@
-"""Downloads one large file: with a progress bar, and going on where an earlier attempt broke off.
+"""Downloads one large file with a progress bar, and resumes a download that broke off.
 
 TFDS' own downloader begins from nothing again after every break, for up to 8 GB here, and retries for minutes without
 a word. What HTTP has for this is in RFC 9110: ranges in section 14, and validators, which tell whether the file is
@@ -26,11 +26,11 @@ _TIMEOUT = 30.0  # seconds without a byte
 _WAITS = (1, 2, 4, 8)  # seconds before each further attempt
 _PROGRESS = 2**20  # bytes after which a break counts as the first one again
 _CHUNK = 2**18
-_PASSING = (408, 425, 429)  # the client errors that another attempt may mend; all of the server's may pass
+_PASSING = (408, 425, 429)  # status codes of the client's side worth another attempt; all of the server's side are
 
 
 class _Refused(Exception):
-    """There is no use in another attempt."""
+    """Another attempt is useless."""
 
 
 class _Broken(Exception):
@@ -38,7 +38,7 @@ class _Broken(Exception):
 
 
 class _Unreachable(_Broken):
-    """There was no answer at all."""
+    """The server did not answer."""
 
 
 def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
@@ -50,10 +50,10 @@ def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
     Args:
       url: http or https.
       target: a local path.
-      remedy: what the user can do instead, for the error's end.
+      remedy: advice for the user, which ends the error's message.
 
     Raises:
-      UserError: the file cannot be had from there, as one line that begins with `url`.
+      UserError: the file cannot be downloaded; the message begins with `url`.
       OSError: `target` cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +72,7 @@ def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
 
 
 class _Part:
-    """The beginning of a file, `NAME.part`, and beside it the validator of the version that it is of."""
+    """The first part of a file, `NAME.part`, and in a second file the HTTP validator of the version it belongs to."""
 
     def __init__(self, target: pathlib.Path):
         self.path = target.with_name(f"{target.name}.part")
@@ -88,7 +88,7 @@ class _Part:
         return self.size() > 0 and self.validator() != ""
 
     def begin(self, validator: str) -> None:
-        self.path.write_bytes(b"")  # first, so that bytes of one version never stand beside another's validator
+        self.path.write_bytes(b"")  # first, so that bytes never get the validator of another version
         self._validator.write_text(validator)
 
     def finish(self, target: pathlib.Path) -> None:
@@ -110,7 +110,7 @@ def _locked(target: pathlib.Path) -> Iterator[None]:
 
 
 def _download(url: str, part: _Part) -> None:
-    """Attempts until the file is whole, or as many in a row as there are `_WAITS` bring nothing new."""
+    """Tries until the file is whole; gives up once as many attempts in a row as `_WAITS` has bring nothing new."""
     furthest, waits, answered = part.size(), iter(_WAITS), False
     while True:
         try:
@@ -144,7 +144,7 @@ def _attempt(url: str, part: _Part) -> None:
 
 @contextlib.contextmanager
 def _open(url: str, part: _Part) -> Iterator[http.client.HTTPResponse | None]:
-    """The server's answer, None if `part` is whole already."""
+    """Returns the server's answer; None if `part` is whole already."""
     try:
         response = urllib.request.urlopen(_request(url, part), timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -175,19 +175,19 @@ def _request(url: str, part: _Part) -> urllib.request.Request:
 
 
 def _is_whole(answer: urllib.error.HTTPError, part: _Part) -> bool:
-    """Whether "range not satisfiable" says that there is nothing after what `part` has."""
+    """Returns whether "range not satisfiable" means that `part` has the whole file."""
     return answer.headers.get("Content-Range", "") == f"bytes */{part.size()}"
 
 
 def _first_byte(response: http.client.HTTPResponse, part: _Part) -> int:
-    """At which byte of the file the answer's body begins, to which `part` is cut."""
+    """Returns the byte of the file at which the answer's body begins; empties `part` if that is 0."""
     if response.status == 206:
         if re.match(rf"bytes {part.size()}-", response.headers.get("Content-Range", "")):
             return part.size()
         part.begin("")
         raise _Broken("the server sent another part than was asked for")
     etag = response.headers.get("ETag", "")
-    usable = etag if not etag.startswith("W/") else ""  # a weak one must not be used for ranges
+    usable = etag if not etag.startswith("W/") else ""  # HTTP forbids weak ones for ranges
     part.begin(usable or response.headers.get("Last-Modified", ""))
     return 0
 

@@ -1,7 +1,7 @@
-"""Files of PyTorch weights (.pth), read and written without PyTorch.
+"""Reads and writes files of PyTorch weights (.pth) without PyTorch.
 
-Files come from strangers: nothing of them is executed, sizes are checked before anything is read, and whatever is wrong
-with one is a UserError. Both formats of `torch.save` are read:
+Files come from strangers: nothing in them is executed, sizes are checked before anything is read, and every fault is a
+UserError. Both formats of `torch.save` are read:
 
 - since PyTorch 1.6 a zip archive of uncompressed entries: `TOP/data.pkl`, the numbers of each storage in
   `TOP/data/KEY`, and `TOP/byteorder`;
@@ -31,14 +31,14 @@ MAX_BYTES = 8 << 30  # of a file, and of the arrays in it; the published generat
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 _STORAGE_NAMES = {dtype: name for name, dtype in torch_pickle.STORAGES.items()}
-_ALIGNMENT = 64  # of the numbers in the archive, as PyTorch aligns them for mapping into memory
+_ALIGNMENT = 64  # bytes; PyTorch aligns the numbers in the archive so, to map them into memory
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads the state dict in a .pth file.
 
     Args:
-      path: of a file that `torch.save` wrote: a state dict, or a dict that has one as "state_dict".
+      path: a file that `torch.save` wrote: a state dict, or a dict that has one as "state_dict".
 
     Returns:
       The arrays by key, in the file's order and dtypes (bfloat16 is ml_dtypes'). They are read-only, and those that
@@ -65,7 +65,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _local(path: str | os.PathLike) -> pathlib.Path:
     if "://" in os.fspath(path):
         raise UserError(f"{os.fspath(path)}: not a local path; copy the .pth file to or from there by other means")
-    with contextlib.suppress(RuntimeError):  # "~nobody" is the name of a folder then
+    with contextlib.suppress(RuntimeError):  # no such user: "~nobody" is a folder's name
         return pathlib.Path(path).expanduser()
     return pathlib.Path(path)
 
@@ -88,7 +88,7 @@ def _size(file: BinaryIO) -> int:
 
 
 def _open_zip(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """The object, and what gives the numbers of its storages."""
+    """Returns the object, and a function that reads the numbers of a storage."""
     archive = zipfile.ZipFile(file)
     tops = [name.removesuffix("data.pkl") for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)]
     if len(tops) != 1:
@@ -112,7 +112,7 @@ def _open_zip(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
 
 
 def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
-    """Nothing may unpack to more than the file itself."""
+    """Raises NotWeightsError if entries are compressed or larger than the file."""
     entries = archive.infolist()
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise NotWeightsError("is compressed, which PyTorch's files never are; fetch the original")
@@ -121,11 +121,11 @@ def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
 
 
 def _open_legacy(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
-    """As `_open_zip`."""
+    """Returns the same as `_open_zip`, of a file written before PyTorch 1.6."""
     header = io.BytesIO(file.read(torch_pickle.MAX_BYTES))
     if torch_pickle.load(header).value != _LEGACY_MAGIC or torch_pickle.load(header).value != _LEGACY_VERSION:
         raise NotWeightsError("a pickle, but not of PyTorch weights; check which file it is")
-    torch_pickle.load(header)  # sizes of C's types where it was written; the numbers do not depend on them
+    torch_pickle.load(header)  # sizes of C's types on the machine that wrote it, which do not matter
     value, storages = torch_pickle.load(header)
     keys = torch_pickle.load(header).value
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
@@ -180,11 +180,11 @@ def write(path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]) -> None
     """Writes a file that `torch.load` turns into an OrderedDict of tensors on the CPU; it appears whole or not at all.
 
     Args:
-      path: of the file; one that exists is replaced.
+      path: the file; it is replaced if it exists.
       state_dict: arrays by key.
 
     Raises:
-      UserError: PyTorch lacks a dtype, or the file cannot be written.
+      UserError: PyTorch has no such dtype, or the file cannot be written.
     """
     path = _local(path)
     arrays = {key: np.asarray(value) for key, value in state_dict.items()}
@@ -222,7 +222,7 @@ def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> No
 
 
 def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The pickle (protocol 2) of an OrderedDict of tensors with their numbers in the storages "0", "1", ..."""
+    """Returns the pickle (protocol 2) of an OrderedDict of tensors with their numbers in the storages "0", "1", ..."""
     items = [_text(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
     return b"\x80\x02" + _EMPTY_ORDERED_DICT + b"(" + b"".join(items) + b"u."
 

@@ -1,10 +1,10 @@
-"""Files of a workdir, on a disk or an object store (gs://): whole or not at all, and tried again after passing errors.
+"""Reads and writes files on a disk or an object store (gs://), whole or not at all, with retries.
 
-Everything that differs between the two is here. A local file is written beside its place and then renamed; an object
-is put whole by nature. A local log grows in place; an object cannot grow, so a log there is kept in memory and put
-again from time to time, by a thread.
+Everything that differs between the two is here. A local file is written under another name and then renamed; an
+object is always put whole. A local log grows in place; an object cannot grow, so a log there is kept in memory and put
+again from time to time by a thread.
 
-All raise OSError with `filename` and a one-line `strerror`, whatever library failed.
+Every error is an OSError with `filename` and a one-line `strerror`, whatever library failed.
 """
 
 import errno
@@ -22,11 +22,11 @@ from etils import epath
 
 from pix2pix_jax.errors import UserError
 
-PATIENCE = 120.0  # seconds for which passing errors are tried again
+PATIENCE = 120.0  # seconds for which transient errors are retried
 UPLOAD_PERIOD = 30.0  # seconds between two puts of a growing object
 
 _LOCAL, _BUCKET = "", "gs"
-_PARTIAL = ".partial"  # of files being written; none is left by a run that is not killed
+_PARTIAL = ".partial"  # ends the names of files being written; only a killed run leaves any
 _PASSING = frozenset(
     (
         *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EPIPE),
@@ -38,7 +38,7 @@ _REMOTE_LIBRARIES = ("gcsfs", "fsspec", "aiohttp", "requests", "urllib3", "googl
 
 
 def folder(path: epath.PathLike) -> epath.Path:
-    """The path that a user means by `path`. Raises UserError for a URL that cannot be served."""
+    """Returns a user's path with ~ expanded. Raises UserError for a URL other than gs://, or without gcsfs."""
     scheme, separator, name = os.fspath(path).partition("://")
     if not separator:
         return epath.Path(path).expanduser()
@@ -50,7 +50,7 @@ def folder(path: epath.PathLike) -> epath.Path:
 
 
 def absolute(path: epath.Path) -> epath.Path:
-    """`path` whatever the working directory; epath's `resolve` would take gs:// for a name in it."""
+    """Makes a path absolute; epath's `resolve` would take gs:// for a folder's name."""
     return path if is_object(path) else path.resolve()
 
 
@@ -60,7 +60,7 @@ def make_folder(path: epath.Path) -> None:
 
 
 def read(path: epath.Path) -> bytes:
-    """What a file holds; nothing where there is none."""
+    """Reads a file; returns b"" if there is none."""
 
     def attempt() -> bytes:
         try:
@@ -72,7 +72,7 @@ def read(path: epath.Path) -> bytes:
 
 
 def write(path: epath.Path, data: bytes) -> None:
-    """Writes a file whose folder exists; killed at any instant, it leaves the file as it was or as it shall be."""
+    """Writes a file into an existing folder; killed at any instant, it leaves the old file or the new one."""
     _attempt(path, lambda: path.write_bytes(data) if is_object(path) else _write_local(path, data))
 
 
@@ -90,12 +90,12 @@ def _write_local(path: epath.Path, data: bytes) -> None:
 
 
 def delete(path: epath.Path) -> None:
-    """Deletes a file, if it is there."""
+    """Deletes a file if it exists."""
     _attempt(path, lambda: path.unlink(missing_ok=True))
 
 
 def sweep(path: epath.Path) -> None:
-    """Removes what writers left in a folder that were killed."""
+    """Removes the half-written files of killed writers from a folder."""
     if not is_object(path):
         for file in path.glob(f".*{_PARTIAL}"):
             file.unlink(missing_ok=True)
@@ -105,24 +105,24 @@ class Log(Protocol):
     """A file that grows. Several threads may use it."""
 
     def append(self, data: bytes) -> None:
-        """Adds whole lines or records; to be seen by other programs soon, in 30 seconds where the file is an object."""
+        """Adds whole lines or records. Other programs see them soon; within 30 seconds where the file is an object."""
 
     def commit(self) -> None:
-        """Returns once all that was appended would survive this machine."""
+        """Waits until all that was appended would survive a crash of the machine."""
 
     def close(self) -> None:
-        """Commits, and ends the log."""
+        """Commits, and closes the log."""
 
 
 def open_log(path: epath.Path, content: bytes = b"") -> Log:
-    """A log that holds `content`, in place of what was there, and grows from it."""
+    """Opens a log that begins with `content`, which replaces the file's."""
     if read(path) != content or not content:
         write(path, content)
     return _ObjectLog(path, content) if is_object(path) else _LocalLog(path, len(content))
 
 
 class _LocalLog:
-    """Opens the file for each append: what a network file system reports at closing is not lost."""
+    """A log that opens its file for each append, to see the errors that network file systems report at closing."""
 
     def __init__(self, path: epath.Path, size: int):
         self._path, self._size, self._lock = path, size, threading.Lock()
@@ -133,7 +133,7 @@ class _LocalLog:
 
     def _append(self, data: bytes) -> None:
         with open(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=0) as file:
-            # At a place of our own, so that a second attempt overwrites what the first has left.
+            # At a known offset, so that a retry overwrites what the first attempt left.
             place = file.seek(min(self._size, file.seek(0, io.SEEK_END)))
             try:
                 rest = memoryview(data)
@@ -156,7 +156,7 @@ class _LocalLog:
 
 
 class _ObjectLog:
-    """Keeps the whole text; a thread puts it, at most every 30 seconds and for at most a tenth of the time."""
+    """A log that keeps its whole text; a thread puts it, at most every 30 s and for at most a tenth of the time."""
 
     def __init__(self, path: epath.Path, content: bytes):
         self._path, self._content, self._lock = path, bytearray(content), threading.Lock()
@@ -168,7 +168,7 @@ class _ObjectLog:
         with self._lock:
             self._content += data
             if self._upload.done():
-                self._upload.result()  # raises what the last one raised
+                self._upload.result()  # raises the error of the last put
                 if time.monotonic() >= self._next:
                     self._upload = self._thread.submit(self._put)
 
@@ -199,7 +199,7 @@ def is_object(path: epath.Path) -> bool:
 
 
 def _attempt(path: epath.Path, action: Callable[[], Any]) -> Any:
-    """Does `action`, again for two minutes if need be as long as its errors may pass."""
+    """Runs `action`, and retries it for two minutes while its errors are transient."""
     give_up, delay = time.monotonic() + PATIENCE, 0.5
     while True:
         try:
@@ -214,12 +214,12 @@ def _attempt(path: epath.Path, action: Callable[[], Any]) -> Any:
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, ConnectionError | TimeoutError) or getattr(error, "errno", None) in _PASSING:
         return True
-    gcsfs = sys.modules.get("gcsfs.retry")  # knows those of the libraries below it, and the server's 5xx
+    gcsfs = sys.modules.get("gcsfs.retry")  # knows the errors of the libraries it uses, and the server's 5xx
     return gcsfs is not None and gcsfs.is_retriable(error)
 
 
 def as_os_error(error: Exception, path: epath.Path) -> Exception:
-    """`error` as an OSError with all its fields, if it is one of a file system; else itself."""
+    """Returns a file system's error as an OSError with all its fields; any other error as it is."""
     if isinstance(error, OSError) and error.strerror:
         return error if error.filename else OSError(error.errno, error.strerror, str(path))
     library = type(error).__module__.partition(".")[0]

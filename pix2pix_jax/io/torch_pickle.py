@@ -1,4 +1,4 @@
-"""The part of pickle that PyTorch writes for a dict of weights, read without pickle and without PyTorch.
+"""Reads the pickles that PyTorch writes for a dict of weights, without pickle and without PyTorch.
 
 A pickle is a program for a stack machine that may import and call anything. Even with its imports forbidden, Python's
 `pickle.Unpickler` can be made to hang or to crash the process (a dict key of deeply nested tuples overflows the C
@@ -17,7 +17,7 @@ import numpy as np
 MAX_BYTES = 1 << 20  # of one pickle; a generator's is about 20 kB, as the numbers lie outside it
 MAX_DIMENSIONS = 8
 
-STORAGES = {  # what PyTorch calls a storage of each dtype
+STORAGES = {  # PyTorch's name of a storage -> its dtype
     "DoubleStorage": np.dtype(np.float64),
     "FloatStorage": np.dtype(np.float32),
     "HalfStorage": np.dtype(np.float16),
@@ -32,7 +32,7 @@ STORAGES = {  # what PyTorch calls a storage of each dtype
 
 
 class NotWeightsError(ValueError):
-    """A pickle of anything else; the message says what it holds and what to do, not where it is."""
+    """A pickle holds anything but weights; the message does not name the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Loaded(NamedTuple):
 
 
 def load(file: BinaryIO) -> Loaded:
-    """Reads one pickle of at most MAX_BYTES; leaves `file` behind it.
+    """Reads one pickle of at most MAX_BYTES; leaves `file` at its end.
 
     Raises:
       NotWeightsError: it holds anything but plain values and tensors.
@@ -78,7 +78,7 @@ def load(file: BinaryIO) -> Loaded:
 
 
 class _Machine:
-    """Stack, memo and the storages seen so far."""
+    """The stack machine: its stack, its memo and the storages seen so far."""
 
     def __init__(self):
         self.stack: list[Any] = []
@@ -136,7 +136,7 @@ def _set_items(machine: _Machine, items: list[Any]) -> None:
 
 
 def _global(machine: _Machine, name: str) -> None:
-    """`name` is "module name"; nothing is imported."""
+    """Pushes the global `name`, "module name"; nothing is imported."""
     if name not in _GLOBALS:
         shown = printable(name.replace(" ", "."), 80)
         raise NotWeightsError(
@@ -156,7 +156,7 @@ def _reduce(machine: _Machine, _: None) -> None:
 
 
 def _build(machine: _Machine, _: None) -> None:
-    """Attributes of an OrderedDict: a state dict's _metadata, versions that our layouts do not need."""
+    """Drops the attributes of an OrderedDict: a state dict's _metadata has versions that our layouts do not need."""
     machine.stack.pop()
     _checked(machine.stack[-1], dict)
 
@@ -217,19 +217,19 @@ _OPERATIONS = {
 
 
 def _ordered_dict(items: list | tuple = ()) -> dict:
-    """Python 2 pickled an OrderedDict with its items, Python 3 sets them afterwards."""
+    """Makes a dict of the items that Python 2 pickled with an OrderedDict; Python 3 sets them afterwards."""
     return {_key(key): value for key, value in items}
 
 
 def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """What follows the strides is of no use here: requires_grad, hooks, metadata."""
+    """Returns a tensor; requires_grad, hooks and metadata, which follow the strides, are dropped."""
     numbers = [offset, *_checked(shape, tuple), *_checked(strides, tuple)]
     if len(shape) != len(strides) or len(shape) > MAX_DIMENSIONS or any(_checked(n, int) < 0 for n in numbers):
         raise NotWeightsError("has a tensor whose shape makes no sense; fetch it again")
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     size = _checked(storage, Storage).size
     elements = math.prod(shape)
-    # More elements than the storage has: an expanded tensor, by which a small file would fill the memory.
+    # More elements than the storage has: an expanded tensor, by which a small file could fill the memory.
     if elements > size or (elements and last >= size):
         raise NotWeightsError("has a tensor that reaches beyond its data; fetch it again")
     return Tensor(storage, offset, shape, strides)
@@ -241,7 +241,7 @@ def _rebuild_parameter(data: Any, *_: Any) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class _Function:
-    """What a pickle may call."""
+    """A function that a pickle may call."""
 
     call: Callable
 
@@ -263,11 +263,11 @@ def _checked(value: Any, kind: type) -> Any:
 
 
 def _key(key: Any) -> str | int:
-    """Other keys could take for ever to hash."""
+    """Checks that a key is an int or a str; others could take for ever to hash."""
     return key if isinstance(key, int) else _checked(key, str)
 
 
 def printable(text: str, limit: int) -> str:
-    """Text of a stranger, made fit for one line of a message."""
+    """Shortens a stranger's text to one printable line."""
     shown = "".join(c if c.isprintable() else "?" for c in text[:limit])
     return shown if len(text) <= limit else shown + "..."

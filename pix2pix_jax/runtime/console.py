@@ -1,4 +1,4 @@
-"""Lines and progress bars in the terminal, which process 0 of a run alone shows."""
+"""Lines and progress bars in the terminal; only process 0 of a run shows them."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -12,8 +12,8 @@ from pix2pix_jax.runtime import distributed
 
 
 def bar(items: Iterable | None = None, **options: Any) -> tqdm:
-    """A progress bar over `items`, or one that is moved by hand; options are tqdm's."""
-    # A process that is alone is not asked for its number, which would start up its devices.
+    """Returns a progress bar over `items`, or one that the caller moves; options are tqdm's."""
+    # To ask a single process for its index would start up its devices.
     hidden = jax.distributed.is_initialized() and jax.process_index() != 0
     return tqdm(items, disable=hidden, **{"dynamic_ncols": True} | options)
 
@@ -26,7 +26,7 @@ def log(message: str) -> None:
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keeps to itself what libraries log by absl within: orbax warns of what is meant so, as a folder only read."""
+    """Silences libraries that log by absl: orbax warns of what is intended, such as a read-only folder."""
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.FATAL)
     try:

@@ -1,4 +1,4 @@
-"""Start-up and shut-down of a run of several processes."""
+"""Connects and parts the processes of a run."""
 
 import functools
 import glob
@@ -17,7 +17,7 @@ _PATIENCE = 3  # seconds
 
 
 def initialize() -> None:
-    """Connects this process to its peers where the environment says that there are any; before any use of a device.
+    """Connects this process to its peers if the environment names any; call it before any use of a device.
 
     Any launcher can say so by JAX_COORDINATOR_ADDRESS (HOST:PORT of process 0), JAX_NUM_PROCESSES and JAX_PROCESS_ID.
     The tasks of a Slurm step and the hosts of a TPU slice are detected by JAX itself.
@@ -29,19 +29,19 @@ def initialize() -> None:
     if by_hand or _is_slurm_step() or _is_tpu_vm():
         connect = functools.partial(jax.distributed.initialize, **by_hand, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
         try:
-            with futures.ThreadPoolExecutor(1) as thread:  # while it waits, this one hears Ctrl-C
+            with futures.ThreadPoolExecutor(1) as thread:  # so that Ctrl-C reaches the main thread while it waits
                 thread.submit(connect).result()
         except (RuntimeError, ValueError) as error:
             raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
 
 
 def _from_environment() -> dict[str, Any]:
-    """Arguments of `jax.distributed.initialize`; {} if nothing is set."""
+    """Returns the arguments of `jax.distributed.initialize`; {} if the environment sets none."""
     address, count, index = (
         os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
     )
     if count is None and index is None and (address is None or _is_slurm_step() or _is_tpu_vm()):
-        return {}  # of those two, JAX asks for the other numbers itself
+        return {}  # JAX finds the other numbers itself
     if address is None or not (count or "").isdigit() or not (index or "").isdigit() or int(index) >= int(count):
         raise UserError(
             f"JAX_COORDINATOR_ADDRESS={address} JAX_NUM_PROCESSES={count} JAX_PROCESS_ID={index}: all three are "
@@ -51,17 +51,17 @@ def _from_environment() -> dict[str, Any]:
 
 
 def _is_slurm_step() -> bool:
-    """Whether `srun` started several of this; a batch script that has several tasks but did not is alone."""
+    """Returns whether `srun` started several tasks; a batch script that was granted several is still one process."""
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
 
 
 def _is_tpu_vm() -> bool:
-    """Whether there may be other hosts of a TPU slice: on Kubernetes they are listed, elsewhere JAX asks."""
+    """Returns whether there may be other hosts of a TPU slice: Kubernetes lists them, elsewhere JAX finds out."""
     hosts = os.environ.get("TPU_PROCESS_ADDRESSES", os.environ.get("TPU_WORKER_HOSTNAMES"))
     if hosts is not None:
         return "," in hosts or int(os.environ.get("MEGASCALE_NUM_SLICES", "1")) > 1
     has_chips = any(glob.glob(pattern) for pattern in ("/dev/accel[0-9]*", "/dev/vfio/[0-9]*"))
-    whole = "TPU_PROCESS_BOUNDS" not in os.environ  # set by who wants one host of a slice for something else
+    whole = "TPU_PROCESS_BOUNDS" not in os.environ  # set by users who run one host of a slice by itself
     return has_chips and whole and importlib.util.find_spec("libtpu") is not None
 
 
@@ -70,7 +70,7 @@ class PeerLostError(Exception):
 
 
 def peer_lost(error: Exception) -> PeerLostError:
-    """What a failure of the devices means in a run of several processes."""
+    """Returns the error to show for a failure of the devices in a run of several processes."""
     return PeerLostError(
         f"process {jax.process_index()} lost the others, one of which has probably died "
         f"({' '.join(str(error).split())[:200]}); start all of them again, and the run goes on from its last checkpoint"
@@ -78,17 +78,17 @@ def peer_lost(error: Exception) -> PeerLostError:
 
 
 def shutdown() -> None:
-    """Parts from the peers, once all of them have come here."""
+    """Disconnects from the peers, once all of them call it."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 
 def leave_last() -> None:
-    """Lets the others go first, if they fail for the same reason: when process 0 goes, JAX aborts all that are left."""
+    """Makes process 0 wait a little, so that others with the same error end first: when it ends, JAX aborts them."""
     if jax.distributed.is_initialized() and jax.process_count() > 1 and is_main_process():
         time.sleep(_PATIENCE)
 
 
 def is_main_process() -> bool:
-    """Process 0 alone writes logs and prints."""
+    """Returns whether this is process 0, which alone writes logs and prints."""
     return jax.process_index() == 0

@@ -1,4 +1,4 @@
-"""How the program ends: its exit codes, Ctrl-C, and output that nobody reads any more."""
+"""Ends the program: exit codes, Ctrl-C, and output whose reader has gone."""
 
 import contextlib
 import multiprocessing
@@ -12,20 +12,20 @@ EXIT_USER_ERROR = 2
 EXIT_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: preempted (and saved), or another process was lost; start it again
 EXIT_INTERRUPTED = 130  # as shells report SIGINT; a run is saved and goes on with the same command
 EXIT_UNHEARD = 141  # as shells report SIGPIPE
-STOPPED = "\nstopped"  # what Ctrl-C says, below a progress bar
+STOPPED = "\nstopped"  # printed on Ctrl-C, below a progress bar
 
 
 def begin() -> None:
     """Makes Ctrl-C and a closed output end this process as `pix2pix` promises, from now on."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started this had it ignored
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else the parent process had it ignored
         signal.signal(signal.SIGINT, _stop)
-    # Worker processes that are left at once leave semaphores, which Python's tracker of them frees. It need not say so.
+    # Workers that end at once leave semaphores, which Python's tracker frees; its warning would confuse.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     sys.stdout, sys.stderr = _Output(sys.stdout), _Output(sys.stderr)
 
 
 def end() -> NoReturn:
-    """Ends the process once all is done, which Ctrl-C during the interpreter's tear-down does not change."""
+    """Exits with code 0, and ignores Ctrl-C during the interpreter's tear-down."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(0)
 
@@ -33,8 +33,7 @@ def end() -> NoReturn:
 def leave(code: int) -> NoReturn:
     """Ends the process without the interpreter's tear-down.
 
-    What the libraries' threads raise in it, after a full disk say, would bury our line. All that was promised is on
-    disk.
+    Errors of the libraries' threads there, as after a full disk, would bury our message. All files are complete.
     """
     for worker in multiprocessing.active_children():
         worker.terminate()
@@ -55,7 +54,7 @@ def _stop(number, frame) -> NoReturn:
 
 
 class _Output:
-    """A standard stream whose reader may go away, as `head` does once it has its lines: the program ends then."""
+    """A standard stream that ends the program once its reader has gone, as `head` does when it has its lines."""
 
     def __init__(self, stream: TextIO | None):
         self._stream = stream or open(os.devnull, "w")  # noqa: SIM115, None stands for one that was closed before
@@ -76,4 +75,4 @@ def _while_read(action: Callable, *arguments: str) -> Any:
     except BrokenPipeError:
         for worker in multiprocessing.active_children():
             worker.terminate()
-        os._exit(EXIT_UNHEARD)  # at once: to leave in good order would be to write again
+        os._exit(EXIT_UNHEARD)  # at once, as flushing would write again

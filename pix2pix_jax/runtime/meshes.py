@@ -1,4 +1,4 @@
-"""The mesh of a run's devices, and where arrays lie on it."""
+"""The mesh of a run's devices, and the shardings of arrays on it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,20 +21,21 @@ def make_mesh(
     rows: int = 1,
     devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-    """The mesh of `data` x `rows` devices.
+    """Makes the mesh of `data` x `rows` devices.
 
-    Where devices come in several slices (of TPUs, or of GPUs that share fast links), `data` runs over slices first, as
-    its sums cross the slow network once a step, and `rows`, whose neighbours meet at every layer, stays inside one.
+    Where devices come in several slices (of TPUs, or of GPUs that share fast links), `data` spans the slices, as
+    its sums cross the slow network once a step, and `rows`, whose neighbours exchange halos at every layer, stays in
+    one.
 
     Args:
-      batch_size: of the global batch.
-      accumulate_steps: in how many parts a step takes it, which divides it; `data` divides the size of a part.
-      data: devices along the batch; -1 takes as many as divide a part, and leaves the others idle.
+      batch_size: images in the global batch.
+      accumulate_steps: microbatches in a batch; `data` divides the size of a microbatch.
+      data: devices along the batch; -1 takes as many as divide a microbatch, and leaves the others idle.
       rows: devices along image height.
-      devices: to choose from; None: all that there are. They need not be there to be compiled for.
+      devices: the devices to choose from; None: all. Those that are only compiled for need not exist.
 
     Raises:
-      UserError: more devices than there are; they do not divide a part of the batch; rows do not fit into a slice.
+      UserError: there are too few devices, they do not divide a microbatch, or rows do not fit into a slice.
     """
     devices = jax.devices() if devices is None else devices
     count = len(devices)
@@ -59,8 +60,8 @@ def make_mesh(
 
 
 def arrange(devices: Sequence[jax.Device], *, data: int, rows: int) -> np.ndarray:
-    """Of all devices, the (data, rows) that a mesh takes, in its order; see `make_mesh`."""
-    if data * rows < len(devices):  # what is left of a torus is none, and JAX arranges whole ones only
+    """Returns the devices of a mesh, (data, rows), in its order; see `make_mesh`."""
+    if data * rows < len(devices):  # JAX arranges whole tori only
         return np.asarray(devices[: data * rows]).reshape(data, rows)
     slices = len({_slice_of(device) for device in devices})
     in_slice = len(devices) // slices
@@ -75,7 +76,7 @@ def arrange(devices: Sequence[jax.Device], *, data: int, rows: int) -> np.ndarra
         grid = mesh_utils.create_hybrid_device_mesh(
             (data // slices, rows), (slices, 1), devices, allow_split_physical_axes=True
         )
-    # Sums over `data` do not mind the order along it, but a process reads a contiguous share of a batch.
+    # Each process reads a contiguous share of a batch; sums over `data` work in any order.
     return np.asarray(sorted(grid, key=lambda row: [(_slice_of(device), device.process_index) for device in row]))
 
 
@@ -88,22 +89,22 @@ def _mesh(grid: np.ndarray) -> Mesh:
 
 
 def make_local_mesh() -> Mesh:
-    """All of this process's devices along `data`, for inference."""
+    """Makes a mesh of this process's devices along `data`, for inference."""
     return _mesh(np.asarray(jax.local_devices()).reshape(-1, 1))
 
 
 def evaluation_mesh(mesh: Mesh) -> Mesh:
-    """All devices along `data`: training leaves some idle where they do not divide its batch."""
+    """Makes a mesh of all devices along `data`, also of those that training leaves idle."""
     return make_local_mesh() if jax.process_count() == 1 else _mesh(mesh.devices.reshape(-1, 1))
 
 
 def platform(mesh: Mesh) -> str:
-    """Of a mesh's devices: "cpu", "gpu" or "tpu"."""
+    """Returns the platform of a mesh's devices: "cpu", "gpu" or "tpu"."""
     return mesh.devices.flat[0].platform
 
 
 def inference_batch(mesh: Mesh) -> int:
-    """How many pictures go through a network at once: a CPU gains nothing from several, accelerators do."""
+    """Returns the batch size of inference: a CPU gains nothing from several images a device, accelerators do."""
     return mesh.shape["data"] * (1 if platform(mesh) == "cpu" else 16)  # 16 at 256 px take about 1 GB
 
 
@@ -112,7 +113,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Of arrays (N, ...) whose examples are spread over `data`."""
+    """Returns the sharding of arrays (N, ...) with their examples spread over `data`."""
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
@@ -125,17 +126,17 @@ def spread_along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
 
 
 def constrain_images(tree: Any, mesh: Mesh) -> Any:
-    """Inside jit: spreads images (N, H, W, C) over `data` and their rows over `rows`."""
+    """Spreads images (N, H, W, C) over `data` and their rows over `rows`, inside jit."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec("data", "rows")))
 
 
 def place_gradients(
     optimizer: optax.GradientTransformation, mesh: Mesh, *, shard_optimizer: bool = False
 ) -> optax.GradientTransformation:
-    """The same optimiser, for inside jit: gradients are where its moments are, see `state_shardings`.
+    """Makes an optimiser shard gradients like its moments, inside jit; see `state_shardings`.
 
-    Left to itself, XLA leaves gradients of some kernels in other pieces where few rows are spread over many devices,
-    updates those, and then sends new parameters and both moments around instead of the gradient alone.
+    Without it XLA shards the gradients of some kernels otherwise where few rows are spread over many devices, updates
+    in that sharding, and then sends new parameters and both moments around instead of the gradient alone.
     """
 
     def place(gradient: jax.Array) -> jax.Array:
@@ -149,15 +150,15 @@ def place_gradients(
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
-    """Host arrays, the same in every process, to all devices of the mesh."""
+    """Copies host arrays, the same in every process, to all devices of the mesh."""
     sharding = replicated(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x, x.shape), tree)
 
 
 def spread(tree: Any, mesh: Mesh) -> Any:
-    """Host arrays (N, ...), the same in every process, to global ones sharded over `data`.
+    """Shards host arrays (N, ...), the same in every process, over `data`.
 
-    Where its devices do not divide N, all of them get all of it.
+    Where its devices do not divide N, every device gets the whole array.
     """
 
     def place(x: np.ndarray) -> jax.Array:
@@ -168,22 +169,22 @@ def spread(tree: Any, mesh: Mesh) -> Any:
 
 
 def local_slice(items: np.ndarray, mesh: Mesh) -> np.ndarray:
-    """This process's contiguous share of a global batch's items (N,)."""
+    """Returns this process's contiguous share of a global batch's items (N,)."""
     indices = batch_sharding(mesh).addressable_devices_indices_map(items.shape).values()
     bounds = [index[0].indices(len(items)) for index in indices]
     return items[min(start for start, _, _ in bounds) : max(stop for _, stop, _ in bounds)]
 
 
 def from_local(tree: Any, mesh: Mesh) -> Any:
-    """Each process's share of a batch to one global array, sharded over `data`."""
+    """Joins the processes' shares of a batch to global arrays, sharded over `data`."""
     sharding = batch_sharding(mesh)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, x), tree)
 
 
 def free_memory() -> int:
-    """Bytes free on the fullest device; for a CPU the machine's available memory shared among its devices.
+    """Returns the free bytes of the fullest device; on a CPU, the machine's available memory divided by its devices.
 
-    The same in all processes, which have to choose alike where data stays.
+    All processes get the same number, so that they choose the same residency of the data.
     """
     free = []
     for device in jax.local_devices():

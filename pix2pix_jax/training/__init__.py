@@ -1,1 +1,1 @@
-"""The run: set-up, the loop, and what happens beside its steps."""
+"""Training: set-up, the loop and its callbacks."""

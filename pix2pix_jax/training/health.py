@@ -1,6 +1,6 @@
-"""What the log's lines say of a run's health: a discriminator that always wins, an L1 that no longer moves.
+"""Warns of a discriminator that always wins and of an L1 that no longer moves.
 
-A line is the mean loss over the steps since the line before; single steps swing too much to tell anything.
+The checks look at log lines, each the mean loss since the line before; the losses of single steps swing too much.
 """
 
 import collections
@@ -13,27 +13,27 @@ from ml_collections import ConfigDict
 from pix2pix_jax.config import build_model
 
 _SATURATION_STEPS = 1000
-_NEAR_ZERO = 0.02  # of the loss of a discriminator that guesses; lines of healthy runs are at 0.1 to 0.6
-# The loss on real or fake pictures of a discriminator that cannot tell them apart; a critic's (wgan-gp) has no zero.
+_NEAR_ZERO = 0.02  # relative to the loss of a discriminator that guesses; healthy runs are at 0.1 to 0.6
+# The loss on real or on fake images of a discriminator that guesses. A critic's (wgan-gp) has no such level.
 _GUESSING = {"vanilla": math.log(2), "lsgan": 0.25, "hinge": 1.0}
 
-_PLATEAU_EPOCHS = 10  # whole epochs, so that the same examples are compared
-_PLATEAU_STEPS = (5_000, 50_000)  # but at least and at most so many steps
-_PLATEAU_LINES = 5  # and at least so many lines
-_PLATEAU_CHANGE = 0.005  # of the L1, which healthy runs lower by a tenth in that time
-_SLOW = 0.2  # of the first learning rate; below it nothing is expected to move
+_PLATEAU_EPOCHS = 10  # whole ones, so that means are over the same examples
+_PLATEAU_STEPS = (5_000, 50_000)  # the fewest and the most steps, whatever the epochs
+_PLATEAU_LINES = 5  # the fewest log lines
+_PLATEAU_CHANGE = 0.005  # relative change of the L1; healthy runs lower it by a tenth in that time
+_SLOW = 0.2  # relative to the first learning rate; below it an L1 that stands still is no news
 
 
 def discriminator_level(means: dict[str, float], config: ConfigDict) -> float | None:
-    """The discriminator's loss: 1 where it guesses, 0 where it always wins; None where losses cannot say.
+    """Scales the discriminator's loss: 1 where it guesses, 0 where it always wins; None for losses without such levels.
 
     Args:
-      means: a log line's.
-      config: `gan_loss`, `label_smoothing` and the number of discriminators set the scale.
+      means: the losses of a log line, by name.
+      config: a checked config; `gan_loss`, `label_smoothing` and the number of discriminators set the scale.
     """
     if not config.gan_weight or config.gan_loss not in _GUESSING:
         return None
-    least = _entropy(config.label_smoothing) if config.gan_loss == "vanilla" else 0.0  # smooth labels are never met
+    least = _entropy(config.label_smoothing) if config.gan_loss == "vanilla" else 0.0  # no output meets smooth labels
     loss = (means["d_real"] + means["d_fake"]) / config.discriminator.num_scales
     return (loss - least) / (2 * _GUESSING[config.gan_loss])
 
@@ -43,12 +43,12 @@ def _entropy(p: float) -> float:
 
 
 def mean_level(levels: Sequence[float], lines: int) -> float:
-    """The mean of the last `lines` levels; infinity where there are not as many yet."""
+    """Returns the mean of the last `lines` levels; infinity if there are fewer."""
     return float(np.mean(levels[-lines:])) if len(levels) >= lines else math.inf
 
 
 def movement(l1: Sequence[float], lines: int) -> float:
-    """By what part of itself the median of `lines` lines has changed since as many before; infinity likewise."""
+    """Returns the relative change of the median from `lines` lines to the next `lines`; infinity if there are fewer."""
     if len(l1) < 2 * lines:
         return math.inf
     before, now = float(np.median(l1[-2 * lines : -lines])), float(np.median(l1[-lines:]))
@@ -56,9 +56,9 @@ def movement(l1: Sequence[float], lines: int) -> float:
 
 
 class HealthChecks:
-    """Called with one log line after the other, answers warnings, each once when what it tells of begins.
+    """Returns warnings for each log line, once when a trouble begins.
 
-    The answers depend on these lines alone; a run that is resumed begins afresh.
+    They depend on the lines alone. A resumed run starts with none.
     """
 
     def __init__(self, config: ConfigDict, *, num_examples: int):
@@ -94,7 +94,7 @@ class HealthChecks:
             return []
         self._l1.append(means["g_l1"])
         moved = movement(list(self._l1), lines)
-        # The rate is asked when it matters only, because the device computes it and may be busy.
+        # The rate is computed on the device, which may be busy, so only when it matters.
         if moved < _PLATEAU_CHANGE and self._learning_rate(step) < _SLOW * config.learning_rate:
             return []
         if not self._begins("plateau", moved, _PLATEAU_CHANGE):
@@ -107,7 +107,7 @@ class HealthChecks:
         ]
 
     def _begins(self, name: str, value: float, limit: float) -> bool:
-        """Whether a value has fallen below its limit; not again before it was above twice that, for it may flicker."""
+        """Returns whether a value has fallen below its limit; only once until it has risen above twice the limit."""
         if value > 2 * limit:
             self._told.discard(name)
         if value >= limit or name in self._told:

@@ -1,4 +1,4 @@
-"""What ends a run before its last step with its state saved."""
+"""Ends a run before its last step, with its state saved."""
 
 import signal
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ class Interrupted(Exception):
     """The run was asked to stop, and its state is saved.
 
     Attributes:
-      by: the signal that asked, SIGINT (a person) or SIGTERM (who takes the machine away).
+      by: SIGINT (Ctrl-C) or SIGTERM (preemption).
     """
 
     def __init__(self, message: str, by: signal.Signals):
@@ -23,12 +23,15 @@ class Interrupted(Exception):
 
 
 class StopRequest:
-    """What may end a run early with its state saved: the first SIGINT or SIGTERM (a second one stops at once), or data
-    that cannot be read; `error` is the latter's.
+    """Ends a run early, with its state saved, at the first SIGINT or SIGTERM, or when data cannot be read.
 
-    With several processes, a signal to any of them stops all after the same step, which JAX's preemption service
-    finds. It listens to SIGTERM itself, so SIGINT is passed on as that. A process whose data cannot be read leaves
-    without saving, as the others cannot know of it before they wait for it.
+    A second signal stops the process at once. With several processes, a signal to any of them stops all after the same
+    step, which JAX's preemption service agrees on. That service listens to SIGTERM itself, so SIGINT is passed on as
+    SIGTERM. One of several processes whose data cannot be read stops without saving, as the others do not know of it.
+
+    Attributes:
+      by: the signal that ended the run; None if none did.
+      error: the error of the data that ended it; None if none did.
     """
 
     def __init__(self):
@@ -38,7 +41,7 @@ class StopRequest:
         self._alone = jax.process_count() == 1
 
     def until(self, batches: Iterator[Batch], *, start: int) -> Iterator[Batch]:
-        """Yields the batches of steps start + 1, start + 2, ... until the run is to stop; in all processes alike."""
+        """Yields the batches of steps start + 1, start + 2, ... until the run is to stop, in all processes alike."""
         try:
             for step, batch in enumerate(batches, start + 1):
                 yield batch
@@ -59,7 +62,7 @@ class StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
             try:
                 self._previous[number] = signal.signal(number, self._request)
-            except ValueError:  # not in the main thread, as when a notebook or a server trains
+            except ValueError:  # not the main thread, as in some notebooks and servers
                 continue
         return self
 

@@ -1,4 +1,4 @@
-"""The training loop: from a state to the run's last step, and what is done beside the steps."""
+"""The training loop: compiles the train step, runs it to the run's last step, and calls the callbacks."""
 
 import contextlib
 import dataclasses
@@ -27,16 +27,18 @@ from pix2pix_jax.training import (
     metric_logger,
     profiling,
     samples,
+    saving,
     throughput,
     validation,
 )
+from pix2pix_jax.training.callbacks import Callback
 from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
 from pix2pix_jax.workdir.logs import RunLog
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """What stays the same from the first step of a run to its last."""
+    """The parts of a run that stay the same from its first step to its last."""
 
     config: ConfigDict
     workdir: epath.Path
@@ -44,7 +46,7 @@ class Run:
     pairs: PairedDataset
     parts: steps.Parts
     checkpoints: Checkpoints
-    select: validation.Validator | None
+    validator: validation.Validator | None
 
     @property
     def platform(self) -> str:
@@ -52,13 +54,13 @@ class Run:
 
     @property
     def total(self) -> int:
-        """The last step."""
+        """Returns the number of the last step."""
         return build_model.total_steps(self.config, num_examples=len(self.pairs))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """Where a run stands: a state, its step, and what the checkpoint of that step says of the way there."""
+    """The state after `step` updates, where training starts; for `progress` see `checkpoints.NO_PROGRESS`."""
 
     state: TrainState
     step: int
@@ -66,28 +68,39 @@ class ResumePoint:
 
 
 def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interruption.StopRequest) -> TrainState:
-    """Trains from `begin` to the end.
+    """Trains from `begin` to the run's last step, and returns the final state.
+
+    Args:
+      run: the run.
+      begin: the state at which it starts.
+      residency: where the data is kept, as `pipeline.choose_residency` returns it.
+      stop: listens for the signals that end the run early.
 
     Raises:
-      monitor.DivergedError: numbers stop being finite.
-      interruption.Interrupted: `stop` was asked for, and the state is saved.
-      UserError: data cannot be read; the state before them is saved if the process is alone.
+      metric_logger.DivergedError: losses or parameters are no longer finite.
+      interruption.Interrupted: a signal ended the run early, and its state is saved.
+      UserError: the data of a step cannot be read; where the run is one process, the state before it is saved.
     """
     config = run.config
     batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
-    with contextlib.closing(batches):  # what it holds of the data is released before a next attempt
+    with contextlib.closing(batches):  # frees the memory that the data takes
         train_step, speed, first, sampler = _get_ready(run, begin, batches)
         sizes = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
         log = RunLog(run.workdir, start=begin.step, **sizes)
         with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
-            speed.skip(*profiler.disturbed)
-            beside = _Callbacks(run, begin.progress, log, speed, sampler)
+            callbacks = _build_callbacks(run, begin.progress, log=log, speed=speed, sampler=sampler, profiler=profiler)
             remaining = stop.until(itertools.chain([first], batches), start=begin.step)
             state = begin.state
             for step, batch in zip(range(begin.step + 1, run.total + 1), remaining, strict=False):
-                state, metrics = profiler(step, train_step, state, batch)
-                beside.after(step, state, metrics)
-            beside.finish(step, state)
+                for callback in callbacks:
+                    callback.before_step(step, state)
+                with jax.profiler.StepTraceAnnotation("train", step_num=step):  # a microsecond where nothing is traced
+                    state, metrics = train_step(state, batch)
+                for callback in callbacks:
+                    callback.on_step(step, state, metrics)
+            for callback in callbacks:
+                callback.on_end(step, state)
+            run.checkpoints.wait()
     if stop.error:
         raise stop.error
     if step < run.total:
@@ -100,7 +113,7 @@ def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interrupti
 def _get_ready(
     run: Run, begin: ResumePoint, batches: Iterator[pipeline.Batch]
 ) -> tuple[jax.stages.Compiled, throughput.Throughput, pipeline.Batch, samples.Sampler]:
-    """(the train step, its speed, the first batch, what draws samples): all else while the step is compiled."""
+    """Compiles the train step, and meanwhile reads the first batch and builds the sampler."""
     config = run.config
     shapes = {
         "mesh": run.mesh,
@@ -117,7 +130,7 @@ def _get_ready(
         return traced, compiled
 
     def flops() -> int:
-        # Those of the definition: a CPU's forms take fewer. A GPU's take 2 % more at most, not worth another trace.
+        # The FLOPs of the definition: a CPU's convolutions take fewer, a GPU's at most 2 % more, not worth a trace.
         plain = trace(platform="default") if run.platform == "cpu" else traced
         return throughput.count_flops(plain.jaxpr)
 
@@ -136,68 +149,30 @@ def _get_ready(
     return train_step, speed, first, sampler
 
 
-class _Callbacks:
-    """What is done beside the steps: losses are read, samples drawn, held-out pictures scored, checkpoints written."""
-
-    def __init__(
-        self, run: Run, progress: dict[str, Any], log: RunLog, speed: throughput.Throughput, sampler: samples.Sampler
-    ):
-        self._run, self._config, self._progress = run, run.config, progress
-        self._log, self._speed, self._sampler = log, speed, sampler
-        self._select = run.select
-        if self._select:
-            self._select.begin(progress["best"])
-        watch = health.HealthChecks(self._config, num_examples=len(run.pairs))
-        every, since = self._config.log_every_steps, progress["losses"]
-        self._losses = metric_logger.MetricLogger(log, every, since=since, watch=watch, speed=speed)
-
-    def after(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
-        """What is due after a step that is under way; after the run's last one, `finish` does it."""
-        self._losses.push(step, metrics)
-        self._run.checkpoints.check()
-        if step == self._run.total:
-            return
-        if metric_logger.due(step, self._config.sample_every_steps):
-            self._draw(step, state)
-        is_best = (
-            self._select and metric_logger.due(step, self._config.eval_every_steps) and self._evaluate(step, state)
-        )
-        if is_best or metric_logger.due(step, self._config.checkpoint_every_steps):
-            self._save(step, state)
-
-    def finish(self, step: int, state: TrainState) -> None:
-        """What belongs to the last step of all, or of a run that was asked to stop."""
-        if step == self._run.total:
-            self._losses.log_rest(step)
-        self._draw(step, state)
-        if self._select and step == self._run.total:
-            self._evaluate(step, state)
-        self._save(step, state)
-        for line in self._speed.summary():
-            console.log(line)
-        self._run.checkpoints.wait()
-
-    def _draw(self, step: int, state: TrainState) -> None:
-        self._log.samples(step, self._sampler(state))
-        self._speed.skip(step + 1)
-
-    def _evaluate(self, step: int, state: TrainState) -> bool:
-        """Logs the numbers of this step; whether it is the best so far."""
-        self._losses.drain()
-        self._speed.skip(step + 1)
-        self._log.scalars(step, self._select(step, state))
-        return self._select.best is not None and self._select.best["step"] == step
-
-    def _save(self, step: int, state: TrainState) -> None:
-        self._losses.drain()
-        self._speed.skip(step + 1)
-        self._log.commit()
-        metric_logger.check_finite(state, step)
-        best = self._select.best if self._select else self._progress["best"]
-        latest = self._select.latest if self._select else None
-        own = latest if latest and latest["step"] == step else None
-        progress = {**self._progress, "losses": self._losses.window, "best": best, "evaluation": own}
-        self._run.checkpoints.save(step, state, self._config, progress)
+def _build_callbacks(
+    run: Run,
+    progress: dict[str, Any],
+    *,
+    log: RunLog,
+    speed: throughput.Throughput,
+    sampler: samples.Sampler,
+    profiler: profiling.Profiler,
+) -> list[Callback]:
+    """Builds what the loop calls beside its steps, in the order of the calls."""
+    config, total, validator = run.config, run.total, run.validator
+    speed.skip(*profiler.disturbed)
+    watch = health.HealthChecks(config, num_examples=len(run.pairs))
+    losses = metric_logger.MetricLogger(
+        log, config.log_every_steps, since=progress["losses"], total=total, watch=watch, speed=speed
+    )
+    shared = {"config": config, "total": total, "log": log, "speed": speed}
+    callbacks = [profiler, losses, samples.Samples(sampler=sampler, **shared)]
+    shared["losses"] = losses
+    if validator:
+        validator.best = progress["best"]  # if by another metric, until there is an evaluation by this one
+        callbacks.append(validation.Validation(validator=validator, **shared))
+    save = saving.Saving(checkpoints=run.checkpoints, progress=progress, validator=validator, **shared)
+    return [*callbacks, save, speed]
 
 
 def trace_train_step(
@@ -209,15 +184,15 @@ def trace_train_step(
     batch: pipeline.Batch,
     platform: str | None = None,
 ) -> jax.stages.Traced:
-    """The train step as the loop runs it: the state that goes in is overwritten by the one that comes out.
+    """Traces the train step of the loop. Its new state takes the memory of the old one.
 
     Args:
-      config: of the run.
-      parts: of the run.
-      mesh: of the run; its devices need not be there.
-      state: placed on the mesh; of it and of the batch, shapes, dtypes and shardings are enough.
-      batch: at load size.
-      platform: in whose form convolutions are computed; by default that of the mesh.
+      config: a checked config.
+      parts: its networks, optimisers and objective.
+      mesh: the mesh to train on; its devices need not exist.
+      state: the shapes, dtypes and shardings of the state, or the state itself.
+      batch: those of a batch at load size, or a batch.
+      platform: "cpu", "gpu" or "tpu", for which convolutions are written; by default the mesh's.
     """
     place = functools.partial(meshes.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
     parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))

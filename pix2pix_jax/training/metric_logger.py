@@ -1,6 +1,6 @@
-"""Reads the losses of a run that goes on: logs them, and stops it when they are no longer finite.
+"""Logs the losses of a run, and stops it when they are no longer finite.
 
-Losses and state are replicated, so every process finds the same divergence at the same step, and all act alike.
+Losses and state are replicated, so all processes stop at the same step.
 """
 
 import collections
@@ -13,18 +13,19 @@ from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.runtime import console
+from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
-_LAG = 2  # steps between an update's dispatch and the reading of its losses, so that the device never waits for it
-_all_finite = jax.jit(steps.all_finite)  # of the module, so that it is traced once and not at every save
+_LAG = 2  # losses are read so many steps after their update is dispatched, so that the device never waits
+_all_finite = jax.jit(steps.all_finite)  # a module's, so that it is traced once and not at every save
 
 
 class DivergedError(UserError):
-    """Numbers of a run are no longer finite.
+    """The losses or the state of a run are no longer finite.
 
     Attributes:
-      step: whose losses are the first that are not finite, or whose state is about to be saved and is not.
+      step: the first step with losses that are not finite, or the step of a state that is not and was to be saved.
     """
 
     def __init__(self, step: int, found: str):
@@ -35,16 +36,11 @@ class DivergedError(UserError):
         self.step = step
 
 
-def due(step: int, period: int) -> bool:
-    return period > 0 and step % period == 0
+class MetricLogger(Callback):
+    """Logs the mean of the losses every few steps, and stops the run when they are not finite.
 
-
-class MetricLogger:
-    """Reads the losses of past steps without making the device wait, and stops the run when they are not finite.
-
-    What is logged is the mean over the steps since the last log line. Their losses, `window`, are part of a checkpoint,
-    so that a stopped run logs what it would have logged. `watch` is asked about every line, and its answer is printed.
-    So is what `speed` says, which is told of every step whose losses are there.
+    Losses are read a few steps late, so that the device does not wait. Those since the last log line, `window`, are
+    saved in checkpoints, so that a resumed run logs the same means.
     """
 
     def __init__(
@@ -53,18 +49,30 @@ class MetricLogger:
         every: int,
         *,
         since: list[dict[str, float]],
+        total: int,
         watch: Callable[[int, dict[str, float]], list[str]],
         speed: Throughput,
     ):
-        self._log, self._every, self._watch, self._speed, self._since = log, every, watch, speed, list(since)
+        """Starts with the losses of a checkpoint.
+
+        Args:
+          log: where the means go.
+          every: steps between two log lines; 0 logs none.
+          since: the losses of each step since the last log line, as `window` returns them.
+          total: the last step of the run.
+          watch: returns warnings about a log line, given its step and means; they are printed.
+          speed: counts the steps whose losses are read.
+        """
+        self._log, self._every, self._total, self._watch, self._speed = log, every, total, watch, speed
+        self._since = list(since)
         self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
 
     @property
     def window(self) -> list[dict[str, float]]:
-        """A copy of the losses since the last log line; the reader goes on changing its own."""
+        """Returns a copy of the losses of each step since the last log line."""
         return list(self._since)
 
-    def push(self, step: int, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
         for value in metrics.values():
             value.copy_to_host_async()
         self._pending.append((step, metrics))
@@ -72,11 +80,14 @@ class MetricLogger:
             self._read()
 
     def drain(self) -> None:
+        """Reads the losses of all steps so far, and waits for them."""
         while self._pending:
             self._read()
 
-    def log_rest(self, step: int) -> None:
-        """Logs the mean of the steps since the last line at the run's last step; a longer run averages them again."""
+    def on_end(self, step: int, state: TrainState) -> None:
+        """Logs the steps since the last line at the run's last step. A prolonged run averages them again."""
+        if step < self._total:
+            return
         self.drain()
         if self._since:
             self._log.scalars(step, self._means())
@@ -102,6 +113,6 @@ class MetricLogger:
 
 
 def check_finite(state: TrainState, step: int) -> None:
-    """Raises Diverged if the state of `step` may not be saved: an update can break it without its losses showing."""
+    """Raises DivergedError if the state is not finite, which the losses of its last update need not show."""
     if not _all_finite(state):
         raise DivergedError(step, "parameters, statistics or optimisers are no longer finite numbers")

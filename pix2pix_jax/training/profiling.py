@@ -1,9 +1,9 @@
-"""Traces of a few steps: what devices and host did when, for TensorBoard's profile plugin and for Perfetto."""
+"""Traces the devices and the host during a few steps, for TensorBoard's profile plugin and for Perfetto."""
 
 import pathlib
 import socket
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,9 +12,10 @@ from etils import epath
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console
+from pix2pix_jax.training.callbacks import Callback
 from pix2pix_jax.workdir import folder as workdir_lib
 
-# Files that JAX leaves, and their names in the workdir after that of the process.
+# JAX's file -> the end of its name in the workdir, which begins with the process.
 _FILES = {"*.xplane.pb": "xplane.pb", "perfetto_trace.json.gz": "perfetto_trace.json.gz"}
 
 
@@ -27,17 +28,17 @@ def check_reached(steps: Sequence[int] | None, *, total: int) -> None:
         )
 
 
-class Profiler:
-    """Calls a train step, and traces the calls of `steps`, (first, last); None traces nothing.
+class Profiler(Callback):
+    """Traces the steps of `steps`, (first, last); None traces nothing.
 
-    The trace begins when the steps before the first are finished on the devices, and ends when the last is. What the
-    loop does between them (samples, checkpoints) is in it, as is what reads the data. A run that ends in between, or
-    begins, leaves a trace of what it had of these steps.
+    The trace begins when the devices have finished the steps before the first, and ends when they have finished the
+    last. Samples, checkpoints and the reading of data between them are in it. A run that begins or ends among these
+    steps traces those that it has.
 
-    All processes trace their own devices: where several wait for each other, the one that is late is looked for. Their
-    files go to one folder, WORKDIR/plugins/profile/steps-FIRST-LAST, as hosts of one run of TensorBoard.
+    Every process traces its own devices, so that the one which others wait for can be found. All files go to
+    WORKDIR/plugins/profile/steps-FIRST-LAST, where TensorBoard shows them as hosts of one run.
 
-    A context manager: what was begun is written on exit, or dropped if an error ends the run.
+    A context manager: on exit an unfinished trace is written, or dropped if an error ends the run.
     """
 
     def __init__(self, steps: Sequence[int] | None, workdir: epath.Path):
@@ -49,31 +50,29 @@ class Profiler:
 
     @property
     def disturbed(self) -> range:
-        """The steps that take longer for it, and the one that waits until all is written."""
+        """Returns the steps that it slows: those traced, and the next, which waits until the trace is written."""
         return range(self._steps.start, self._steps.stop + 1) if self._steps else self._steps
 
     @property
     def tracing(self) -> bool:
         return self._scratch is not None
 
-    def __call__(self, step: int, train_step: Callable[..., Any], state: Any, batch: Any) -> Any:
-        """`train_step(state, batch)`, a pair (state, metrics), as the run's step number `step`."""
+    def before_step(self, step: int, state: Any) -> None:
         if step in self._steps and not self.tracing:
             self._begin(state)
-        # Costs a microsecond where nothing is traced; there it is for those who attach a profiler to the process.
-        with jax.profiler.StepTraceAnnotation("train", step_num=step):
-            state, self._metrics = train_step(state, batch)
+
+    def on_step(self, step: int, state: Any, metrics: Any) -> None:
         if self.tracing:
             self._traced.append(step)
+            self._metrics = metrics
             if step == self._steps[-1]:
                 self._finish()
-        return state, self._metrics
 
     def _begin(self, state: Any) -> None:
         jax.block_until_ready(state)
         self._scratch = tempfile.TemporaryDirectory(prefix="pix2pix-profile-")
         options = jax.profiler.ProfileOptions()
-        options.python_tracer_level = 0  # every call of a Python function would be in it, and slow the loop
+        options.python_tracer_level = 0  # else every call of a Python function is traced, which slows the loop
         jax.profiler.start_trace(self._scratch.name, create_perfetto_trace=True, profiler_options=options)
 
     def _finish(self) -> None:

@@ -1,4 +1,6 @@
-"""Sample grids: what the generator makes of the same held-out examples as training goes on."""
+"""Sample grids: the same held-out examples, translated as training goes on."""
+
+import dataclasses
 
 import jax
 import numpy as np
@@ -10,13 +12,17 @@ from pix2pix_jax.data import color
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import stack
+from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
+from pix2pix_jax.training.callbacks import Callback, due
+from pix2pix_jax.training.throughput import Throughput
+from pix2pix_jax.workdir.logs import RunLog
 
 
 class Sampler:
-    """Translates the same few held-out examples whenever it is called."""
+    """Translates the same few held-out examples at each call."""
 
     def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
         pairs = _held_out(config)
@@ -38,13 +44,35 @@ class Sampler:
         return build_model.inference_variables(self._config, state), self._images["input"], self._ids, self._seed
 
     def __call__(self, state: TrainState) -> dict[str, jax.Array]:
-        """Columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
+        """Returns the columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
         output = self._translate(*self._arguments(state))
         return {"input": self._shown, "output": output, "target": self._images["target"]}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Samples(Callback):
+    """Logs a grid of samples every `sample_every_steps`, and at the end."""
+
+    config: ConfigDict
+    sampler: Sampler
+    total: int
+    log: RunLog
+    speed: Throughput
+
+    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+        if step < self.total and due(step, self.config.sample_every_steps):
+            self._draw(step, state)
+
+    def on_end(self, step: int, state: TrainState) -> None:
+        self._draw(step, state)
+
+    def _draw(self, step: int, state: TrainState) -> None:
+        self.log.samples(step, self.sampler(state))
+        self.speed.skip(step + 1)
+
+
 def _held_out(config: ConfigDict) -> PairedDataset:
-    """`val`, or `test` where there is none, or else the training split."""
+    """Opens the validation split, or else the test split, or else the training split."""
     for split in ("val", "test"):
         if (pairs := build_data.open_pairs_if_any(config, split)) is not None:
             return pairs

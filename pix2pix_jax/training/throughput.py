@@ -1,7 +1,7 @@
-"""How fast a run is, beside how fast its devices can be.
+"""Throughput of training: steps and images a second, and the share of the devices' peak FLOP/s (MFU).
 
-What a step computes is counted in its program: the multiplications and additions of convolutions and matrix products,
-which are all but a few per cent of its arithmetic. What devices can do is measured, with a large matrix product.
+The FLOPs of a step are counted in its program: those of convolutions and matrix products, which are all but a few per
+cent of its arithmetic. The peak is measured with a large matrix product.
 """
 
 import functools
@@ -15,28 +15,30 @@ import numpy as np
 from jax.extend import core
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from pix2pix_jax.runtime import meshes
+from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.runtime import console, meshes
+from pix2pix_jax.training.callbacks import Callback
 
-_SIDES = {"cpu": 1536}  # of the matrices: milliseconds of work; two cores take 60 for theirs
+_SIDES = {"cpu": 1536}  # of the square matrices; one product takes two cores 60 ms
 _SIDE_ELSEWHERE = 8192
-_MEASURING = 0.2  # seconds, in which a GPU's clock comes up
+_MEASURING = 0.2  # seconds; long enough for a GPU to raise its clock
 _WARM_UP = 3  # steps of a run that are not counted
-_SETTLED = 10.0  # seconds of counted steps after which their mean is told
-# A mean of fewer is none: the losses of the last steps of a run are read at once, whenever they were ready.
+_SETTLED = 10.0  # seconds of counted steps after which their mean is printed
+# No mean of fewer steps is printed: the last losses of a run are read all at once, which tells nothing of their times.
 _FEWEST, _SHORTEST = 10, 1.0  # steps, seconds
 
 
 def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
-    """FLOPs of a program's convolutions and matrix products, over all devices.
+    """Counts the FLOPs of a program's convolutions and matrix products, over all devices.
 
     Multiplications with the padding of an image, and with the zeros between pixels that make a convolution a transposed
     one, do not count. Loops count as often as they run. Of the branches of a condition the last counts: here they are
-    one convolution in the forms that suit the platforms (`models.convolutions`), of which the last is the plain one,
-    while others multiply more or less often. The published recipe takes 83.4 GFLOP a pair of 256 px.
+    one convolution in a form for each platform (`models.convolutions`), of which the last is the plain one, while
+    others multiply more or less often. A step of the paper's model takes 83.4 GFLOP a pair of 256 px.
 
     Args:
-      jaxpr: as of `jax.jit(f).trace(...)`. XLA's own count of the lowered program, `cost_analysis`, takes the body of
-        a loop once. For the published recipe it is 84.5: all arithmetic is in it.
+      jaxpr: the `jaxpr` of `jax.jit(f).trace(...)`. XLA's `cost_analysis` counts the body of a loop once, and all other
+        arithmetic too: 84.5 GFLOP for the same step.
     """
     jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
     return sum(_flops(equation) for equation in jaxpr.eqns)
@@ -76,29 +78,34 @@ def _flops_of_convolution(equation: core.JaxprEqn) -> int:
 
 @functools.cache
 def measure_ceiling(mesh: Mesh, dtype: str) -> float | None:
-    """FLOP/s that products of large matrices reach on the devices of a mesh, all of them at work.
+    """Measures the FLOP/s of large matrix products on all devices of a mesh at once.
 
-    Operands are of `dtype`, and the precision is JAX's default, as of the networks' products. Takes less than a second,
-    mostly of compiling. To be called by all processes. None where the devices cannot, as when
-    matrices do not fit into their memory.
+    Takes less than a second, mostly to compile. All processes call it.
+
+    Args:
+      mesh: the devices.
+      dtype: the dtype of the matrices; the precision is JAX's default, as in the networks.
+
+    Returns:
+      FLOP/s over all devices; None where the product fails, as for lack of memory.
     """
     side = _SIDES.get(meshes.platform(mesh), _SIDE_ELSEWHERE)
     rows, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
 
-    def waves(height: int) -> jax.Array:  # zeros would take less power than images do
+    def waves(height: int) -> jax.Array:  # not zeros, which draw less power than images
         return jnp.sin(1.1 * jnp.arange(height)[:, None] + 1.7 * jnp.arange(side)[None]).astype(dtype)
 
     try:
         left, right = jax.jit(lambda: (waves(side * mesh.size), waves(side)), out_shardings=(rows, whole))()
         multiply = jax.jit(jnp.matmul, out_shardings=rows).lower(left, right).compile()
         seconds = _time(lambda: multiply(left, right))
-    except jax.errors.JaxRuntimeError:  # no reason to end a run; what is more than that, its first step meets too
+    except jax.errors.JaxRuntimeError:  # no reason to end a run: a broken device fails its first step too
         return None
     return 2 * side**3 * mesh.size / seconds
 
 
 def _time(run, at_once: int = 2) -> float:
-    """Seconds that `run` takes at best; `at_once` are begun together, so that a device need not wait for the next."""
+    """Returns the least seconds that `run` takes; `at_once` are dispatched together, so that a device never waits."""
     jax.block_until_ready(run())
     best, end = math.inf, time.perf_counter() + _MEASURING
     while time.perf_counter() < end:
@@ -108,26 +115,32 @@ def _time(run, at_once: int = 2) -> float:
     return best
 
 
-class Throughput:
-    """The mean speed of training steps, without what is done between some of them.
+class Throughput(Callback):
+    """Averages the time of training steps, without samples, evaluations and checkpoints between them.
 
-    A step's time is that from the end of the one before to its own end, as the loop sees them when it reads losses:
-    nothing is waited for that would not be.
+    A step ends when its losses are read, which the loop does anyway: measuring makes no device wait.
     """
 
     def __init__(self, *, start: int, batch_size: int, flops: Callable[[], int], ceiling: float | None, dtype: str):
-        """`start`: the step at which the run begins; `flops`: counts those of a step, which may take a second, and is
-        asked when they are to be told; `ceiling`: see `measure_ceiling`."""
+        """Starts to count.
+
+        Args:
+          start: the steps done when the run begins.
+          batch_size: images a step.
+          flops: counts the FLOPs of a step; called when they are printed, as it may take a second.
+          ceiling: the result of `measure_ceiling`.
+          dtype: the dtype of which it is.
+        """
         self._batch_size, self._flops, self._ceiling, self._dtype = batch_size, functools.cache(flops), ceiling, dtype
         self._skipped = set(range(start + 1, start + 1 + _WARM_UP))
         self._steps, self._seconds, self._before, self._told = 0, 0.0, 0.0, False
 
     def skip(self, *steps: int) -> None:
-        """Does not count these steps, before which something else is done: samples, evaluations, checkpoints."""
+        """Leaves out these steps, which had to wait for samples, an evaluation, a checkpoint or a trace."""
         self._skipped.update(steps)
 
     def finished(self, step: int) -> None:
-        """To be called when each step of the run has ended."""
+        """Counts a step that has ended; called for each in turn."""
         now = time.perf_counter()
         if step not in self._skipped:
             self._steps, self._seconds = self._steps + 1, self._seconds + now - self._before
@@ -135,14 +148,18 @@ class Throughput:
         self._before = now
 
     def settled(self) -> list[str]:
-        """The line of `summary` once enough steps are counted; later nothing."""
+        """Returns `summary` once, when enough steps are counted; else nothing."""
         if self._told or self._seconds < _SETTLED:
             return []
         self._told = True
         return self.summary()
 
+    def on_end(self, step: int, state: TrainState) -> None:
+        for line in self.summary():
+            console.log(line)
+
     def summary(self) -> list[str]:
-        """Returns a line about the steps that are counted so far; none where they are too few to tell."""
+        """Returns a line about the steps that are counted so far; none where they are too few."""
         if self._steps < _FEWEST or self._seconds < _SHORTEST:
             return []
         rate = self._steps / self._seconds
@@ -155,6 +172,6 @@ class Throughput:
 
 
 def _with_unit(flops: float) -> str:
-    """68 GFLOP/s, 1.2 TFLOP/s."""
+    """Formats a rate, as 68 GFLOP/s or 1.2 TFLOP/s."""
     factor, unit = next((pair for pair in ((1e15, "P"), (1e12, "T")) if flops >= pair[0]), (1e9, "G"))
     return f"{flops / factor:.3g} {unit}FLOP/s"

@@ -1,4 +1,4 @@
-"""Trains: builds the parts of a run from its config, restores or initialises its state, and runs the loop."""
+"""Trains: builds the model and the data from a config, restores or initialises the state, and runs the loop."""
 
 import dataclasses
 from collections.abc import Callable
@@ -27,18 +27,18 @@ from pix2pix_jax.workdir.checkpoints import NO_PROGRESS, Checkpoints, abstract
 
 
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
-    """Trains to the config's last step, from where the workdir's latest checkpoint stands.
+    """Trains to the config's last step, from the workdir's newest checkpoint if there is one.
 
     Args:
       config: a checked config (`config.load`).
-      workdir: of the run, created if need be.
+      workdir: the folder of the run, local or gs://; created if need be.
 
     Returns:
       The final state.
 
     Raises:
       UserError: the data, the workdir or the config cannot be used.
-      monitor.DivergedError: a UserError too; the losses are no longer finite. The checkpoint before stays as it was.
+      metric_logger.DivergedError: a UserError; losses or parameters are no longer finite. Earlier checkpoints stay.
       interruption.Interrupted: after SIGINT or SIGTERM, once a checkpoint is written.
       distributed.PeerLostError: another process of the run died.
     """
@@ -50,7 +50,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         console.log(note)
     profiling.check_reached(config.profile_steps, total=build_model.total_steps(config, num_examples=len(pairs)))
     parts = build_model.build_parts(config, num_examples=len(pairs))
-    select = validation.open_selection(config, mesh)
+    validator = validation.open_validator(config, mesh)
     found = pairs.source.describe()  # before anything is written: it reads the headers of all files
     try:
         with (
@@ -64,7 +64,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                 pairs=pairs,
                 parts=parts,
                 checkpoints=checkpoints,
-                select=select,
+                validator=validator,
             )
             try:
                 return _train(run, found)
@@ -75,33 +75,33 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
 
 
 def explained(error: jax.errors.JaxRuntimeError) -> Exception:
-    """What a failure of the devices means to a user; the error itself where that is not known."""
+    """Returns the error to show a user for a failure of the devices; the same one where its cause is not known."""
     if "RESOURCE_EXHAUSTED" in str(error):
-        gist = " ".join(str(error).split())[:150]
+        reason = " ".join(str(error).split())[:150]
         return UserError(
-            f"a device ran out of memory ({gist}); use a smaller --config.batch_size, --config.accumulate_steps=2 or "
+            f"a device ran out of memory ({reason}); use a smaller --config.batch_size, --config.accumulate_steps=2 or "
             "more, --config.remat=True, --config.compute_dtype=bfloat16, or --config.data_residency=host"
         )
     return distributed.peer_lost(error) if jax.process_count() > 1 else error
 
 
 def _train(run: Run, found: str) -> TrainState:
-    """Resumes or begins, and trains to the end."""
+    """Restores or initialises the state, and trains to the last step."""
     config = run.config
-    standing = _with_data(run, _resume(run) or _create(run))
+    begin = _with_data(run, _resume(run) or _create(run))
     workdir_lib.write_config(config, run.workdir)
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
-    _say_summary(run, found, residency, standing)
-    if standing.step >= run.total:
+    _log_summary(run, found, residency, begin)
+    if begin.step >= run.total:
         console.log(
-            f"{run.workdir}: already at step {standing.step} of {run.total}; raise --config.num_epochs to train on"
+            f"{run.workdir}: already at step {begin.step} of {run.total}; raise --config.num_epochs to train on"
         )
-        return standing.state
-    return train_loop(run, standing, residency=residency, stop=interruption.StopRequest())
+        return begin.state
+    return train_loop(run, begin, residency=residency, stop=interruption.StopRequest())
 
 
 def _resume(run: Run) -> ResumePoint | None:
-    """The newest checkpoint that is whole; None if there is none."""
+    """Restores the newest checkpoint that is whole; None if there is none."""
 
     def read(step: int) -> ResumePoint:
         changed = config_lib.differences(run.checkpoints.config(step), run.config)
@@ -120,14 +120,14 @@ def _resume(run: Run) -> ResumePoint | None:
 
     resumed = run.checkpoints.newest(read)
     best = resumed and resumed.progress["best"]
-    if best and best["step"] not in run.checkpoints.steps():  # a newer one, now damaged, had taken its place
+    if best and best["step"] not in run.checkpoints.steps():  # it gave way to a newer one, which is damaged
         resumed.progress["best"] = run.checkpoints.best()
     return resumed
 
 
-def _with_data(run: Run, standing: ResumePoint) -> ResumePoint:
-    """Where the run stands, with the fingerprint of its data. Raises UserError if they are no longer the same."""
-    now, before = fingerprint.take(run.pairs.source), standing.progress["data"]
+def _with_data(run: Run, begin: ResumePoint) -> ResumePoint:
+    """Adds the fingerprint of the training data. Raises UserError if it is no longer the run's."""
+    now, before = fingerprint.take(run.pairs.source), begin.progress["data"]
     changed = fingerprint.changes(before, now) if before else ""
     if changed and not run.config.allow_changed_data:
         raise UserError(
@@ -136,11 +136,11 @@ def _with_data(run: Run, standing: ResumePoint) -> ResumePoint:
         )
     if changed:
         console.log(f"note: going on with other training data: {changed}")
-    return dataclasses.replace(standing, progress={**standing.progress, "data": now})
+    return dataclasses.replace(begin, progress={**begin.progress, "data": now})
 
 
 def _create(run: Run) -> ResumePoint:
-    # Dozens of random draws, each run once, take a CPU longer to optimise than to compute.
+    # The random draws run once, and a CPU takes longer to optimise them than to compute them.
     options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
     create = _initialiser(run)
     shardings = jax.tree.map(lambda x: x.sharding, _abstract_state(run, create))
@@ -157,13 +157,13 @@ def _initialiser(run: Run) -> Callable[[], TrainState]:
 
 
 def _abstract_state(run: Run, create: Callable[[], TrainState]) -> TrainState:
-    """The shapes, dtypes and places of the run's state, which `create` makes."""
-    state = jax.eval_shape(create)  # of the same function that is compiled then, so that it is traced once
+    """Returns the shapes, dtypes and shardings of the state that `create` makes."""
+    state = jax.eval_shape(create)  # the function that is compiled later, so that JAX traces it once
     return abstract(state, state_shardings(state, run.mesh, shard_optimizer=run.config.shard_optimizer))
 
 
 def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
-    """What lets the mesh take more of the devices."""
+    """Returns the change of the config by which the mesh takes more of the devices."""
     count, rows = jax.device_count(), mesh.shape["rows"]
     if mesh.shape["data"] == count // rows:
         return f"config.mesh.rows that divides {count}"
@@ -172,12 +172,12 @@ def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
     return f"a config.batch_size that is a multiple of {count // rows * config.accumulate_steps}"
 
 
-def _say_summary(run: Run, found: str, residency: str, standing: ResumePoint) -> None:
+def _log_summary(run: Run, found: str, residency: str, begin: ResumePoint) -> None:
     if not distributed.is_main_process():
         return
     config, pairs, mesh = run.config, run.pairs, run.mesh
     for name in ("generator", "discriminator"):
-        params = getattr(standing.state, name).params
+        params = getattr(begin.state, name).params
         console.log(name + "\n" + parameter_overview.get_parameter_overview(params, include_stats=False))
     source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
     place = {"device": "in device memory", "sharded": "spread over device memory", "host": "read as needed"}[residency]
@@ -199,4 +199,4 @@ def _say_summary(run: Run, found: str, residency: str, standing: ResumePoint) ->
         console.log(
             "note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it"
         )
-    console.log(f"starting from step {standing.step}; compiling, which takes up to a minute")
+    console.log(f"starting from step {begin.step}; compiling, which takes up to a minute")

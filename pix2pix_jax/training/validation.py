@@ -1,5 +1,6 @@
-"""Evaluates a run as it goes on, and tells which of its states is the best so far."""
+"""Evaluates the validation split during training, and remembers the best state so far."""
 
+import dataclasses
 import functools
 import math
 from typing import Any
@@ -13,35 +14,39 @@ from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.errors import NoSplit
 from pix2pix_jax.evaluation import evaluator
+from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.metrics.choice import LOWER_IS_BETTER, METRICS, MetricsConfig, values_of
 from pix2pix_jax.runtime import console, meshes
 from pix2pix_jax.runtime.console import bar
+from pix2pix_jax.training.callbacks import Callback, due
+from pix2pix_jax.training.metric_logger import MetricLogger
+from pix2pix_jax.training.throughput import Throughput
+from pix2pix_jax.workdir.logs import RunLog
 
 SPLIT = "val"
 
 
 class Validator:
-    """Compares the generator's translations of the validation split with their targets, whenever it is called.
+    """Computes the metrics of the validation split for a state, and remembers the best state.
 
-    What it finds is a function of the state alone, so a run that was stopped finds the same again. All processes call
-    it at the same step, and all their devices take part.
+    The metrics depend on the state alone, so a resumed run finds the same. All processes call it at the same step.
 
     Attributes:
       best: {"metric", "step", "value"} of the best evaluation so far; None before the first.
-      latest: likewise of the latest; None before the first, and of a value that is no number.
+      latest: the same of the latest evaluation; None before the first, or if its value is NaN.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
-        """Opens the split, and loads what metrics need.
+        """Opens the split, and loads what the metrics need.
 
         Args:
-          config: of the run.
-          mesh: of the run.
+          config: a checked config.
+          mesh: the mesh that trains; all its devices evaluate too.
 
         Raises:
-          UserError: the config's metrics cannot be computed, or the split's files cannot be pairs.
+          UserError: the config's metrics cannot be computed, or a file of the split is not a pair.
         """
         self._config = config
         self.best: dict[str, Any] | None = None
@@ -55,15 +60,12 @@ class Validator:
         self._translate = jax.jit(translate, out_shardings=meshes.replicated(self._mesh))
         self._input_values = build_data.stream_values(config)["input"]
 
-    def begin(self, best: dict[str, Any] | None) -> None:
-        """Goes on from what was the best when a checkpoint was written.
-
-        The best of another metric stays it, and so is kept, until there is an evaluation by this one.
-        """
-        self.best = best
+    def is_best(self, step: int) -> bool:
+        """Returns whether the state of `step` is the best so far."""
+        return self.best is not None and self.best["step"] == step
 
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
-        """The split's numbers, as "val/psnr", of the state after update `step`; sets `best`."""
+        """Returns metrics such as "val/psnr" of the state after update `step`, and sets `best` and `latest`."""
         variables = build_model.inference_variables(self._config, state)
         variables = jax.device_put(variables, meshes.replicated(self._mesh))
         translate = functools.partial(self._translate_batch, variables)
@@ -78,9 +80,10 @@ class Validator:
         totals = self._evaluator.totals()
         found = evaluator.means(records, totals) | totals
         self._compare(step, found[self._config.best_metric])
-        is_best = self.best is not None and self.best["step"] == step
         shown = " ".join(f"{name} {value:.4f}" for name, value in found.items())
-        console.log(f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if is_best else ""))
+        console.log(
+            f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if self.is_best(step) else "")
+        )
         return {f"{SPLIT}/{name}": value for name, value in found.items()}
 
     def _translate_batch(self, variables: Any, inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -91,7 +94,7 @@ class Validator:
 
     def _compare(self, step: int, value: float) -> None:
         name = self._config.best_metric
-        if math.isnan(value):  # JSON has no such number, and it is never the best
+        if math.isnan(value):  # never the best, and JSON has no NaN
             self.latest = None
             return
         self.latest = {"metric": name, "step": step, "value": value}
@@ -101,13 +104,38 @@ class Validator:
 
 
 def wanted_metrics(config: ConfigDict) -> tuple[str, ...]:
-    """The metrics of `eval_metrics`, and the one that `best_metric` is of."""
+    """Returns `eval_metrics` and the metric that computes `best_metric`."""
     best = next(metric for metric in METRICS if config.best_metric in values_of(metric))
     return tuple(dict.fromkeys((*config.eval_metrics, best)))
 
 
-def open_selection(config: ConfigDict, mesh: Mesh) -> Validator | None:
-    """The selection of a run; None where `eval_every_steps` is 0, or where there is no validation split."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Validation(Callback):
+    """Logs the validation split's numbers every `eval_every_steps`, and at the run's last step."""
+
+    config: ConfigDict
+    validator: Validator
+    total: int
+    log: RunLog
+    losses: MetricLogger
+    speed: Throughput
+
+    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+        if step < self.total and due(step, self.config.eval_every_steps):
+            self._evaluate(step, state)
+
+    def on_end(self, step: int, state: TrainState) -> None:
+        if step == self.total:
+            self._evaluate(step, state)
+
+    def _evaluate(self, step: int, state: TrainState) -> None:
+        self.losses.drain()
+        self.speed.skip(step + 1)
+        self.log.scalars(step, self.validator(step, state))
+
+
+def open_validator(config: ConfigDict, mesh: Mesh) -> Validator | None:
+    """Opens the validator of a run; None where `eval_every_steps` is 0, or where there is no validation split."""
     if not config.eval_every_steps:
         return None
     try:

@@ -25,22 +25,22 @@ from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir.checksums import checksums
 from pix2pix_jax.workdir.retention import Retention
 
-# What a run carries beside its state, as JSON: the losses since the last log line, which the next one averages, the
-# best of its evaluations so far, that of this very state if it was evaluated (both as `selection.Validator.best`), and
-# the fingerprint of its training data (`data/fingerprint.py`).
+# What a checkpoint holds beside the state, as JSON: "losses" since the last log line, which the next line averages, the
+# "best" evaluation so far, the "evaluation" of this state if there was one (both as `Validator.best`), and the
+# fingerprint of the training "data" (`data/sources/fingerprint.py`).
 NO_PROGRESS = types.MappingProxyType({"losses": (), "best": None, "evaluation": None, "data": None})
 
 
 class DamagedError(UserError):
-    """A checkpoint is not what was saved."""
+    """A checkpoint is damaged, or is not what was saved."""
 
 
 class Checkpoints:
     """The checkpoints in `WORKDIR/checkpoints/STEP/`; each holds all that is needed to load it.
 
     Saving is asynchronous: `save` returns once the state is copied to the host. A checkpoint gets its name only when it
-    is complete, so a killed run leaves the previous ones. Each holds checksums of all its parts, so that one that a
-    disk, a copy or a stranger has changed is never taken for what was saved.
+    is complete, so a killed run leaves the previous ones. Each holds checksums of all its parts, so that changed files
+    are never restored.
 
     All processes of a run call the same methods at the same time.
     """
@@ -49,10 +49,10 @@ class Checkpoints:
         """Opens the folder.
 
         Args:
-          workdir: of the run.
+          workdir: the folder of the run.
           keep: how many of the latest checkpoints to keep; see `retention.kept`.
-          period: in steps, that checkpoints are called for; 0: none are.
-          read_only: nothing is created or deleted.
+          period: steps between regular checkpoints; 0: there are none.
+          read_only: whether nothing may be created or deleted.
         """
         self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
         if not _is_utf8(self._folder):  # tensorstore takes no other paths
@@ -66,7 +66,7 @@ class Checkpoints:
             preservation_policy=self._retention,
             create=not read_only,
             read_only=read_only,
-            cleanup_tmp_directories=not read_only,  # of a save that was killed, or found the disk full
+            cleanup_tmp_directories=not read_only,  # of a save that was killed or ran out of disk
         )
         try:
             if read_only and not self._folder.is_dir():
@@ -79,23 +79,23 @@ class Checkpoints:
             raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
 
     def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
-        """Begins to save; called by every process.
+        """Starts to save; every process calls it. Does nothing if there is a checkpoint of this step.
 
         Args:
-          step: of the state.
-          state: all that training needs.
-          config: of the run.
-          progress: what NO_PROGRESS has.
+          step: the step of the state.
+          state: the train state.
+          config: the config of the run.
+          progress: a value for each key of NO_PROGRESS.
 
         Raises:
           UserError: the folder cannot be written.
         """
         if step in self._manager.all_steps():
             return
-        self.wait()  # as orbax does, but what is raised is said of the right step
+        self.wait()  # orbax would too, but its error is of the save before
         self._saving = step
         self._retention.best = (progress["best"] or {}).get("step")
-        # Written by a thread, later: a copy, since the loop goes on changing what it has given.
+        # A copy, as a thread writes it while the loop may change the original.
         texts = {"config": config_lib.to_dict(config), "progress": copy.deepcopy(dict(progress))}
         sums = checksums(state) | {name: _digest(value) for name, value in texts.items()}
         arguments = ocp.args.Composite(
@@ -109,7 +109,7 @@ class Checkpoints:
             raise self._not_written(error) from error
 
     def wait(self) -> None:
-        """Returns once everything is on disk. Raises UserError if it could not be written."""
+        """Waits until everything is on disk. Raises UserError if it could not be written."""
         try:
             self._manager.wait_until_finished()
         except Exception as error:
@@ -117,20 +117,20 @@ class Checkpoints:
         self._saving = None
 
     def check(self) -> None:
-        """Raises UserError if the last save has failed; does not wait for one that goes on."""
+        """Raises UserError if the last save has failed; does not wait for one under way."""
         if self._saving is not None and not self._manager.is_saving_in_progress():
             self.wait()
 
     def close(self) -> None:
-        """Returns once all that was begun is done. Raises nothing: `wait` tells of a save that failed."""
-        with contextlib.suppress(Exception):  # or it would stand in the place of the error that ends the run
+        """Waits for the save under way. Raises nothing: `wait` does for a save that failed."""
+        with contextlib.suppress(Exception):  # or it would replace the error that ends the run
             self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, exception_type, exception, traceback) -> None:
-        # Where the devices failed, processes that have died would be waited for.
+        # After a failure of the devices, it would wait for processes that have died.
         if not isinstance(exception, jax.errors.JaxRuntimeError):
             self.close()
 
@@ -138,7 +138,7 @@ class Checkpoints:
         return self._manager.latest_step()
 
     def last_good(self) -> str:
-        """What an error says of the latest checkpoint, once the one being saved is there or has failed."""
+        """Describes the latest checkpoint for an error message, once the save under way is complete or has failed."""
         with contextlib.suppress(Exception):
             self._manager.wait_until_finished()
         with contextlib.suppress(Exception):
@@ -149,12 +149,11 @@ class Checkpoints:
         return f"the last good checkpoint is step {step}, which is kept, and the same command goes on from it"
 
     def steps(self) -> list[int]:
-        """Of all checkpoints, ascending."""
+        """Returns the steps of all checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
     def load(self, step: str | int, read: Callable[[int], Any]) -> Any:
-        """What `read(step)` answers for the checkpoint of that number; "latest" is the newest whole one, and "best" the
-        one with the best evaluation among those that exist.
+        """Returns `read(step)` of a checkpoint: by its number, the newest whole one ("latest") or the best ("best").
 
         Raises:
           UserError: there is no such checkpoint, or it is damaged.
@@ -192,10 +191,10 @@ class Checkpoints:
     def best(self, *, without: Collection[int] = ()) -> dict[str, Any] | None:
         """Returns the best evaluation of the checkpoints that exist, the first of equal ones; None if there is none.
 
-        Of evaluations by several metrics, as `best_metric` may change, those by the latest count.
+        Where `best_metric` changed in the run, only evaluations by the latest metric count.
 
         Args:
-          without: steps whose checkpoints do not count.
+          without: steps of checkpoints to leave out.
         """
         found = [own for step in self.steps() if step not in without and (own := self._evaluation(step))]
         if not found:
@@ -211,17 +210,17 @@ class Checkpoints:
         except DamagedError as error:
             console.log(f"warning: {error}")
             return None
-        best = progress["best"]  # until version 0.2 a checkpoint told of its own evaluation only if it was the best
+        best = progress["best"]  # until version 0.2 only the best had its own
         return progress["evaluation"] or (best if best and best["step"] == step else None)
 
     def newest(self, read: Callable[[int], Any]) -> Any:
-        """What `read(step)` answers for the newest checkpoint that is whole, or None if there is none at all.
+        """Returns `read(step)` of the newest checkpoint that is whole; None if there is none at all.
 
-        Damaged ones that are newer are named, and set aside as `checkpoints/damaged-STEP` unless the folder is
+        Warns of each newer one, which is damaged, and moves it to `checkpoints/damaged-STEP` unless the folder is
         read-only.
 
         Raises:
-          UserError: all checkpoints are damaged, or what else `read` raises; everything stays where it is then.
+          UserError: all checkpoints are damaged. Nothing is moved then, nor where `read` raises something else.
         """
         damaged: dict[int, DamagedError] = {}
         for step in reversed(self.steps()):
@@ -254,7 +253,7 @@ class Checkpoints:
         self._manager.reload()
 
     def config(self, step: int) -> ConfigDict:
-        """The config that the checkpoint was trained with. Raises Damaged."""
+        """Reads the config that the checkpoint was trained with. Raises DamagedError."""
         values = self._read_json(step, "config")
         config = config_lib.from_dict(values)
         if unknown := config_lib.unknown_fields(values):
@@ -263,7 +262,7 @@ class Checkpoints:
         return config
 
     def progress(self, step: int) -> dict[str, Any]:
-        """What `save` was given. Raises Damaged."""
+        """Reads the `progress` that was saved. Raises DamagedError."""
         progress = self._read_json(step, "progress")
         if not isinstance(progress, dict):
             raise self._damaged(step, "progress is no object")
@@ -273,11 +272,11 @@ class Checkpoints:
         """Restores a state, or some of it, in the shapes, dtypes and shardings of `like`.
 
         Args:
-          step: of the checkpoint.
+          step: the step of the checkpoint.
           like: a TrainState, or nested dicts with some of its parts, of ShapeDtypeStructs; the rest is not read.
 
         Raises:
-          Damaged: it cannot be read, or is not what was saved.
+          DamagedError: it cannot be read, or is not what was saved.
         """
         arguments = ocp.args.PyTreeRestore(
             item=like,
@@ -334,12 +333,12 @@ def _digest(value: Any) -> str:
 
 
 def _everywhere(fine: bool) -> bool:
-    """Whether it is so in all processes, which have to go on alike."""
+    """Returns whether `fine` is true in all processes, so that they go on alike."""
     return fine if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.int32(fine)).all())
 
 
 def _may_be_whole(error: Exception) -> bool:
-    """Whether something else than the checkpoint's content kept it from being read."""
+    """Returns whether an error is of the storage or the network, not of the checkpoint's content."""
     elsewhere = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
     return isinstance(error, PermissionError | ConnectionError | TimeoutError) or any(
         code in str(error) for code in elsewhere
@@ -347,17 +346,17 @@ def _may_be_whole(error: Exception) -> bool:
 
 
 def _reason(error: Exception | None) -> str:
-    """The gist of an error of orbax or tensorstore, whose messages run over pages."""
+    """Shortens an error of orbax or tensorstore, whose messages run over pages."""
     if error is None:
         return "another process could not read it"
     text = " ".join(str(error).split()).split(". Truncating/padding")[0]  # advice for programmers follows
     if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
         return "no space left on the device"
-    text = text.split(" See full TensorStore details: <")[0]  # orbax's own slip, which prints a method
+    text = text.split(" See full TensorStore details: <")[0]  # orbax prints a method there by mistake
     return text[:200] or type(error).__name__
 
 
 def abstract(state: Any, sharding: Any) -> Any:
-    """The shapes and dtypes of `state`, on `sharding`, one for all leaves or a tree of them."""
+    """Returns the shapes and dtypes of `state` with `sharding`, which is one for all leaves or a tree of them."""
     shardings = jax.tree.broadcast(sharding, state)
     return jax.tree.map(lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), state, shardings)

@@ -1,4 +1,4 @@
-"""Checksums of arrays, by which a restored checkpoint proves to be the state that was saved."""
+"""Checksums of arrays, which show whether a restored checkpoint is what was saved."""
 
 import hashlib
 from concurrent import futures
@@ -12,26 +12,26 @@ _THREADS = 8
 
 
 def checksums(tree: Any) -> dict[str, str]:
-    """SHA-256 of each array's values, dtype and shape, by its path, as "generator/params/down0/kernel".
+    """Returns the SHA-256 of each array's values, dtype and shape by its path, such as "generator/params/down0/kernel".
 
-    It does not depend on how an array is spread over devices and processes.
+    It does not depend on shardings. All processes call this.
 
     Args:
-      tree: of arrays; with several processes all of them call this.
+      tree: a tree of arrays.
     """
-    with futures.ThreadPoolExecutor(_THREADS) as pool:  # hashing leaves the interpreter to the other threads
+    with futures.ThreadPoolExecutor(_THREADS) as pool:  # hashing releases the interpreter's lock
         leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
         found = {_name(path): pool.submit(_digest, _whole(leaf)) for path, leaf in leaves}
         return {name: digest.result() for name, digest in found.items()}
 
 
 def _name(path: tuple) -> str:
-    """The same for a TrainState and for nested dictionaries with parts of it."""
+    """Joins a path's names, the same for a TrainState and for nested dictionaries with parts of it."""
     return "/".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path)
 
 
 def _whole(x: jax.Array | np.ndarray) -> np.ndarray:
-    """The values of an array, some of which may lie in other processes."""
+    """Fetches all values of an array, also from other processes."""
     elsewhere = isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated)
     return np.asarray(multihost_utils.process_allgather(x, tiled=True) if elsewhere else x)
 

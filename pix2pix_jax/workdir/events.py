@@ -1,4 +1,4 @@
-"""TensorBoard event files: messages as TensorBoard defines them, in files of `storage`."""
+"""Writes TensorBoard event files: TensorBoard's own messages, in files of `storage`."""
 
 import os
 import socket
@@ -12,30 +12,30 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from pix2pix_jax.io import storage
 
-FILE_SIZE = 32 * 2**20  # bytes after which another file begins: an object store takes a file that grew anew each time
+FILE_SIZE = 32 * 2**20  # bytes after which a new file begins, as an object store takes a grown file anew each time
 
 
 class EventLog:
-    """The events of a run from step `start` on. Several threads may write.
+    """Writes the events of a run from step `start` on. Several threads may use it.
 
-    The writers of libraries are not used: their threads die of the first error, of which nobody hears, tensorboardX
-    imports PyTorch where there is one, and TensorBoard's computes checksums in Python, 0.1 s a sample grid.
+    The libraries' writers do not serve: their threads die silently of the first error, tensorboardX imports PyTorch
+    where it is installed, and TensorBoard's own computes checksums in Python, 0.1 s for a sample grid.
     """
 
     def __init__(self, folder: epath.Path, *, start: int):
-        # Names sort as they were made, which is the order in which TensorBoard reads them.
+        # TensorBoard reads files in the order of their names, so a new name sorts last.
         made = max(int(time.time()), _newest(folder) + 1)
         self._prefix = str(folder / f"events.out.tfevents.{made}.{socket.gethostname()}.{os.getpid()}")
         self._count, self._size, self._lock = 0, 0, threading.Lock()
         self._log = self._open()
-        begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # what was logged beyond `start` does not count
+        begin = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # tells TensorBoard to drop later points
         self._append(event_pb2.Event(wall_time=time.time(), step=start + 1, session_log=begin))
 
     def scalars(self, step: int, values: dict[str, float], now: float) -> None:
         self._append(_summary(now, step, [_Value(tag=name, simple_value=value) for name, value in values.items()]))
 
     def image(self, step: int, name: str, png: bytes, *, size: tuple[int, int]) -> None:
-        """Adds a picture of `size` (H, W); takes as long as putting a file does where one is full."""
+        """Adds a PNG of `size` (H, W). Begins a new file where this one is full, which may take an upload."""
         image = summary_pb2.Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=png)
         self._append(_summary(time.time(), step, [_Value(tag=name, image=image)]))
         if self._size > FILE_SIZE:
@@ -61,7 +61,7 @@ class EventLog:
 
 
 def _newest(folder: epath.Path) -> int:
-    """The time in the names of the latest files, in seconds; a clock may have been set back since."""
+    """Returns the latest time in the files' names, in seconds; the clock may have been set back since."""
     names = (path.name.split(".") for path in folder.glob("events.out.tfevents.*"))
     return max((int(parts[3]) for parts in names if parts[3].isascii() and parts[3].isdigit()), default=0)
 
@@ -74,7 +74,7 @@ def _summary(now: float, step: int, values: list[_Value]) -> event_pb2.Event:
 
 
 def _record(event: event_pb2.Event) -> bytes:
-    """A TFRecord: length, its CRC, the event, its CRC."""
+    """Returns an event as a TFRecord: length, its CRC, the event, its CRC."""
     data = event.SerializeToString()
     length = struct.pack("<Q", len(data))
     return length + _masked_crc(length) + data + _masked_crc(data)

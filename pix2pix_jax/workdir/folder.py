@@ -14,7 +14,7 @@ from pix2pix_jax.runtime import distributed
 
 
 def make(workdir: epath.Path) -> None:
-    """Creates the folder and its checkpoints/, if need be, and removes what a killed run had half written.
+    """Creates the folder and its checkpoints/ if need be, and removes half-written files of a killed run.
 
     Raises:
       UserError: it cannot be written.
@@ -27,7 +27,7 @@ def make(workdir: epath.Path) -> None:
 
 
 def write_config(config: ConfigDict, workdir: epath.Path) -> None:
-    """Writes config.json, for people: checkpoints hold the config that counts. Raises UserError if it cannot."""
+    """Writes config.json for people to read; programs read the config in checkpoints. Raises UserError if it cannot."""
     if not distributed.is_main_process():
         return
     with writing():
@@ -41,7 +41,7 @@ class NotWrittenError(UserError):
 
 @contextlib.contextmanager
 def writing() -> Iterator[None]:
-    """Within it a file that cannot be written is a NotWritten."""
+    """Turns an OSError of the `with` block into a NotWrittenError."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""One run at a time in a workdir."""
+"""Keeps a workdir to one run at a time."""
 
 import contextlib
 import errno
@@ -18,19 +18,19 @@ from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console, distributed
 from pix2pix_jax.workdir import folder as workdir_lib
 
-NAME = "lock"  # of the file in the workdir; while a run is under way it says who holds it
+NAME = "lock"  # the file in the workdir; during a run it names the process that holds it
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
 
 
 def check(workdir: epath.Path) -> None:
-    """Raises UserError if another run holds the workdir; called by every process, before what takes long."""
+    """Raises UserError if another run holds the workdir; every process calls it, before slow set-up."""
     with contextlib.ExitStack() as held:
         _together(lambda: _try(workdir, held))
 
 
 @contextlib.contextmanager
 def hold(workdir: epath.Path) -> Iterator[None]:
-    """Keeps other runs out of a workdir, which is made ready for this one; called by every process of a run.
+    """Locks a workdir, and creates its folders; every process of a run calls it.
 
     Process 0 holds the lock. The system frees it when that process ends, however it ends. Buckets, and file systems
     without locks, cannot do that: there, a note says that the workdir may be in use.
@@ -45,7 +45,7 @@ def hold(workdir: epath.Path) -> Iterator[None]:
 
 
 def _together(action: Callable[[], Any]) -> None:
-    """Process 0 acts; where that raises a UserError, all processes do."""
+    """Runs `action` on process 0; if it raises a UserError there, raises one in all processes."""
     refusal: UserError | None = None
     if distributed.is_main_process():
         try:
@@ -73,7 +73,7 @@ def _take(workdir: epath.Path, held: contextlib.ExitStack) -> None:
         file = _lock(workdir, held)
         file.truncate(0)
         file.write(_holder())
-        held.callback(_empty, file)  # before it is closed, which ends the lock
+        held.callback(_empty, file)  # runs before the file is closed, which ends the lock
 
 
 def _is_lockable(workdir: epath.Path) -> bool:
@@ -81,8 +81,8 @@ def _is_lockable(workdir: epath.Path) -> bool:
 
 
 def _lock(workdir: epath.Path, held: contextlib.ExitStack) -> BinaryIO:
-    """The locked file, open as long as `held` is. Raises UserError if another has locked it."""
-    # Not opened to be emptied: until the lock is ours, the content is another's.
+    """Returns the locked file, which `held` closes. Raises UserError if another process has locked it."""
+    # Opened without truncation: until the lock is ours, the content is another's.
     descriptor = os.open(workdir / NAME, os.O_RDWR | os.O_CREAT, 0o666)
     file = held.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
     try:
@@ -116,7 +116,7 @@ def _empty(file: BinaryIO) -> None:
 
 @contextlib.contextmanager
 def _named(path: epath.Path) -> Iterator[None]:
-    """Names the holder in an object, and says so where one is named already: it may be dead."""
+    """Names this process in an object, and logs a note if another is named there, which may be dead."""
     before = storage.read(path).strip()
     if before and before != _holder().strip():
         console.log(

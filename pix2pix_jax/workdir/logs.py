@@ -1,4 +1,4 @@
-"""What a run tells: progress bar, metrics.jsonl, TensorBoard, sample grids. Process 0 alone writes."""
+"""Writes a run's logs: progress bar, metrics.jsonl, TensorBoard, sample grids. Only process 0 does."""
 
 import contextlib
 import json
@@ -21,17 +21,17 @@ from pix2pix_jax.workdir import folder as workdir_lib
 
 
 class RunLog:
-    """The logs of a training run, continued from step `start`; what was logged beyond it is dropped.
+    """Continues the logs of a training run from step `start`, and drops later lines.
 
-    A context manager: on exit everything is on disk. Methods raise NotWrittenError for what could not be written, also
-    by a thread since the call before.
+    A context manager: on exit everything is on disk. Methods raise NotWrittenError for files that cannot be written.
+    Samples are written by a thread, so their error comes from a later call.
     """
 
     def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):
         self._main = distributed.is_main_process()
         self._workdir, self._start = workdir, start
         self._num_examples, self._batch_size = num_examples, batch_size
-        self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes pictures while the device trains on
+        self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes samples while the device trains on
         self._pending: list[futures.Future] = []
         self._bar = tqdm(
             initial=start, total=total, disable=not self._main, dynamic_ncols=True, bar_format=_BAR, mininterval=0.5
@@ -44,7 +44,7 @@ class RunLog:
                 self._events = events.EventLog(workdir, start=start)
 
     def progress(self, step: int, losses: dict[str, float]) -> None:
-        """Moves the bar to `step` updates done."""
+        """Moves the progress bar to `step`, and shows its losses."""
         self._collect(wait=False)
         done = step - self._bar.n
         rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
@@ -54,7 +54,7 @@ class RunLog:
         self._bar.update(done)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl, where null stands for what is not finite, and one point a curve in TensorBoard."""
+        """Writes a line of metrics.jsonl, with null for values that are not finite, and TensorBoard's points."""
         if not self._main:
             return
         now = time.time()
@@ -64,7 +64,7 @@ class RunLog:
             self._events.scalars(step, values, now)
 
     def commit(self) -> None:
-        """Returns once samples are written and metrics.jsonl would survive this machine; a checkpoint may follow."""
+        """Waits until samples are written and metrics.jsonl would survive a crash; called before each save."""
         self._collect(wait=True)
         if self._main:
             with workdir_lib.writing():
@@ -73,7 +73,7 @@ class RunLog:
     def samples(self, step: int, images: dict[str, jax.Array]) -> None:
         """Writes samples/STEP.png, a column for each entry of `images`, float (N, H, W, C) in [-1, 1].
 
-        Returns at once: the pictures are fetched and written by another thread.
+        Returns at once: a thread fetches the images and writes them.
         """
         if self._main:
             self._pending.append(self._thread.submit(self._write_grid, step, images))
@@ -85,7 +85,7 @@ class RunLog:
         self._events.image(step, "samples: " + " | ".join(images), png, size=grid.shape[:2])
 
     def _collect(self, *, wait: bool) -> None:
-        """Raises what writing pictures raised; of all, or of those that are done."""
+        """Raises the errors of samples that are written; if `wait`, waits for all of them."""
         while self._pending and (wait or self._pending[0].done()):
             with workdir_lib.writing():
                 self._pending.pop(0).result()
@@ -98,7 +98,7 @@ class RunLog:
         self._bar.close()
         if not self._main:
             return
-        # An error that ends the run is not to be replaced by another; what it leaves of the logs is saved if it can be.
+        # Logs are saved if they can be, but the error that ends the run is the one to raise.
         with contextlib.suppress(UserError) if exception else contextlib.nullcontext():
             self._close()
 
@@ -113,7 +113,7 @@ _BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, 
 
 
 def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:
-    """Columns of uint8 (N, H, W, 1 or 3) to one uint8 (N * (H + gap) - gap, ..., 3) picture, white between them."""
+    """Joins columns of uint8 (N, H, W, 1 or 3) to one uint8 (N * (H + gap) - gap, ..., 3) image, with white gaps."""
     columns = [np.broadcast_to(c, (*c.shape[:3], 3)) for c in columns]
     padded = [np.pad(c, ((0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255) for c in columns]
     rows = np.concatenate(padded, axis=2)
@@ -121,7 +121,7 @@ def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:
 
 
 def _lines_until(step: int, content: bytes) -> bytes:
-    """The lines of a log without those beyond `step` (they come again) and what was cut short."""
+    """Returns a log without the lines beyond `step`, which come again, and without a line cut short."""
     kept = []
     for line in content.splitlines():
         try:

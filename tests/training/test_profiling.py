@@ -62,7 +62,9 @@ def test_what_devices_compute_for_its_steps_is_in_a_trace_and_nothing_else(tmp_p
     slow = slow.lower(state, batch).compile()
     with profiling.Profiler((3, 4), tmp_path) as profiler:
         for step in range(1, 7):
-            state, _ = profiler(step, slow, state, batch)
+            profiler.before_step(step, state)
+            state, metrics = slow(state, batch)
+            profiler.on_step(step, state, metrics)
     (path,) = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     planes = jax.profiler.ProfileData.from_serialized_xspace(path.read_bytes()).planes
     events = [dict(event.stats) for plane in planes for line in plane.lines for event in line.events]

@@ -90,7 +90,7 @@ def test_a_run_that_goes_on_remembers_its_best(run, tiny_config, tmp_path):
     mesh = meshes.make_mesh(batch_size=2, data=1)
     select = validation.Validator(config, mesh)
     for metric, best in (("psnr", 4), ("fid", 6)):
-        select.begin({"metric": metric, "step": 4, "value": 99.0})
+        select.best = {"metric": metric, "step": 4, "value": 99.0}
         assert select.best["step"] == 4
         select._compare(6, 20.0)
         assert select.best["step"] == best

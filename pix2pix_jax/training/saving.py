@@ -1,0 +1,48 @@
+"""Saves checkpoints as a run goes on."""
+
+import dataclasses
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.training import metric_logger
+from pix2pix_jax.training.callbacks import Callback, due
+from pix2pix_jax.training.throughput import Throughput
+from pix2pix_jax.training.validation import Validator
+from pix2pix_jax.workdir.checkpoints import Checkpoints
+from pix2pix_jax.workdir.logs import RunLog
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Saving(Callback):
+    """Saves every `checkpoint_every_steps`, whenever a state is the best so far, and at the end."""
+
+    config: ConfigDict
+    checkpoints: Checkpoints
+    progress: dict[str, Any]  # of the checkpoint at which the run began
+    total: int
+    log: RunLog
+    losses: metric_logger.MetricLogger
+    speed: Throughput
+    validator: Validator | None
+
+    def on_step(self, step: int, state: TrainState, metrics: Any) -> None:
+        self.checkpoints.check()
+        is_best = self.validator is not None and self.validator.is_best(step)
+        if step < self.total and (is_best or due(step, self.config.checkpoint_every_steps)):
+            self._save(step, state)
+
+    def on_end(self, step: int, state: TrainState) -> None:
+        self._save(step, state)
+
+    def _save(self, step: int, state: TrainState) -> None:
+        self.losses.drain()
+        self.speed.skip(step + 1)
+        self.log.commit()
+        metric_logger.check_finite(state, step)
+        best = self.validator.best if self.validator else self.progress["best"]
+        latest = self.validator.latest if self.validator else None
+        own = latest if latest and latest["step"] == step else None
+        progress = {**self.progress, "losses": self.losses.window, "best": best, "evaluation": own}
+        self.checkpoints.save(step, state, self.config, progress)
