@@ -10,12 +10,12 @@ PROJECT = .$(if $(DEVICE),[$(DEVICE)])
 
 # The tests that train no model, by what they took: the two cores of a laptop run them in less than a minute.
 FAST = tests/test_architecture.py tests/test_docs.py tests/io tests/config/test_files.py tests/config/test_presets.py \
-	tests/data/files tests/data/sources tests/data/test_paired_dataset.py tests/data/test_reading.py \
+	tests/data/files tests/data/sources/test_folders.py tests/data/sources/test_datasets.py tests/data/test_paired_dataset.py tests/data/test_reading.py \
 	tests/gan/test_losses.py tests/gan/test_objective.py tests/gan/test_optimizers.py tests/gan/test_state.py \
 	tests/models/test_golden.py tests/models/test_patchgan.py tests/metrics/test_image.py tests/metrics/test_labels.py \
 	tests/metrics/test_choice.py tests/metrics/test_distances.py tests/workdir/test_lock.py tests/workdir/test_retention.py \
-	tests/workdir/test_events.py tests/runtime/test_launching.py tests/runtime/test_caches.py tests/runtime/test_exits.py \
-	tests/evaluation/test_curves.py tests/evaluation/test_gallery.py tests/training/test_health.py
+	tests/workdir/test_events.py tests/runtime/test_launching.py tests/runtime/test_caches.py \
+	tests/evaluation/test_gallery.py tests/training/test_health.py
 
 .PHONY: quickstart test test-fast lint types benchmark clean
 
