@@ -3,7 +3,7 @@
 Command: pix2pix train --config=facades --workdir=runs/facades
          (downloads the set; with --config.data_dir=DIR reads a folder that holds its train/, val/ and test/)
 Recipe:  Isola et al. 2017, section 6.2: batch 1, 200 epochs, jitter from 286 px, mirroring; 80,000 steps.
-Measured: not yet to the end; a step takes 1.4 s on 2 CPU cores.
+Measured: not yet to the end; benchmarks/README.md has the time of a step on 2 CPU cores.
 """
 
 from pix2pix_jax.configs import default

@@ -7,6 +7,8 @@ fake = model.translate(images)  # uint8 (N, H, W, 3), floats in [-1, 1], a PIL i
 
 from etils import epy
 
+__version__ = "0.2.0"
+
 with epy.lazy_api_imports(globals()):  # JAX and Orbax take seconds to import, which --help and mistakes need not
     from pix2pix_jax.errors import UserError
     from pix2pix_jax.gan.objective import Objective

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
+from pix2pix_jax import __version__
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime import allocator, caches, exits
 from pix2pix_jax.runtime.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USER_ERROR, STOPPED
@@ -86,6 +87,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="pix2pix", description="Paired image-to-image translation.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
 
     train = _add(commands, "train", _train, "train, or go on with a run that was stopped")

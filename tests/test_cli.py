@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pix2pix_jax
 from pix2pix_jax import cli
 from pix2pix_jax.config import build_model
 from pix2pix_jax.data.sources import datasets
@@ -86,6 +87,10 @@ def assert_refused(result, *words, after_bars=False):
 
 def snapshot(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"pix2pix {pix2pix_jax.__version__}\n", "")
 
 
 def test_help_and_no_arguments_as_a_user_starts_them():

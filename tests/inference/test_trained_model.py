@@ -1,4 +1,4 @@
-"""The library: what `load(workdir).translate(array)` takes and returns, and the README's examples."""
+"""The library: what `load(workdir).translate(array)` takes and returns, and the examples of README and docs."""
 
 import os
 import pathlib
@@ -18,7 +18,7 @@ from PIL import Image
 import pix2pix_jax
 from pix2pix_jax.errors import UserError
 
-README = pathlib.Path(__file__).parents[2] / "README.md"
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -186,13 +186,14 @@ def test_a_process_of_its_own_is_silent_and_uses_what_the_command_line_compiled(
     assert run("-W", "default", "-c", _USE, trained) == ""
 
 
-def test_the_examples_in_the_readme_run(trained, tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/checkpoints.md", "docs/inference.md", "docs/training.md"])
+def test_the_examples_of_a_page_run(page, trained, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    assert any(block.startswith("import pix2pix_jax") for block in blocks)
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+    assert blocks
     images = np.random.default_rng(3).integers(0, 256, (2, 32, 32, 3), np.uint8)
     for block in blocks:
         names = {"images": images}
-        exec(compile(block.replace("runs/facades", trained.as_posix()), str(README), "exec"), names)
+        exec(compile(block.replace("runs/facades", trained.as_posix()), page, "exec"), names)
         if "fake" in names:
             assert names["fake"].shape == names["images"].shape and names["fake"].dtype == np.uint8
