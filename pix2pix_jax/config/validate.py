@@ -14,10 +14,10 @@ from pix2pix_jax.data.files.value_range import DTYPES
 from pix2pix_jax.data.paired_dataset import PREPROCESS, WINDOWED
 from pix2pix_jax.data.sources.datasets import DATASETS
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.gan.losses import GAN_LOSSES, WITH_LABELS
+from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import SCHEDULES
 from pix2pix_jax.gan.steps import NORM_STATS, UPDATE_ORDERS
-from pix2pix_jax.metrics.choice import METRICS, values_of
+from pix2pix_jax.metrics.names import METRICS, values_of
 from pix2pix_jax.models.convolutions.layers import PADDINGS
 from pix2pix_jax.models.network import BIASES
 from pix2pix_jax.models.norms import NORMS
@@ -44,7 +44,6 @@ _CHOICES = {
     "discriminator.norm": NORMS,
     "discriminator.bias": BIASES,
     "discriminator.padding": PADDINGS,
-    "gan_loss": tuple(GAN_LOSSES),
     "update_order": UPDATE_ORDERS,
     "schedule": SCHEDULES,
     "inference.norm_stats": NORM_STATS,
@@ -73,15 +72,6 @@ _AT_LEAST = {
     "discriminator.num_scales": 1,
     "norm_momentum": 0,
     "norm_scale_std": 0,
-    "gan_weight": 0,
-    "l1_weight": 0,
-    "l2_weight": 0,
-    "charbonnier_weight": 0,
-    "feature_weight": 0,
-    "d_loss_scale": 0,
-    "label_smoothing": 0,
-    "gradient_penalty": 0,
-    "r1_weight": 0,
     "learning_rate": 0,
     "b1": 0,
     "b2": 0,
@@ -106,7 +96,7 @@ _AT_MOST = {
     "augment.hue": 0.5,
     "augment.blur": 5,  # the kernel, 3 sigma either way, has to fit into the smallest image
 }
-_BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum", "label_smoothing", "ema_decay")
+_BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum", "ema_decay")
 _LARGEST_INT, _LARGEST_FLOAT = 2**31 - 1, 3.4e38  # JAX's numbers have 32 bits
 MIN_DOWNS, MAX_DOWNS = 2, 10
 MOST_PROFILED = 1000  # steps; a trace is kept in memory, and no viewer opens one of millions of events
@@ -164,6 +154,7 @@ def check(config: ConfigDict) -> ConfigDict:
     _check_preprocess(config)
     _check_augmentation(config)
     _check_losses(config)
+    _check_inference(config)
     _check_shares(config)
     return config
 
@@ -194,6 +185,8 @@ def _check_streams(config: ConfigDict) -> None:
     pairs = [(config[f"input_{what}"], config[f"target_{what}"]) for what in ("dtype", "range", "interpolation")]
     if config.color_space == "lab" and any(one != other for one, other in pairs):
         raise UserError("config.input_dtype: colourisation has one kind of images; give input and target the same")
+    if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
+        raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
 
 
 def _is_range(limits: Sequence) -> bool:
@@ -254,18 +247,15 @@ def _check_unet(config: ConfigDict) -> None:
 
 
 def _check_losses(config: ConfigDict) -> None:
-    if config.label_smoothing and config.gan_loss not in WITH_LABELS:
-        raise UserError(
-            f"config.label_smoothing: {config.gan_loss} has no labels; use {' or '.join(WITH_LABELS)}, or 0"
-        )
-    if config.feature_weight and not config.gan_weight:
-        raise UserError("config.feature_weight: without a discriminator (gan_weight 0) there are no features; use 0")
-    if not any((config.gan_weight, config.l1_weight, config.l2_weight, config.charbonnier_weight)):
-        raise UserError("config.gan_weight: all losses of the generator weigh 0; set one, as l1_weight")
+    try:
+        Objective.from_config(config)
+    except ValueError as error:  # it begins with the field
+        raise UserError(f"config.{error}") from error
+
+
+def _check_inference(config: ConfigDict) -> None:
     if config.inference.weights == "ema" and not config.ema_decay:
         raise UserError("config.inference.weights: ema, but ema_decay is 0, so there is no average; use latest")
-    if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
-        raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
 
 
 def _check_shares(config: ConfigDict) -> None:

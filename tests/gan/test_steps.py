@@ -155,6 +155,6 @@ def test_all_finite_finds_one_bad_number():
 def test_unknown_names_are_refused(built):
     parts = built[0]
     with pytest.raises(ValueError, match="sideways"):
-        steps.make_train_step(parts, seed=0, image_size=(32, 32), update_order="sideways")
+        steps.StepOptions(seed=0, image_size=(32, 32), update_order="sideways")
     with pytest.raises(ValueError, match="mine"):
         steps.make_translate_step(parts.generator, norm_stats="mine")
