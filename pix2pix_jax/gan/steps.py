@@ -81,18 +81,10 @@ def make_train_step(
     steps_key = random_streams(options.seed)[1]
     accumulate = functools.partial(accumulate_gradients, count=options.accumulate_steps)
     gradients = Gradients(parts=parts, remat=options.remat)
-    jitter = functools.partial(
-        augment.crop_and_mirror,
-        size=options.image_size,
-        mirror=options.mirror,
-        more=options.augmentation,
-        nearest=options.nearest,
-        values=options.values,
-    )
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key, penalty_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
-        batch = prepare(jitter(batch, augment_key))
+        batch = prepare(_augment(batch, augment_key, options))
         examples = Examples(
             image=batch["input"], target=batch["target"], dropout_key=dropout_key, penalty_key=penalty_key
         )
@@ -104,38 +96,45 @@ def make_train_step(
             generated = generate(g, examples)
             generate = lambda *_: generated  # noqa: E731
 
-        def of_discriminator(batch_stats, part):
-            fake = generate(g, part).fake
-            return gradients.of_discriminator(state.discriminator.replace(batch_stats=batch_stats), part, fake)
+        def d_gradient(batch_stats, part):
+            return gradients.of_discriminator(d.replace(batch_stats=batch_stats), part, generate(g, part).fake)
 
-        opponent, d_metrics = d, {}
+        new_d, opponent, d_metrics = d, d, {}
         if parts.objective.gan_weight:
-            d_grads, d_stats, d_metrics = accumulate(of_discriminator, d.batch_stats, examples)
-            d = _update(d.replace(batch_stats=d_stats), d_grads, parts.d_optimizer)
-            opponent = d if options.update_order == "sequential" else d.replace(params=state.discriminator.params)
+            d_grads, d_stats, d_metrics = accumulate(d_gradient, d.batch_stats, examples)
+            new_d = _update(d.replace(batch_stats=d_stats), d_grads, parts.d_optimizer)
+            opponent = new_d if options.update_order == "sequential" else new_d.replace(params=d.params)
 
-        def of_generator(batch_stats, part):
+        def g_gradient(batch_stats, part):
             g_stats, d_stats = batch_stats
             generated = generate(g.replace(batch_stats=g_stats), part)
             grads, d_stats, metrics = gradients.of_generator(opponent.replace(batch_stats=d_stats), part, generated)
             return grads, (generated.batch_stats, d_stats), metrics
 
-        batch_stats = (g.batch_stats, opponent.batch_stats)
-        g_grads, (g_stats, d_stats), g_metrics = accumulate(of_generator, batch_stats, examples)
-        g = _update(g.replace(batch_stats=g_stats), g_grads, parts.g_optimizer)
-        decay = options.ema_decay
-        state = TrainState(
-            step=state.step + 1,
-            generator=g,
-            discriminator=d.replace(batch_stats=d_stats),
-            ema=optax.incremental_update(g.params, state.ema, 1 - decay) if decay else state.ema,
-        )
-        return state, g_metrics | d_metrics
+        g_grads, batch_stats, g_metrics = accumulate(g_gradient, (g.batch_stats, opponent.batch_stats), examples)
+        new_g = _update(g.replace(batch_stats=batch_stats[0]), g_grads, parts.g_optimizer)
+        new_d = new_d.replace(batch_stats=batch_stats[1])
+        ema = state.ema
+        if options.ema_decay:
+            ema = optax.incremental_update(new_g.params, ema, 1 - options.ema_decay)
+        return TrainState(step=state.step + 1, generator=new_g, discriminator=new_d, ema=ema), g_metrics | d_metrics
 
     return train_step
 
 
-def _update(network: NetworkState, grads, optimizer: optax.GradientTransformation) -> NetworkState:
+def _augment(batch: Batch, key: jax.Array, options: StepOptions) -> Batch:
+    return augment.crop_and_mirror(
+        batch,
+        key,
+        size=options.image_size,
+        mirror=options.mirror,
+        more=options.augmentation,
+        nearest=options.nearest,
+        values=options.values,
+    )
+
+
+def _update(network: NetworkState, grads: Any, optimizer: optax.GradientTransformation) -> NetworkState:
     updates, opt_state = optimizer.update(grads, network.opt_state, network.params)
     return network.replace(params=optax.apply_updates(network.params, updates), opt_state=opt_state)
 
