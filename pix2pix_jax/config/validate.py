@@ -1,4 +1,7 @@
-"""Which values of a config's fields can be used; `configs/default.py` says what they mean."""
+"""Checks a config: each field by itself, and fields that must go together; `configs/default.py` says what they mean.
+
+The objective checks its own fields (`gan.objective`). Names that a field may have are listed where they are used.
+"""
 
 import math
 from collections.abc import Sequence
@@ -85,7 +88,7 @@ _AT_LEAST = {
     "keep_checkpoints": 1,
     "eval_every_steps": 0,
 }
-_ABOVE_ZERO = ("norm_epsilon", "eps")  # each keeps a division from 0 / 0, which constant images and gradients of 0 meet
+_ABOVE_ZERO = ("norm_epsilon", "eps")  # prevents 0 / 0, for constant images and for gradients of 0
 _AT_MOST = {
     "num_workers": 256,
     "generator.num_blocks": 64,  # 9 are published; each is traced and compiled
@@ -100,11 +103,11 @@ _BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum",
 _LARGEST_INT, _LARGEST_FLOAT = 2**31 - 1, 3.4e38  # JAX's numbers have 32 bits
 MIN_DOWNS, MAX_DOWNS = 2, 10
 MOST_PROFILED = 1000  # steps; a trace is kept in memory, and no viewer opens one of millions of events
-MIN_SIDE = 16  # SSIM's window takes 11 pixels
+MIN_SIDE = 16  # pixels; SSIM has a window of 11
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
-    """{"batch_size": 1, "generator.features": 64, ...}."""
+    """Returns a config as {"batch_size": 1, "generator.features": 64, ...}."""
     flat = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -276,12 +279,12 @@ def _divisors(number: int, most: int) -> str:
 
 
 def size_multiple(config: ConfigDict) -> int:
-    """Of what the sides of images that the generator takes are multiples."""
+    """Returns the number of which both sides of the generator's images must be multiples."""
     return 2 ** num_downs(config) if config.generator.name == "unet" else 4
 
 
 def num_downs(config: ConfigDict) -> int:
-    """How often the U-Net halves the image. Raises UserError if it cannot take `image_size`."""
+    """Returns how often the U-Net halves the image. Raises UserError if it cannot take `image_size`."""
     height, width = config.image_size
     downs = config.generator.num_downs or min(height, width).bit_length() - 1
     if not MIN_DOWNS <= downs <= MAX_DOWNS:

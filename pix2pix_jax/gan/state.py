@@ -16,7 +16,7 @@ from pix2pix_jax.runtime import meshes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
-    """The networks of a model, their optimisers, and what they minimise.
+    """Holds the networks of a model, their optimisers, and what they minimise.
 
     Attributes:
       generator: maps images (N, H, W, C) to translations (N, H, W, D), both in [-1, 1].

@@ -27,7 +27,7 @@ NORM_STATS = ("batch", "instance", "running")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepOptions:
-    """The options of a train step.
+    """Holds the options of a train step.
 
     Attributes:
       seed: seed of crops, flips and dropout.
