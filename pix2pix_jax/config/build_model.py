@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.build_data import STREAMS, stream_values
+from pix2pix_jax.config.build_data import stream_values
 from pix2pix_jax.config.validate import num_downs
 from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import Augmentation
@@ -102,12 +102,13 @@ def total_steps(config: ConfigDict, *, num_examples: int) -> int:
 
 def build_step_options(config: ConfigDict) -> StepOptions:
     """Takes the options of the train step from a config whose dtypes are resolved (`build_data.resolve_dtypes`)."""
+    interpolation = {"input": config.input_interpolation, "target": config.target_interpolation}
     return StepOptions(
         seed=config.seed,
         image_size=tuple(config.image_size),
         mirror=config.mirror,
         augmentation=build_augmentation(config),
-        nearest=tuple(name for name in STREAMS if config[f"{name}_interpolation"] == "nearest"),
+        nearest=tuple(name for name, kind in interpolation.items() if kind == "nearest"),
         values=stream_values(config),
         update_order=config.update_order,
         accumulate_steps=config.accumulate_steps,

@@ -185,8 +185,9 @@ def _check_streams(config: ConfigDict) -> None:
     for field in ("input_range", "target_range"):
         if config[field] is not None and not _is_range(config[field]):
             raise UserError(f"config.{field}: {config[field]}; must be (low, high), two numbers, the lower first")
-    pairs = [(config[f"input_{what}"], config[f"target_{what}"]) for what in ("dtype", "range", "interpolation")]
-    if config.color_space == "lab" and any(one != other for one, other in pairs):
+    of_input = (config.input_dtype, config.input_range, config.input_interpolation)
+    of_target = (config.target_dtype, config.target_range, config.target_interpolation)
+    if config.color_space == "lab" and of_input != of_target:
         raise UserError("config.input_dtype: colourisation has one kind of images; give input and target the same")
     if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
         raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")

@@ -96,11 +96,35 @@ def test_other_networks():
     assert isinstance(scales, MultiScaleDiscriminator) and (scales.num_scales, scales.norm) == (3, "instance")
 
 
-def test_fields_reach_the_objective():
-    weights = {"l1_weight": 1.0, "l2_weight": 2.0, "charbonnier_weight": 3.0, "feature_weight": 4.0, "r1_weight": 5.0}
-    config = load(*(f"{name}={value}" for name, value in weights.items()), "label_smoothing=0.1", "d_loss_scale=1")
-    expected = Objective(**weights, label_smoothing=0.1, d_loss_scale=1.0)
-    assert Objective.from_config(config) == expected
+@pytest.mark.parametrize("group", ["objective", "augmentation"])
+def test_every_field_reaches(group):
+    config = load("input_dtype=uint8", "target_dtype=uint8").unlock()
+    kind, fields, build = {
+        "objective": (Objective, config, Objective.from_config),
+        "augmentation": (Augmentation, config.augment, build_model.build_augmentation),
+    }[group]
+    values = {
+        field.name: {bool: True, str: "lsgan"}.get(type(field.default), 0.25) for field in dataclasses.fields(kind)
+    }
+    fields.update(values)
+    assert dataclasses.asdict(build(config)) == values
+
+
+def test_every_field_reaches_the_step():
+    config = load("input_dtype=uint8", "target_dtype=uint16", "target_interpolation=nearest", "mirror=False", "seed=3")
+    config.update({"update_order": "simultaneous", "accumulate_steps": 2, "remat": True, "ema_decay": 0.9})
+    options = build_model.build_step_options(config)
+    assert {name: value.dtype for name, value in options.values.items()} == {"input": "uint8", "target": "uint16"}
+    assert dataclasses.replace(options, values={}) == StepOptions(
+        seed=3,
+        image_size=(256, 256),
+        mirror=False,
+        nearest=("target",),
+        update_order="simultaneous",
+        accumulate_steps=2,
+        remat=True,
+        ema_decay=0.9,
+    )
 
 
 @pytest.mark.parametrize("channels", [(1, 1), (4, 2), (7, 1)])
