@@ -2,7 +2,7 @@
 
 Command: pix2pix train --config=colorization --config.data_dir=DIR --workdir=runs/colour
          (DIR holds photographs, or train/, val/ and test/ of photographs; translate takes grey or coloured ones)
-Recipe:  Isola et al. 2017, section 4.2, in the form of the popular implementation: the networks see lightness,
+Recipe:  Isola et al. 2017, section 4.2, in the form of pytorch-CycleGAN-and-pix2pix: the networks see lightness,
          L / 50 - 1, and answer with colour, (a, b) / 110.
 Measured: not yet; no GPU has been at hand.
 """

@@ -3,7 +3,7 @@
 Command: pix2pix train --config=edges2shoes --workdir=runs/shoes
 Recipe:  Isola et al. 2017, section 6.2: batch 4, 15 epochs (186,843 steps).
          Whether it jitters and mirrors is not stated; the paper's program does by default.
-Expect:  FID 75.8 for the popular implementation's model (MMGeneration's table; 84.4 retrained).
+Expect:  FID 75.8 for pytorch-CycleGAN-and-pix2pix's model (MMGeneration's table; 84.4 retrained).
 Measured: not yet; no GPU has been at hand.
 """
 

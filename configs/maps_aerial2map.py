@@ -2,7 +2,7 @@
 
 Command: pix2pix train --config=maps_aerial2map --workdir=runs/aerial2map
 Recipe:  Isola et al. 2017, section 6.2: batch 1, 200 epochs (219,200 steps), jitter from 286 px, mirroring.
-Expect:  FID 149.7 for the popular implementation's model (MMGeneration's table; 122.6 retrained).
+Expect:  FID 149.7 for pytorch-CycleGAN-and-pix2pix's model (MMGeneration's table; 122.6 retrained).
 Measured: not yet; no GPU has been at hand.
 """
 

@@ -1,4 +1,4 @@
-"""Facades, labels -> photo, as the popular PyTorch implementation has it: the default of all configs.
+"""Facades, labels -> photo, as pytorch-CycleGAN-and-pix2pix has it: the default of all configs.
 
 Command: pix2pix train --config=pytorch --workdir=runs/pytorch
          (takes a config of another preset back to it: --config=NAME --config.preset=pytorch)

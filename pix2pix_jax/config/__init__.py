@@ -1,4 +1,4 @@
-"""From a config's name or file to a checked ConfigDict, and from that to the parts of a run."""
+"""Configs: loaded and checked here; build_model and build_data make the model and the data of one."""
 
 from pix2pix_jax.config.files import MAY_CHANGE, differences, from_dict, load, names, read, to_dict, unknown_fields
 from pix2pix_jax.config.validate import check, flatten

@@ -1,6 +1,5 @@
-"""From a config to the parts of a run: networks, optimisers, losses, steps, state."""
+"""Builds the model of a config: networks, optimisers, objective, train step and state."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -8,19 +7,19 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.build_data import STREAMS, stream_values
+from pix2pix_jax.config.build_data import stream_values
 from pix2pix_jax.config.validate import num_downs
 from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
-from pix2pix_jax.gan.state import TrainState, create_train_state
-from pix2pix_jax.gan.steps import Batch, Parts, make_train_step
+from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
+from pix2pix_jax.gan.steps import Batch, StepOptions, make_train_step
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 
 
 def network_channels(config: ConfigDict) -> tuple[int, int]:
-    """(input, output) channels of the generator: colourisation makes L into a, b."""
+    """Returns (input, output) channels of the generator; colourisation translates L into a, b."""
     return (1, 2) if config.color_space == "lab" else (config.input_channels, config.target_channels)
 
 
@@ -69,7 +68,7 @@ def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
 
 
 def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
-    """The networks and an Adam for each."""
+    """Builds the networks, an Adam for each, and the objective; `num_examples` is the size of the training split."""
     schedule = build_schedule(config, num_examples=num_examples)
     adam = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
     return Parts(
@@ -77,11 +76,12 @@ def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
         discriminator=build_discriminator(config),
         g_optimizer=make_adam(schedule, **adam),
         d_optimizer=make_adam(schedule, **adam),
+        objective=Objective.from_config(config),
     )
 
 
 def build_schedule(config: ConfigDict, *, num_examples: int):
-    """The learning rate changes once an epoch as published, or every step where the length is given in steps."""
+    """Builds the learning rate: it changes once an epoch as published, or every step where `num_steps` is set."""
     if config.num_steps is not None:
         drop_every = max(1, config.schedule_drop_epochs * num_examples // config.batch_size)
         length = {"num_periods": config.num_steps, "drop_every": drop_every}
@@ -96,20 +96,48 @@ def build_schedule(config: ConfigDict, *, num_examples: int):
 
 
 def total_steps(config: ConfigDict, *, num_examples: int) -> int:
-    """`num_steps`, or as many steps as show each example `num_epochs` times."""
+    """Returns `num_steps`, or the number of steps that show each example `num_epochs` times."""
     return config.num_steps or max(1, config.num_epochs * num_examples // config.batch_size)
 
 
-def build_objective(config: ConfigDict) -> Objective:
-    return Objective(**{field.name: config[field.name] for field in dataclasses.fields(Objective)})
+def build_step_options(config: ConfigDict) -> StepOptions:
+    """Takes the options of the train step from a config whose dtypes are resolved (`build_data.resolve_dtypes`)."""
+    interpolation = {"input": config.input_interpolation, "target": config.target_interpolation}
+    return StepOptions(
+        seed=config.seed,
+        image_size=tuple(config.image_size),
+        mirror=config.mirror,
+        augmentation=build_augmentation(config),
+        nearest=tuple(name for name, kind in interpolation.items() if kind == "nearest"),
+        values=stream_values(config),
+        update_order=config.update_order,
+        accumulate_steps=config.accumulate_steps,
+        remat=config.remat,
+        ema_decay=config.ema_decay,
+    )
+
+
+def build_augmentation(config: ConfigDict) -> Augmentation:
+    return Augmentation(
+        rot90=config.augment.rot90,
+        flip_vertical=config.augment.flip_vertical,
+        rotate_degrees=config.augment.rotate_degrees,
+        scale=config.augment.scale,
+        brightness=config.augment.brightness,
+        contrast=config.augment.contrast,
+        saturation=config.augment.saturation,
+        hue=config.augment.hue,
+        blur=config.augment.blur,
+        noise=config.augment.noise,
+    )
 
 
 def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):
-    """The train step of the config; see `steps.make_train_step`.
+    """Builds the train step of a config; see `steps.make_train_step`.
 
     Args:
-      config: of the run.
-      parts: networks and optimisers.
+      config: a config whose dtypes are resolved.
+      parts: networks, optimisers and objective.
       constrain: places the augmented batch on the mesh.
     """
 
@@ -120,31 +148,14 @@ def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[A
         lightness, colour = color.split(batch["target"])
         return {"input": lightness, "target": colour}
 
-    return make_train_step(
-        parts,
-        seed=config.seed,
-        image_size=tuple(config.image_size),
-        mirror=config.mirror,
-        augmentation=Augmentation(**config.augment),
-        nearest=[name for name in STREAMS if config[f"{name}_interpolation"] == "nearest"],
-        objective=build_objective(config),
-        update_order=config.update_order,
-        accumulate_steps=config.accumulate_steps,
-        remat=config.remat,
-        ema_decay=config.ema_decay,
-        values=stream_values(config),
-        prepare=prepare,
-    )
+    return make_train_step(parts, build_step_options(config), prepare=prepare)
 
 
 def create_state(config: ConfigDict, parts: Parts) -> TrainState:
-    """The state of step 0; traceable."""
+    """Initialises the state of step 0; traceable."""
     input_channels, target_channels = network_channels(config)
     return create_train_state(
-        parts.generator,
-        parts.discriminator,
-        parts.g_optimizer,
-        parts.d_optimizer,
+        parts,
         seed=config.seed,
         image_size=tuple(config.image_size),
         input_channels=input_channels,
@@ -154,6 +165,6 @@ def create_state(config: ConfigDict, parts: Parts) -> TrainState:
 
 
 def inference_variables(config: ConfigDict, state: Any) -> dict[str, Any]:
-    """The generator's `params` and `batch_stats` that inference uses, of a state or of one of the same form."""
+    """Returns {"params", "batch_stats"} of the generator for inference, out of a TrainState or one like it."""
     params = state.ema if config.inference.weights == "ema" else state.generator.params
     return {"params": params, "batch_stats": state.generator.batch_stats}

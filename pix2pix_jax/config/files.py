@@ -1,4 +1,4 @@
-"""From a config's name or file and the overrides of a command line to a checked ConfigDict, and to JSON and back.
+"""Reads configs from names, files, command lines and JSON.
 
 `configs/default.py` says what every field means.
 """
@@ -20,8 +20,8 @@ from pix2pix_jax.config.validate import check, flatten
 from pix2pix_jax.configs import default
 from pix2pix_jax.errors import UserError
 
-# A run may go on with other values of these: they change its length, its place or its logs, not its steps; or, by
-# allow_changed_data, are the user's word that the steps may change.
+# Fields that may change when a run is resumed. They change its length, its place or its logs, but not its steps, except
+# for allow_changed_data, by which the user allows that.
 MAY_CHANGE = frozenset(
     (
         "preset",  # the fields that it sets are compared one by one
@@ -34,8 +34,8 @@ MAY_CHANGE = frozenset(
     )
 )
 
-_REMOVED = frozenset(("on_divergence",))  # fields of earlier versions that say nothing of what a checkpoint is
-_LARGEST = 2**31 - 1  # of integers; beyond it libraries overflow
+_REMOVED = frozenset(("on_divergence",))  # fields of earlier versions that do not change what a checkpoint means
+_LARGEST = 2**31 - 1  # integer; libraries overflow beyond it
 
 _KINDS = {
     bool: "true or false",
@@ -50,8 +50,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """Loads and checks a config.
 
     Args:
-      spec: a name in `pix2pix_jax.configs`, as `facades`, or the path of a Python file that has `get_config()`.
-      overrides: flags, as `--config.batch_size=4`.
+      spec: a name in `pix2pix_jax.configs`, such as `facades`, or the path of a Python file with a `get_config()`.
+      overrides: flags, such as `--config.batch_size=4`.
 
     Raises:
       UserError: no such config; an unknown field or a bad value in `overrides`.
@@ -60,7 +60,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def read(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
-    """As `load`, but whether the values go together is not checked."""
+    """Loads a config as `load` does, without checking whether its values go together."""
     config = _read_file(spec)
     overrides = _last_of_each_field(overrides)
     for override in overrides:
@@ -72,7 +72,7 @@ def read(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
 
 def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
-    """The config with the overrides' values."""
+    """Returns the config with the values of the overrides."""
     values = flags.FlagValues()
     arguments = ["pix2pix", *overrides]
     try:
@@ -86,7 +86,7 @@ def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:
 
 
 def _not_parsed(config: ConfigDict, error: Exception) -> UserError:
-    """The error of a value that is not of its field's type, in plain words, or of a flag without one."""
+    """Returns the error, in plain words, of a value of another type than its field's, or of a flag without a value."""
     given = re.match(r"flag --(config\.([\w.]+)=.*?): ", str(error), re.DOTALL)
     if not given:
         return UserError(f"{error}; see configs/default.py for the fields")
@@ -98,7 +98,7 @@ def _not_parsed(config: ConfigDict, error: Exception) -> UserError:
 
 
 def _split_names(config: ConfigDict) -> ConfigDict:
-    """Makes rgb,depth two names, which ml_collections takes for one; 1,2, which it takes for numbers, are names too."""
+    """Splits rgb,depth into two names, which ml_collections takes for one, and turns 1,2 into names, not numbers."""
     for field in ("a_folders", "b_folders", "eval_metrics"):
         if field in config:
             config[field] = tuple(",".join(map(str, config[field])).split(","))
@@ -106,7 +106,7 @@ def _split_names(config: ConfigDict) -> ConfigDict:
 
 
 def _last_of_each_field(overrides: Sequence[str]) -> list[str]:
-    """Without overrides that a later one replaces: ml_collections would append the elements of tuples."""
+    """Drops overrides that a later one replaces; ml_collections would append the elements of tuples."""
     last = {override.split("=")[0]: i for i, override in enumerate(overrides)}
     return [o for i, o in enumerate(overrides) if "=" not in o or last[o.split("=")[0]] == i]
 
@@ -137,14 +137,14 @@ def _path(spec: str) -> pathlib.Path:
 
 
 def names() -> list[str]:
-    """The configs that `load` knows by name."""
+    """Lists the configs that `load` knows by name."""
     folder = pathlib.Path(str(importlib.resources.files("pix2pix_jax.configs")))
     files = (*folder.glob("*.py"), *folder.glob("ablations/*.py"))
     return sorted(f.relative_to(folder).with_suffix("").as_posix() for f in files if f.name[0] != "_")
 
 
 def _check_field(override: str) -> None:
-    """Raises UserError if `override` sets a field that there is not; ml_collections guesses only among siblings."""
+    """Raises UserError if `override` sets a field that does not exist, with a guess among the fields of all groups."""
     if not override.startswith("-") or override[1:2].isdigit():  # the value of the flag before it
         return
     field = re.fullmatch(r"--?(?:no)?config\.([\w.]*)(?:=.*)?", override, re.DOTALL)
@@ -160,12 +160,12 @@ def _check_field(override: str) -> None:
 
 
 def to_dict(config: ConfigDict) -> dict:
-    """Plain dictionaries, lists and numbers, for JSON."""
+    """Converts a config to plain dictionaries, lists and numbers, for JSON."""
     return json.loads(config.to_json())
 
 
 def from_dict(values: dict) -> ConfigDict:
-    """The inverse of `to_dict`; without `unknown_fields`. Raises UserError if a value is none of its field's."""
+    """Inverts `to_dict`, leaving out `unknown_fields`. Raises UserError if a value does not suit its field."""
     config = default.get_config()
     try:
         _assign(config, values)
@@ -176,7 +176,7 @@ def from_dict(values: dict) -> ConfigDict:
 
 
 def unknown_fields(values: dict) -> list[str]:
-    """Names of fields, as `to_dict` has them, that this version does not have and that a run may depend on."""
+    """Lists fields in `values`, a result of `to_dict`, that this version lacks and that a run may depend on."""
     known = default.get_config()
     groups = {name: value for name, value in values.items() if isinstance(known.get(name), ConfigDict)}
     names = [name for name in values if name not in known]
@@ -185,7 +185,7 @@ def unknown_fields(values: dict) -> list[str]:
 
 
 def _assign(config: ConfigDict, values: dict, place: str = "") -> None:
-    """Raises errors of many types for a bad value."""
+    """Sets the known fields of a config; raises errors of many types for a bad value."""
     for name, value in values.items():
         if name not in config:
             continue
@@ -200,7 +200,7 @@ def _assign(config: ConfigDict, values: dict, place: str = "") -> None:
 
 
 def differences(old: ConfigDict, new: ConfigDict) -> list[str]:
-    """The fields, `name: old -> new`, in which two configs describe different runs."""
+    """Lists the fields, as `config.NAME: OLD -> NEW`, in which two configs describe different runs."""
     before, after = flatten(old), flatten(new)
     return [
         f"config.{name}: {before[name]} -> {after[name]}"

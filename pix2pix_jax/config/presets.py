@@ -1,12 +1,12 @@
-"""The published systems that a run can follow, as values of config fields.
+"""Presets: the published systems that a run can follow, as values of config fields.
 
-A preset sets every field in which the systems differ, so taking one after another leaves nothing of the first. What
-they share, and what belongs to a data set, is in `configs/`.
+Every preset sets all the fields in which the systems differ, so a second preset leaves nothing of the first. Fields
+that they share, or that belong to a data set, are in `configs/`.
 """
 
 from ml_collections import ConfigDict
 
-# The default: the popular PyTorch implementation.
+# The default: pytorch-CycleGAN-and-pix2pix.
 _PYTORCH = {
     "input_interpolation": "bicubic",
     "target_interpolation": "bicubic",

@@ -1,4 +1,7 @@
-"""Which values of a config's fields can be used; `configs/default.py` says what they mean."""
+"""Checks a config: each field by itself, and fields that must go together; `configs/default.py` says what they mean.
+
+The objective checks its own fields (`gan.objective`). Names that a field may have are listed where they are used.
+"""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +17,10 @@ from pix2pix_jax.data.files.value_range import DTYPES
 from pix2pix_jax.data.paired_dataset import PREPROCESS, WINDOWED
 from pix2pix_jax.data.sources.datasets import DATASETS
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.gan.losses import GAN_LOSSES, WITH_LABELS
+from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import SCHEDULES
 from pix2pix_jax.gan.steps import NORM_STATS, UPDATE_ORDERS
-from pix2pix_jax.metrics.choice import METRICS, values_of
+from pix2pix_jax.metrics.names import METRICS, values_of
 from pix2pix_jax.models.convolutions.layers import PADDINGS
 from pix2pix_jax.models.network import BIASES
 from pix2pix_jax.models.norms import NORMS
@@ -44,7 +47,6 @@ _CHOICES = {
     "discriminator.norm": NORMS,
     "discriminator.bias": BIASES,
     "discriminator.padding": PADDINGS,
-    "gan_loss": tuple(GAN_LOSSES),
     "update_order": UPDATE_ORDERS,
     "schedule": SCHEDULES,
     "inference.norm_stats": NORM_STATS,
@@ -73,15 +75,6 @@ _AT_LEAST = {
     "discriminator.num_scales": 1,
     "norm_momentum": 0,
     "norm_scale_std": 0,
-    "gan_weight": 0,
-    "l1_weight": 0,
-    "l2_weight": 0,
-    "charbonnier_weight": 0,
-    "feature_weight": 0,
-    "d_loss_scale": 0,
-    "label_smoothing": 0,
-    "gradient_penalty": 0,
-    "r1_weight": 0,
     "learning_rate": 0,
     "b1": 0,
     "b2": 0,
@@ -95,7 +88,7 @@ _AT_LEAST = {
     "keep_checkpoints": 1,
     "eval_every_steps": 0,
 }
-_ABOVE_ZERO = ("norm_epsilon", "eps")  # each keeps a division from 0 / 0, which constant images and gradients of 0 meet
+_ABOVE_ZERO = ("norm_epsilon", "eps")  # prevents 0 / 0, for constant images and for gradients of 0
 _AT_MOST = {
     "num_workers": 256,
     "generator.num_blocks": 64,  # 9 are published; each is traced and compiled
@@ -106,15 +99,15 @@ _AT_MOST = {
     "augment.hue": 0.5,
     "augment.blur": 5,  # the kernel, 3 sigma either way, has to fit into the smallest image
 }
-_BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum", "label_smoothing", "ema_decay")
+_BELOW_ONE = ("augment.scale", "generator.dropout", "b1", "b2", "norm_momentum", "ema_decay")
 _LARGEST_INT, _LARGEST_FLOAT = 2**31 - 1, 3.4e38  # JAX's numbers have 32 bits
 MIN_DOWNS, MAX_DOWNS = 2, 10
 MOST_PROFILED = 1000  # steps; a trace is kept in memory, and no viewer opens one of millions of events
-MIN_SIDE = 16  # SSIM's window takes 11 pixels
+MIN_SIDE = 16  # pixels; SSIM has a window of 11
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
-    """{"batch_size": 1, "generator.features": 64, ...}."""
+    """Returns a config as {"batch_size": 1, "generator.features": 64, ...}."""
     flat = {}
     for name, value in config.items():
         if isinstance(value, ConfigDict):
@@ -164,6 +157,7 @@ def check(config: ConfigDict) -> ConfigDict:
     _check_preprocess(config)
     _check_augmentation(config)
     _check_losses(config)
+    _check_inference(config)
     _check_shares(config)
     return config
 
@@ -191,9 +185,12 @@ def _check_streams(config: ConfigDict) -> None:
     for field in ("input_range", "target_range"):
         if config[field] is not None and not _is_range(config[field]):
             raise UserError(f"config.{field}: {config[field]}; must be (low, high), two numbers, the lower first")
-    pairs = [(config[f"input_{what}"], config[f"target_{what}"]) for what in ("dtype", "range", "interpolation")]
-    if config.color_space == "lab" and any(one != other for one, other in pairs):
+    of_input = (config.input_dtype, config.input_range, config.input_interpolation)
+    of_target = (config.target_dtype, config.target_range, config.target_interpolation)
+    if config.color_space == "lab" and of_input != of_target:
         raise UserError("config.input_dtype: colourisation has one kind of images; give input and target the same")
+    if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
+        raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
 
 
 def _is_range(limits: Sequence) -> bool:
@@ -254,18 +251,15 @@ def _check_unet(config: ConfigDict) -> None:
 
 
 def _check_losses(config: ConfigDict) -> None:
-    if config.label_smoothing and config.gan_loss not in WITH_LABELS:
-        raise UserError(
-            f"config.label_smoothing: {config.gan_loss} has no labels; use {' or '.join(WITH_LABELS)}, or 0"
-        )
-    if config.feature_weight and not config.gan_weight:
-        raise UserError("config.feature_weight: without a discriminator (gan_weight 0) there are no features; use 0")
-    if not any((config.gan_weight, config.l1_weight, config.l2_weight, config.charbonnier_weight)):
-        raise UserError("config.gan_weight: all losses of the generator weigh 0; set one, as l1_weight")
+    try:
+        Objective.from_config(config)
+    except ValueError as error:  # it begins with the field
+        raise UserError(f"config.{error}") from error
+
+
+def _check_inference(config: ConfigDict) -> None:
     if config.inference.weights == "ema" and not config.ema_decay:
         raise UserError("config.inference.weights: ema, but ema_decay is 0, so there is no average; use latest")
-    if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
-        raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
 
 
 def _check_shares(config: ConfigDict) -> None:
@@ -286,12 +280,12 @@ def _divisors(number: int, most: int) -> str:
 
 
 def size_multiple(config: ConfigDict) -> int:
-    """Of what the sides of images that the generator takes are multiples."""
+    """Returns the number of which both sides of the generator's images must be multiples."""
     return 2 ** num_downs(config) if config.generator.name == "unet" else 4
 
 
 def num_downs(config: ConfigDict) -> int:
-    """How often the U-Net halves the image. Raises UserError if it cannot take `image_size`."""
+    """Returns how often the U-Net halves the image. Raises UserError if it cannot take `image_size`."""
     height, width = config.image_size
     downs = config.generator.num_downs or min(height, width).bit_length() - 1
     if not MIN_DOWNS <= downs <= MAX_DOWNS:

@@ -1,4 +1,4 @@
-"""The gradients of both networks' losses: over a batch at once, or part by part where it does not fit into memory."""
+"""The gradients of both networks' losses, of a whole batch or accumulated over microbatches."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.gan.objective import Metrics, Objective
-from pix2pix_jax.gan.state import NetworkState
+from pix2pix_jax.gan.objective import Metrics
+from pix2pix_jax.gan.state import NetworkState, Parts
 from pix2pix_jax.models.remat import recompute_the_rest
 
 Tree = Any
@@ -18,13 +18,13 @@ Stats = TypeVar("Stats")  # the batch_stats of one network or of both
 
 
 class Examples(flax.struct.PyTreeNode):
-    """What the networks see of a batch, or of a part of it, and the keys of what is drawn for it.
+    """Holds the examples of a batch or microbatch, and the random keys that go with them.
 
     Attributes:
-      image: (N, H, W, C) float32 in [-1, 1].
-      target: (N, H, W, D), likewise.
-      dropout_key: of the generator's dropout.
-      penalty_key: of the places at which "wgan-gp" penalises the critic.
+      image: inputs (N, H, W, C), float32 in [-1, 1].
+      target: targets (N, H, W, D), float32 in [-1, 1].
+      dropout_key: draws the generator's dropout.
+      penalty_key: draws the points at which "wgan-gp" penalises the critic.
     """
 
     image: jax.Array
@@ -35,7 +35,13 @@ class Examples(flax.struct.PyTreeNode):
 
 @dataclasses.dataclass(frozen=True)
 class Generated:
-    """A pass of the generator: its pictures, its new batch_stats, and the way from their gradient to the params'."""
+    """Holds what a forward pass of the generator gives.
+
+    Attributes:
+      fake: generated images (N, H, W, D) in [-1, 1].
+      batch_stats: the generator's running statistics after the pass.
+      vjp_fn: maps the gradient of a loss by `fake` to (its gradient by the generator's params,).
+    """
 
     fake: jax.Array
     batch_stats: Tree
@@ -44,26 +50,23 @@ class Generated:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Gradients:
-    """The gradients of two networks by an objective.
+    """Computes the gradients of both networks' losses by their params.
 
     Attributes:
-      generator, discriminator: the networks.
-      objective: what they minimise.
-      remat: whether the backward pass computes again what is cheap, instead of finding it in memory (`models.remat`).
+      parts: networks and objective.
+      remat: whether the backward pass computes cheap values again instead of keeping them in memory (`models.remat`).
     """
 
-    generator: nn.Module
-    discriminator: nn.Module
-    objective: Objective
+    parts: Parts
     remat: bool = False
 
     def generate(self, g: NetworkState, examples: Examples) -> Generated:
-        """Runs the generator; where nobody calls `vjp_fn`, what it would need is not kept."""
+        """Runs the generator; a compiled step that does not call `vjp_fn` does not keep the values that it needs."""
 
         def forward(params: Tree) -> tuple[jax.Array, Tree]:
             variables = g.replace(params=params).variables
             fake, updated = self._apply(
-                self.generator, variables, examples.image, rngs={"dropout": examples.dropout_key}
+                self.parts.generator, variables, examples.image, rngs={"dropout": examples.dropout_key}
             )
             return fake, updated.get("batch_stats", g.batch_stats)
 
@@ -71,26 +74,36 @@ class Gradients:
         return Generated(fake, batch_stats, vjp_fn)
 
     def of_discriminator(self, d: NetworkState, examples: Examples, fake: jax.Array) -> tuple[Tree, Tree, Metrics]:
-        """(by its params, its new batch_stats, metrics); the statistics see first the fake, then the real pictures."""
+        """Differentiates the discriminator's loss and penalties by its params.
+
+        Its statistics see the fake images first, then the real ones.
+
+        Returns:
+          (gradients, the discriminator's new batch_stats, metrics).
+        """
         image, target = examples.image, examples.target
 
         def loss(params):
             on_fake = self._judge(d.replace(params=params), image, fake)
             after_fake = d.replace(params=params, batch_stats=on_fake.batch_stats)
             on_real = self._judge(after_fake, image, target)
-            value, metrics = self.objective.discriminator(on_fake.logits, on_real.logits)
+            value, metrics = self.parts.objective.discriminator_loss(on_fake.logits, on_real.logits)
 
             def critic(candidate):
                 return self._judge(after_fake, image, candidate).logits
 
-            penalty, penalty_metrics = self.objective.penalty(critic, fake, target, examples.penalty_key)
+            penalty, penalty_metrics = self.parts.objective.penalty(critic, fake, target, examples.penalty_key)
             return value + penalty, (on_real.batch_stats, metrics | penalty_metrics)
 
         grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(d.params)
         return grads, batch_stats, metrics
 
     def of_generator(self, d: NetworkState, examples: Examples, generated: Generated) -> tuple[Tree, Tree, Metrics]:
-        """(by its params, the new batch_stats of its opponent `d`, metrics)."""
+        """Differentiates the generator's loss, judged by the discriminator `d`, by the generator's params.
+
+        Returns:
+          (gradients, the discriminator's new batch_stats, metrics).
+        """
 
         def loss(fake):
             return self._generator_loss(d, examples, fake)
@@ -100,8 +113,8 @@ class Gradients:
         return grads, d_batch_stats, metrics
 
     def _generator_loss(self, d: NetworkState, examples: Examples, fake: jax.Array):
-        """(loss, (the discriminator's batch_stats after it, metrics))."""
-        objective = self.objective
+        """Returns (loss, (the discriminator's new batch_stats, metrics))."""
+        objective = self.parts.objective
         loss, metrics = objective.reconstruction(fake, examples.target)
         if not objective.gan_weight:
             return loss, (d.batch_stats, metrics)
@@ -115,7 +128,7 @@ class Gradients:
         return loss, (on_fake.batch_stats, metrics)
 
     def _judge(self, d: NetworkState, image: jax.Array, candidate: jax.Array) -> "DiscriminatorOutput":
-        logits, updated = self._apply(self.discriminator, d.variables, image, candidate)
+        logits, updated = self._apply(self.parts.discriminator, d.variables, image, candidate)
         return DiscriminatorOutput(
             logits=logits if isinstance(logits, tuple) else (logits,),
             features=jax.tree.leaves(updated.get("intermediates", {})),
@@ -123,7 +136,7 @@ class Gradients:
         )
 
     def _apply(self, module: nn.Module, variables: Tree, *images: jax.Array, rngs: Tree = None) -> tuple[Any, Tree]:
-        """(outputs, {"batch_stats", "intermediates"})."""
+        """Returns (outputs, {"batch_stats", "intermediates"})."""
 
         def apply(variables, images, rngs):
             return module.apply(variables, *images, rngs=rngs, mutable=["batch_stats", "intermediates"])
@@ -134,7 +147,13 @@ class Gradients:
 
 
 class DiscriminatorOutput(flax.struct.PyTreeNode):
-    """What a discriminator says of a batch: maps of logits by scale, the features before them, its new batch_stats."""
+    """Holds what a forward pass of the discriminator gives.
+
+    Attributes:
+      logits: (N, h, w, 1), one array for each scale.
+      features: activations of all layers but the last, of all scales.
+      batch_stats: the discriminator's running statistics after the pass.
+    """
 
     logits: tuple[jax.Array, ...]
     features: list[jax.Array]
@@ -144,16 +163,16 @@ class DiscriminatorOutput(flax.struct.PyTreeNode):
 def accumulate_gradients(
     gradient: Callable[[Stats, Examples], tuple[Tree, Stats, Metrics]], stats: Stats, examples: Examples, count: int
 ) -> tuple[Tree, Stats, Metrics]:
-    """`gradient` over the examples in `count` parts, one after the other.
+    """Averages gradients and metrics over `count` microbatches, taken one after the other.
 
     Args:
-      gradient: f(stats, part) -> (gradients, new stats, metrics), the first and the last being means over examples.
-      stats: what the first part starts with; each other starts with those that the one before left.
+      gradient: f(stats, microbatch) -> (gradients, new stats, metrics); gradients and metrics are means over examples.
+      stats: batch_stats that the first microbatch starts with; each later one starts with those the one before left.
       examples: a batch whose size `count` divides.
-      count: 1 calls `gradient` with the examples themselves.
+      count: number of microbatches; with 1, `gradient` is called with the examples themselves.
 
     Returns:
-      (mean gradients, stats after the last part, mean metrics).
+      (mean gradients, stats after the last microbatch, mean metrics).
     """
     if count == 1:
         return gradient(stats, examples)
@@ -172,10 +191,10 @@ def accumulate_gradients(
 
 
 def _split(examples: Examples, count: int) -> Examples:
-    """(count, ...) of everything; part j has the examples j, j + count, j + 2 count ...
+    """Adds a leading axis (count, ...); microbatch j has the examples j, j + count, j + 2 count ...
 
-    A batch whose examples are spread over devices in contiguous shares is so split on each device by itself, and parts
-    are the same however many devices there are.
+    The batch is spread over devices in contiguous shares. Strided microbatches take the same number of examples from
+    each share, so no example moves to another device, and they are the same for any number of devices.
     """
 
     def split(x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Losses of pix2pix and of the systems after it, elementwise: the caller reduces (Isola et al. 2017, section 3.1)."""
+"""Elementwise losses of pix2pix (Isola et al. 2017, section 3.1) and later systems; the caller reduces them."""
 
 from collections.abc import Callable
 
@@ -10,24 +10,24 @@ CHARBONNIER_EPSILON = 1e-3
 
 
 def vanilla(logits: jax.Array, label: float) -> jax.Array:
-    """Binary cross-entropy of sigmoid(logits) against `label`, 1 (real) or 0; the published GAN loss."""
+    """Computes the cross-entropy of sigmoid(logits) against `label`, 1 (real) or 0; the published GAN loss."""
     return optax.sigmoid_binary_cross_entropy(logits, jnp.full_like(logits, label))
 
 
 def lsgan(logits: jax.Array, label: float) -> jax.Array:
-    """Squared distance of the logits from `label`, 1 (real) or 0 (Mao et al. 2017)."""
+    """Computes the squared distance of the logits from `label`, 1 (real) or 0 (Mao et al. 2017)."""
     return jnp.square(logits - label)
 
 
 def hinge_discriminator(logits: jax.Array, label: float) -> jax.Array:
-    """max(0, 1 - logits) for real, label 1, and max(0, 1 + logits) for fake, label 0 (Lim and Ye 2017)."""
+    """Computes max(0, 1 - logits) for label 1 (real) and max(0, 1 + logits) for label 0 (Lim and Ye 2017)."""
     return jax.nn.relu(1 - logits if label else 1 + logits)
 
 
 def wasserstein(logits: jax.Array, label: float) -> jax.Array:
-    """-logits for real, label 1, and logits for fake, label 0 (Arjovsky et al. 2017).
+    """Computes -logits for label 1 (real) and logits for label 0 (Arjovsky et al. 2017).
 
-    It is also what a generator minimises against a hinge discriminator: it raises the score without a margin.
+    Against a hinge discriminator a generator minimises this too: it raises the score without a margin.
     """
     return -logits if label else logits
 
@@ -39,19 +39,19 @@ GAN_LOSSES: dict[str, tuple[Callable, Callable]] = {
     "hinge": (hinge_discriminator, wasserstein),
     "wgan-gp": (wasserstein, wasserstein),
 }
-WITH_LABELS = ("vanilla", "lsgan")  # those whose labels can be smoothed
+WITH_LABELS = ("vanilla", "lsgan")  # GAN losses whose labels can be smoothed
 
 
 def l1(output: jax.Array, target: jax.Array) -> jax.Array:
-    """|output - target|."""
+    """Computes |output - target|."""
     return jnp.abs(output - target)
 
 
 def l2(output: jax.Array, target: jax.Array) -> jax.Array:
-    """(output - target)^2."""
+    """Computes (output - target)^2."""
     return jnp.square(output - target)
 
 
 def charbonnier(output: jax.Array, target: jax.Array) -> jax.Array:
-    """sqrt((output - target)^2 + 1e-6), an L1 that is smooth at 0 (Charbonnier et al. 1994; Lai et al. 2017)."""
+    """Computes sqrt((output - target)^2 + 1e-6), smooth at 0 (Charbonnier et al. 1994; Lai et al. 2017)."""
     return jnp.sqrt(jnp.square(output - target) + CHARBONNIER_EPSILON**2)

@@ -1,7 +1,11 @@
-"""What each network minimises: the losses of a recipe, weighed, reduced and added up."""
+"""The objective: what each network minimises, as losses that are weighted, reduced and added up.
+
+A loss is added in this file, as a field of `Objective` with its place in a method, and in configs/default.py.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +14,31 @@ from pix2pix_jax.gan import losses
 
 Metrics = dict[str, jax.Array]  # float32 scalars
 
-_FEATURE_SCALE = 4.0  # pix2pixHD weighs a scale's L + 1 layers by 4 / (L + 1) each, and its scales equally
+_FEATURE_SCALE = 4.0  # pix2pixHD weights each of the L + 1 layers of a scale by 4 / (L + 1), and all scales equally
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Objective:
-    """A recipe's losses; the defaults are those of the popular PyTorch implementation.
+    """Holds the losses and their weights; the defaults are those of pytorch-CycleGAN-and-pix2pix.
 
-    Logits are a sequence of maps (N, h, w, 1), one for each scale of the discriminator; their losses are added up.
+    Logits are a sequence of arrays (N, h, w, 1), one for each scale of the discriminator; their losses are added up.
 
     Attributes:
       gan_loss: a key of `losses.GAN_LOSSES`.
-      gan_weight: of the generator's GAN loss; 0 trains the generator without a discriminator.
-      l1_weight: of mean |target - output|.
-      l2_weight: of its square.
-      charbonnier_weight: of its smooth form.
-      feature_weight: of feature matching (Wang et al. 2018, pix2pixHD, section 3.3, where it is 10).
-      d_loss_scale: of the sum of the discriminator's losses on real and fake: 0.5 as section 3.3 of the paper has it; 1
-        in the paper's own program and in TensorFlow's tutorial.
-      label_smoothing: the discriminator's label of real pictures is 1 less this (Salimans et al. 2016).
-      gradient_penalty: of "wgan-gp": weight of mean (|d critic / d candidate| - 1)^2 between real and fake (Gulrajani
+      gan_weight: weight of the generator's GAN loss; 0 trains the generator without a discriminator.
+      l1_weight: weight of mean |target - output|.
+      l2_weight: weight of mean (target - output)^2.
+      charbonnier_weight: weight of mean sqrt((target - output)^2 + 1e-6), a smooth L1.
+      feature_weight: weight of feature matching (Wang et al. 2018, pix2pixHD, section 3.3, where it is 10).
+      d_loss_scale: factor of the discriminator's loss on real plus fake: 0.5 as in section 3.3 of the paper; 1 in the
+        paper's own program and in TensorFlow's tutorial.
+      label_smoothing: the discriminator's label of real images is 1 minus this (Salimans et al. 2016).
+      gradient_penalty: for "wgan-gp", weight of mean (|d critic / d candidate| - 1)^2 between real and fake (Gulrajani
         et al. 2017). The critic's value of an example is the mean of its logits.
-      r1_weight: twice the weight of mean |d critic / d target|^2 (Mescheder et al. 2018's gamma).
+      r1_weight: twice the weight of mean |d critic / d target|^2 (gamma of Mescheder et al. 2018).
+
+    Raises:
+      ValueError: a value cannot be used; the message begins with its field.
     """
 
     gan_loss: str = "vanilla"
@@ -45,10 +52,85 @@ class Objective:
     gradient_penalty: float = 10.0
     r1_weight: float = 0.0
 
-    def discriminator(
+    @classmethod
+    def from_config(cls, config: Any) -> "Objective":
+        """Takes the fields from the attributes of the same names of a config, as a ConfigDict."""
+        return cls(
+            gan_loss=config.gan_loss,
+            gan_weight=config.gan_weight,
+            l1_weight=config.l1_weight,
+            l2_weight=config.l2_weight,
+            charbonnier_weight=config.charbonnier_weight,
+            feature_weight=config.feature_weight,
+            d_loss_scale=config.d_loss_scale,
+            label_smoothing=config.label_smoothing,
+            gradient_penalty=config.gradient_penalty,
+            r1_weight=config.r1_weight,
+        )
+
+    def __post_init__(self) -> None:
+        if self.gan_loss not in losses.GAN_LOSSES:
+            raise ValueError(f"gan_loss: {self.gan_loss!r}; must be one of {', '.join(losses.GAN_LOSSES)}")
+        for name, value in dataclasses.asdict(self).items():
+            if name != "gan_loss" and not value >= 0:
+                raise ValueError(f"{name}: {value}; must be at least 0")
+        if not self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing: {self.label_smoothing}; must be below 1")
+        if self.label_smoothing and self.gan_loss not in losses.WITH_LABELS:
+            names = " or ".join(losses.WITH_LABELS)
+            raise ValueError(f"label_smoothing: {self.gan_loss} has no labels; use {names}, or 0")
+        if self.feature_weight and not self.gan_weight:
+            raise ValueError("feature_weight: without a discriminator (gan_weight 0) there are no features; use 0")
+        if not self.gan_weight and not any(weight for weight, _ in self._reconstruction_losses().values()):
+            raise ValueError("gan_weight: all losses of the generator weigh 0; set one, as l1_weight")
+
+    def _reconstruction_losses(self) -> dict[str, tuple[float, Callable[[jax.Array, jax.Array], jax.Array]]]:
+        """Returns {metric: (weight, f(output, target) elementwise)} of the losses that compare with the target."""
+        return {
+            "g_l1": (self.l1_weight, losses.l1),
+            "g_l2": (self.l2_weight, losses.l2),
+            "g_charbonnier": (self.charbonnier_weight, losses.charbonnier),
+        }
+
+    def reconstruction(self, output: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:
+        """Compares the output with its target.
+
+        Returns:
+          (weighted loss, {"g_l1", ...}): unweighted metrics of the losses that have a weight, and always of g_l1.
+        """
+        total, metrics = jnp.zeros(()), {}
+        for name, (weight, loss) in self._reconstruction_losses().items():
+            if weight or name == "g_l1":
+                metrics[name] = loss(output, target).mean()
+                total = total + weight * metrics[name]
+        return total, metrics
+
+    def generator_gan_loss(self, fake_logits: Sequence[jax.Array]) -> tuple[jax.Array, Metrics]:
+        """Returns (weighted GAN loss of the generator, {"g_gan": the unweighted one})."""
+        loss = losses.GAN_LOSSES[self.gan_loss][1]
+        gan = sum(loss(logits, 1.0).mean() for logits in fake_logits)
+        return self.gan_weight * gan, {"g_gan": gan}
+
+    def feature_matching(
+        self, fake_features: Sequence[jax.Array], real_features: Sequence[jax.Array]
+    ) -> tuple[jax.Array, Metrics]:
+        """Compares the discriminator's activations on fake and real images, listed over all layers and scales.
+
+        Returns:
+          (weighted loss, {"g_features": the unweighted one}).
+        """
+        pairs = [
+            (fake.astype(jnp.float32), jax.lax.stop_gradient(real).astype(jnp.float32))
+            for fake, real in zip(fake_features, real_features, strict=True)
+        ]
+        distance = sum(losses.l1(fake, real).mean() for fake, real in pairs)
+        value = _FEATURE_SCALE / len(fake_features) * distance
+        return self.feature_weight * value, {"g_features": value}
+
+    def discriminator_loss(
         self, fake_logits: Sequence[jax.Array], real_logits: Sequence[jax.Array]
     ) -> tuple[jax.Array, Metrics]:
-        """(loss, {"d_fake", "d_real"}); without penalties."""
+        """Returns (loss, {"d_fake", "d_real"}), without penalties; the metrics are not scaled by `d_loss_scale`."""
         loss = losses.GAN_LOSSES[self.gan_loss][0]
         fake = sum(loss(logits, 0.0).mean() for logits in fake_logits)
         real = sum(loss(logits, 1.0 - self.label_smoothing).mean() for logits in real_logits)
@@ -57,13 +139,16 @@ class Objective:
     def penalty(
         self, critic: Callable[[jax.Array], Sequence[jax.Array]], fake: jax.Array, target: jax.Array, key: jax.Array
     ) -> tuple[jax.Array | float, Metrics]:
-        """(weighed penalties of the discriminator, {"d_penalty"} if there are any).
+        """Computes the gradient penalties of the discriminator.
 
         Args:
-          critic: candidates (N, H, W, D) -> their logits.
-          fake: (N, H, W, D), not differentiated.
-          target: (N, H, W, D).
-          key: of the places between fake and target that "wgan-gp" looks at.
+          critic: maps candidates (N, H, W, D) to their logits.
+          fake: generated images (N, H, W, D), held constant.
+          target: real images (N, H, W, D).
+          key: draws the points between fake and target at which "wgan-gp" penalises.
+
+        Returns:
+          (sum of the weighted penalties, {"d_penalty": the same}); (0.0, {}) where there are none.
         """
         total = 0.0
         if self.gan_loss == "wgan-gp" and self.gradient_penalty:
@@ -75,38 +160,9 @@ class Objective:
             total += self.r1_weight / 2 * squared_gradients(critic, target).mean()
         return (total, {"d_penalty": total}) if isinstance(total, jax.Array) else (total, {})
 
-    def reconstruction(self, output: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:
-        """(weighed loss, {"g_l1", ...}), the metrics not weighed; g_l1 is there whatever its weight."""
-        l1 = losses.l1(output, target).mean()
-        loss, metrics = self.l1_weight * l1, {"g_l1": l1}
-        for name in ("l2", "charbonnier"):
-            weight = getattr(self, f"{name}_weight")
-            if weight:
-                value = getattr(losses, name)(output, target).mean()
-                loss, metrics = loss + weight * value, metrics | {f"g_{name}": value}
-        return loss, metrics
-
-    def generator_gan_loss(self, fake_logits: Sequence[jax.Array]) -> tuple[jax.Array, Metrics]:
-        """(weighed GAN loss of the generator, {"g_gan"})."""
-        loss = losses.GAN_LOSSES[self.gan_loss][1]
-        gan = sum(loss(logits, 1.0).mean() for logits in fake_logits)
-        return self.gan_weight * gan, {"g_gan": gan}
-
-    def feature_matching(
-        self, fake_features: Sequence[jax.Array], real_features: Sequence[jax.Array]
-    ) -> tuple[jax.Array, Metrics]:
-        """(weighed loss, {"g_features"}); the features are those of all layers and scales."""
-        pairs = [
-            (fake.astype(jnp.float32), jax.lax.stop_gradient(real).astype(jnp.float32))
-            for fake, real in zip(fake_features, real_features, strict=True)
-        ]
-        distance = sum(losses.l1(fake, real).mean() for fake, real in pairs)
-        value = _FEATURE_SCALE / len(fake_features) * distance
-        return self.feature_weight * value, {"g_features": value}
-
 
 def squared_gradients(critic: Callable[[jax.Array], Sequence[jax.Array]], candidate: jax.Array) -> jax.Array:
-    """(N,): for each example, the sum of squares of its critic's gradient by the candidate."""
+    """Returns (N,): for each candidate, the squared norm of the gradient of the critic's value by its pixels."""
 
     def value(candidate):
         return sum(logits.mean((1, 2, 3)).sum() for logits in critic(candidate))
@@ -115,7 +171,7 @@ def squared_gradients(critic: Callable[[jax.Array], Sequence[jax.Array]], candid
 
 
 def interpolation_weights(key: jax.Array, count: int) -> jax.Array:
-    """(count,): how much of the target is in each mixture."""
+    """Draws (count,) shares in [0, 1), of the target in each mixture with a fake."""
     return jax.random.uniform(key, (count,))
 
 

@@ -1,9 +1,25 @@
 """Learning-rate schedules and the Adam pair."""
 
+from collections.abc import Callable
+
+import jax
 import jax.numpy as jnp
 import optax
 
-SCHEDULES = ("constant", "linear", "step", "cosine")
+
+def _linear(p, n, drop_every):
+    constant = n - n // 2
+    return 1 - jnp.maximum(0, p + 1 - constant) / (n - constant + 1)
+
+
+# name -> f(p, num_periods, drop_every): the factor of the learning rate in period p, a float32 scalar
+_FACTORS: dict[str, Callable[[jax.Array, int, int], jax.Array]] = {
+    "constant": lambda p, n, drop_every: jnp.ones_like(p),
+    "linear": _linear,
+    "step": lambda p, n, drop_every: 0.1 ** (p // drop_every),
+    "cosine": lambda p, n, drop_every: 0.5 * (1 + jnp.cos(jnp.pi * p / n)),
+}
+SCHEDULES = tuple(_FACTORS)
 
 
 def make_schedule(
@@ -15,10 +31,10 @@ def make_schedule(
     batch_size: int = 1,
     drop_every: int = 50,
 ) -> optax.Schedule:
-    """The learning rate at a step, changed once a period as the popular PyTorch implementation does.
+    """Builds a learning rate that changes once a period, as in pytorch-CycleGAN-and-pix2pix.
 
-    A period is an epoch, p = step * batch_size // num_examples; by default, for runs whose length is given in steps, it
-    is a single step. With N = num_periods:
+    A period is an epoch, p = step * batch_size // num_examples. With the default `num_examples` and `batch_size`, for
+    runs whose length is given in steps, a period is a step. With N = num_periods:
 
     - constant: learning_rate.
     - linear: constant for the first half, then to zero: learning_rate * (1 - max(0, p + 1 - N_0) / (N - N_0 + 1)) with
@@ -29,24 +45,13 @@ def make_schedule(
     Raises:
       ValueError: unknown name.
     """
-    constant = num_periods - num_periods // 2
-
-    def linear(p):
-        return 1 - jnp.maximum(0, p + 1 - constant) / (num_periods - constant + 1)
-
-    factors = {
-        "constant": jnp.ones_like,
-        "linear": linear,
-        "step": lambda p: 0.1 ** (p // drop_every),
-        "cosine": lambda p: 0.5 * (1 + jnp.cos(jnp.pi * p / num_periods)),
-    }
-    if name not in factors:
-        raise ValueError(f"schedule {name!r}: must be one of {', '.join(factors)}")
+    if name not in _FACTORS:
+        raise ValueError(f"schedule {name!r}: must be one of {', '.join(SCHEDULES)}")
 
     def schedule(step):
         # A run lengthened and cut again may ask beyond its end, where the rate must not turn negative or rise again.
         period = jnp.minimum(jnp.asarray(step) * batch_size // num_examples, num_periods)
-        return learning_rate * factors[name](period.astype(jnp.float32))
+        return learning_rate * _FACTORS[name](period.astype(jnp.float32), num_periods, drop_every)
 
     return schedule
 
@@ -54,5 +59,5 @@ def make_schedule(
 def make_adam(
     schedule: optax.Schedule, *, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Adam with the published momenta (Isola et al. 2017, section 3.3)."""
+    """Builds Adam; the default momenta are the published ones (Isola et al. 2017, section 3.3)."""
     return optax.adam(schedule, b1=b1, b2=b2, eps=eps)

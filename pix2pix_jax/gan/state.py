@@ -1,5 +1,6 @@
 """The train state: all that a run carries from one step to the next."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -9,18 +10,38 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
+from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.runtime import meshes
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Holds the networks of a model, their optimisers, and what they minimise.
+
+    Attributes:
+      generator: maps images (N, H, W, C) to translations (N, H, W, D), both in [-1, 1].
+      discriminator: maps an image and a candidate to logits (N, h, w, 1), or a tuple of those, one for each scale.
+      g_optimizer: updates the generator's params.
+      d_optimizer: updates the discriminator's params.
+      objective: the losses of both networks and their weights.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    g_optimizer: optax.GradientTransformation
+    d_optimizer: optax.GradientTransformation
+    objective: Objective = dataclasses.field(default_factory=Objective)
+
+
 class NetworkState(flax.struct.PyTreeNode):
-    """One network's share: `params`, `batch_stats` ({} without BatchNorm) and Adam's `opt_state`; all float32."""
+    """Holds one network's `params`, `batch_stats` ({} without BatchNorm) and Adam's `opt_state`, all float32."""
 
     params: Any
     batch_stats: Any
     opt_state: Any
 
     def __repr__(self) -> str:
-        """One line: the arrays that the dataclass's own would print are not for reading."""
+        """Returns one line without the arrays, which would fill the screen."""
         return f"NetworkState({count_parameters(self.params):,} parameters)"
 
     @property
@@ -29,9 +50,13 @@ class NetworkState(flax.struct.PyTreeNode):
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """`step` is the number of updates done, an int32 scalar; it is also the position in the data.
+    """Holds all that changes from step to step.
 
-    `ema` is the moving average of the generator's params, {} where none is kept.
+    Attributes:
+      step: number of updates done, an int32 scalar; it is also the position in the data.
+      generator: the generator's arrays.
+      discriminator: the discriminator's arrays.
+      ema: moving average of the generator's params; {} where none is kept.
     """
 
     step: jax.Array
@@ -49,21 +74,18 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 def count_parameters(params: Any) -> int:
-    """Returns how many numbers the arrays of a tree hold; they may be abstract."""
+    """Counts the numbers in the arrays of a tree, which may be abstract."""
     return sum(getattr(leaf, "size", 0) for leaf in jax.tree.leaves(params))
 
 
 def random_streams(seed: int) -> tuple[jax.Array, jax.Array]:
-    """(key of the initialisation, key of the steps); step s folds s into the latter."""
+    """Returns (key of the initialisation, key of the steps); step s folds s into the latter."""
     init_key, steps_key = jax.random.split(jax.random.key(seed))
     return init_key, steps_key
 
 
 def create_train_state(
-    generator: nn.Module,
-    discriminator: nn.Module,
-    g_optimizer: optax.GradientTransformation,
-    d_optimizer: optax.GradientTransformation,
+    parts: Parts,
     *,
     seed: int,
     image_size: tuple[int, int],
@@ -71,19 +93,27 @@ def create_train_state(
     target_channels: int = 3,
     ema: bool = False,
 ) -> TrainState:
-    """Initialises both networks and their optimisers at step 0; with `ema`, a moving average of the generator too.
+    """Initialises both networks and their optimisers at step 0.
 
     Pure and traceable: `jax.eval_shape` gives the abstract state, `jax.jit(..., out_shardings=...)` places it.
+
+    Args:
+      parts: networks and optimisers.
+      seed: seed of the initial parameters.
+      image_size: (height, width) in pixels that the networks see.
+      input_channels: channels of the input images.
+      target_channels: channels of the targets.
+      ema: whether to keep a moving average of the generator's params, as `StepOptions.ema_decay` needs.
     """
     g_key, d_key = jax.random.split(random_streams(seed)[0])
     image = jnp.zeros((1, *image_size, input_channels))
     target = jnp.zeros((1, *image_size, target_channels))
-    g_variables = generator.init(g_key, image, deterministic=True)
-    d_variables = discriminator.init(d_key, image, target)
+    g_variables = parts.generator.init(g_key, image, deterministic=True)
+    d_variables = parts.discriminator.init(d_key, image, target)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
-        generator=_network_state(g_variables, g_optimizer),
-        discriminator=_network_state(d_variables, d_optimizer),
+        generator=_network_state(g_variables, parts.g_optimizer),
+        discriminator=_network_state(d_variables, parts.d_optimizer),
         ema=jax.tree.map(jnp.copy, g_variables["params"]) if ema else {},
     )
 
@@ -98,11 +128,12 @@ def _network_state(variables: Any, optimizer: optax.GradientTransformation) -> N
 
 
 def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = False) -> TrainState:
-    """The sharding of each leaf of a train state, which may be abstract: replicated.
+    """Returns the sharding of each leaf of a train state, which may be abstract.
 
-    With `shard_optimizer` the optimisers' moments of kernels are spread over `data` instead, each along the largest of
-    its axes that the devices divide; those without one, and vectors, which are small, stay replicated. Each device then
-    updates its share of the parameters, which all get (Rajbhandari et al. 2020, ZeRO, stage 1).
+    By default every leaf is replicated. With `shard_optimizer`, the moments of kernels are spread over the mesh axis
+    `data`, each along the largest of its axes that the number of devices divides. Moments without such an axis, and
+    vectors, which are small, stay replicated. Each device then updates its share of the parameters and sends it to the
+    others (Rajbhandari et al. 2020, ZeRO, stage 1).
     """
     shardings = jax.tree.map(lambda _: meshes.replicated(mesh), state)
     if not shard_optimizer:

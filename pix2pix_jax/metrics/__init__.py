@@ -3,8 +3,12 @@
 `l1`, `psnr`, `ssim` and `ms_ssim` are functions of arrays; `score` has all metrics, those with networks too.
 """
 
-from pix2pix_jax.metrics.choice import LOWER_IS_BETTER, METRICS, MetricsConfig
-from pix2pix_jax.metrics.image import l1, ms_ssim, psnr, ssim
-from pix2pix_jax.metrics.scorer import score
+from etils import epy
+
+with epy.lazy_api_imports(globals()):  # a config is checked against names of metrics, without their networks
+    from pix2pix_jax.metrics.choice import MetricsConfig
+    from pix2pix_jax.metrics.image import l1, ms_ssim, psnr, ssim
+    from pix2pix_jax.metrics.names import LOWER_IS_BETTER, METRICS
+    from pix2pix_jax.metrics.scorer import score
 
 __all__ = ["LOWER_IS_BETTER", "METRICS", "MetricsConfig", "l1", "ms_ssim", "psnr", "score", "ssim"]

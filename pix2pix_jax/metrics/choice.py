@@ -9,18 +9,10 @@ from pix2pix_jax.data.files.high_bit_depth import height_by_width
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import distances, image, labels, lpips, weights
 from pix2pix_jax.metrics.labels import Palette
+from pix2pix_jax.metrics.names import DISTANCES, METRICS
 from pix2pix_jax.metrics.weights import Weights
 
-# Distances of sets with the resize of pytorch-fid, and with clean-fid's.
-DISTANCES = ("fid", "kid", "clean_fid", "clean_kid")
-METRICS = ("l1", "psnr", "ssim", "ms_ssim", "lpips", "labels", *DISTANCES)
-LOWER_IS_BETTER = frozenset(("l1", "lpips", *DISTANCES))
 _BY_DEFAULT = ("l1", "psnr", "ssim", "ms_ssim", "lpips", "labels", "fid", "kid")
-
-
-def values_of(metric: str) -> tuple[str, ...]:
-    """The names under which a metric's numbers are reported."""
-    return labels.SCORES if metric == "labels" else (metric,)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from pix2pix_jax.data.sources.drawn_facades.draw import LABELS
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.metrics.names import LABEL_SCORES
 
 FAR = 32.0  # of 255, from which on a pixel's distance to the nearest colour is no noise
 _MAX_CLASSES, _MAX_FILE = 256, 2**20
@@ -87,15 +88,12 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
     right, truth, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
     union = truth + predicted - right
     if not truth.any():
-        return dict.fromkeys(SCORES, np.nan)
+        return dict.fromkeys(LABEL_SCORES, np.nan)
     return {
         "pixel_accuracy": float(right.sum() / counts.sum()),
         "class_accuracy": float((right[truth > 0] / truth[truth > 0]).mean()),
         "mean_iou": float((right[union > 0] / union[union > 0]).mean()),
     }
-
-
-SCORES = ("pixel_accuracy", "class_accuracy", "mean_iou")
 
 
 def find(name: str) -> Palette:

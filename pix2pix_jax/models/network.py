@@ -1,4 +1,4 @@
-"""What generators and discriminators have in common: norm, slope, and which convolutions have a bias."""
+"""The base of generators and discriminators: norm, leaky ReLU, and which convolutions have a bias."""
 
 import dataclasses
 from typing import Any
@@ -6,32 +6,32 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from pix2pix_jax.models.norms import BatchNorm, InstanceNorm, group_norm
+from pix2pix_jax.models.norms import NORMS, BatchNorm, InstanceNorm, group_norm
 
 BIASES = ("auto", "always", "last", "never")
 
 
 def has_bias(bias: str, norm: str, *, first: bool = False, last: bool = False) -> bool:
-    """Whether a convolution of a network with these `bias` and `norm` has one; see `Network`."""
+    """Tells whether a convolution of a network with these `bias` and `norm` has a bias; see `Network`."""
     if bias == "auto":
         return first or last or norm == "instance"
     return bias == "always" or (bias == "last" and last)
 
 
 class Network(nn.Module):
-    """Base of the networks.
+    """Holds the fields that all networks share.
 
     Attributes:
-      features: width of the first layer.
+      features: channels of the first layer.
       norm: "batch", "instance", "group" or "none".
-      norm_epsilon: added to the variance.
-      norm_momentum: of BatchNorm's running statistics: running = momentum * running + (1 - momentum) * batch.
-      norm_scale_std: standard deviation of the initial scales about 1.
-      bias: which convolutions have one. "auto", as the popular PyTorch implementation: the last, a discriminator's
-        first, and the others under "instance" only, whose norm has none of its own; "always": all; "last": only the
-        last, as TensorFlow's tutorial; "never": none, as the paper's program, which zeroes them at every step.
-      slope: of the leaky ReLU, 0.2 as published.
-      dtype: of the computation (None: the input's); parameters and statistics stay float32.
+      norm_epsilon: number added to the variance.
+      norm_momentum: momentum of BatchNorm's running statistics: running = momentum * running + (1 - momentum) * batch.
+      norm_scale_std: standard deviation of the initial scales, whose mean is 1.
+      bias: which convolutions have a bias. "auto" as in pytorch-CycleGAN-and-pix2pix: the last, a discriminator's
+        first, and under "instance", a norm without parameters, the others too. "always": all. "last": only the last,
+        as in TensorFlow's tutorial. "never": none, as in the paper's program, which zeroes them at every step.
+      slope: slope of the leaky ReLU below 0, 0.2 as published.
+      dtype: dtype of the computation (None: that of the input); parameters and statistics stay float32.
     """
 
     features: int = 64
@@ -44,18 +44,18 @@ class Network(nn.Module):
     dtype: Any = None
 
     def fields_of(self, base: type["Network"]) -> dict[str, Any]:
-        """This network's values of the fields that `base` has, to hand them on to a part."""
+        """Returns this network's values of the fields that `base` has, to hand them on to a submodule."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(base) if f.name not in ("parent", "name")}
 
     def leaky_relu(self, x: jax.Array) -> jax.Array:
         return nn.leaky_relu(x, self.slope)
 
     def has_bias(self, *, first: bool = False, last: bool = False) -> bool:
-        """Whether a convolution has a bias; `first` and `last` are the ones to which "auto" gives it always."""
+        """Tells whether a convolution has a bias; "auto" always gives one to those that are `first` or `last`."""
         return has_bias(self.bias, self.norm, first=first, last=last)
 
     def normalize(self, x: jax.Array, name: str, *, use_running_average: bool) -> jax.Array:
-        """Applies the norm, with its parameters under `name`; to be called in a compact method."""
+        """Applies the norm, with its parameters under `name`; call it in a compact method."""
         options = {"epsilon": self.norm_epsilon, "dtype": self.dtype, "name": name}
         if self.norm == "batch":
             layer = BatchNorm(momentum=self.norm_momentum, scale_std=self.norm_scale_std, **options)
@@ -66,4 +66,4 @@ class Network(nn.Module):
             return group_norm(x.shape[-1], scale_std=self.norm_scale_std, **options)(x)
         if self.norm == "none":
             return x
-        raise ValueError(f"norm {self.norm!r}: must be one of batch, instance, group, none")
+        raise ValueError(f"norm {self.norm!r}: must be one of {', '.join(NORMS)}")

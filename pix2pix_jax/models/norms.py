@@ -1,4 +1,4 @@
-"""Normalisations of the pix2pix networks, with PyTorch's conventions, which the published models use."""
+"""The norms of the pix2pix networks, with the conventions of PyTorch, which the published models use."""
 
 import functools
 import math
@@ -16,16 +16,16 @@ _MAX_GROUPS = 32  # Wu and He 2018
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation.
+    """Normalises each channel over the batch.
 
-    Statistics are computed in float32 over N, H, W (under jit: of the global batch). The running variance takes the
-    unbiased estimate, unlike `flax.linen.BatchNorm`; running = momentum * running + (1 - momentum) * batch.
+    Statistics are computed in float32 over N, H, W; under jit these are of the global batch. Unlike
+    `flax.linen.BatchNorm`, the running variance is an average of unbiased estimates.
 
     Attributes:
-      epsilon: added to the variance.
-      momentum: of the running statistics.
-      scale_std: the scale is initialised by N(1, scale_std), 0.02 as published.
-      dtype: of the result (None: the input's).
+      epsilon: number added to the variance.
+      momentum: running = momentum * running + (1 - momentum) * batch.
+      scale_std: standard deviation of the initial scales, whose mean is 1; 0.02 as published.
+      dtype: dtype of the result (None: that of the input).
     """
 
     epsilon: float = 1e-5
@@ -54,7 +54,7 @@ class BatchNorm(nn.Module):
 
 
 class InstanceNorm(nn.Module):
-    """Normalises each image and channel over H, W; no parameters and no running statistics, as published."""
+    """Normalises each channel of each image over H, W; it has no parameters and no running statistics."""
 
     epsilon: float = 1e-5
     dtype: Any = None
@@ -66,7 +66,7 @@ class InstanceNorm(nn.Module):
 
 
 def scale_init(std: float) -> nn.initializers.Initializer:
-    """N(1, std), the published initialisation of normalisation scales (with std 0.02)."""
+    """Returns an initialiser that draws from N(1, std); the published scales have std 0.02."""
     return lambda key, shape, dtype=jnp.float32: 1 + std * jax.random.normal(key, shape, dtype)
 
 
@@ -74,16 +74,19 @@ def scale_init(std: float) -> nn.initializers.Initializer:
 def _standardise(
     x: jax.Array, scale: jax.Array, bias: jax.Array, axes: tuple[int, ...], epsilon: float, dtype: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(x normalised by its own moments over `axes`, the mean, the biased variance), the moments as (., 1, 1, C).
+    """Normalises x (N, H, W, C) by its own moments over `axes`.
 
-    The gradient is written down because the one derived from the forward pass sums twice, one sum waiting for the
-    other, which on a pod are two all-reduces a norm. No gradient comes through the moments that are returned.
+    The gradient is written out. Autodiff's gradient has two sums, one waiting for the other, which on a pod are two
+    all-reduces for each norm. The returned moments pass no gradient on.
+
+    Returns:
+      (normalised x, mean, biased variance), the moments (N or 1, 1, 1, C).
     """
     return _standardise_forward(x, scale, bias, axes, epsilon, dtype)[0]
 
 
 def _standardise_forward(x, scale, bias, axes, epsilon, dtype):
-    # Written out, and not a call of _standardise, for penalties of gradients: their gradient comes through the moments.
+    # Not a call of _standardise: penalties of gradients differentiate this, and need the gradient of the moments too.
     mean, var = _moments(x, axes)
     factor = lax.rsqrt(var + epsilon)
     y = _affine(x, mean, factor * _per_channel(scale), bias, dtype)
@@ -91,7 +94,7 @@ def _standardise_forward(x, scale, bias, axes, epsilon, dtype):
 
 
 def _standardise_backward(axes, epsilon, dtype, residuals, gradients):
-    """With n = (x - mean) / std and means over `axes`: dx = scale / std * (dy - mean(dy) - n * mean(dy * n))."""
+    """Computes dx = scale / std * (dy - mean(dy) - n * mean(dy * n)) with n = (x - mean) / std, means over `axes`."""
     x, scale, mean, factor = residuals
     dy = gradients[0].astype(jnp.float32)
     normalised = (x.astype(jnp.float32) - mean) * factor
@@ -106,25 +109,25 @@ _standardise.defvjp(_standardise_forward, _standardise_backward)
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance in float32; in two passes, as E[x^2] - E[x]^2 cancels for flat channels."""
+    """Returns mean and biased variance in float32, in two passes, as E[x^2] - E[x]^2 cancels for flat channels."""
     x = x.astype(jnp.float32)
     mean = keep(x.mean(axes, keepdims=True))
     return mean, keep(jnp.square(x - mean).mean(axes, keepdims=True))
 
 
 def _per_channel(values: jax.Array) -> jax.Array:
-    """(C,) as it goes with (N, H, W, C); moments go already."""
+    """Reshapes (C,) to (1, 1, 1, C), so that it broadcasts against (N, H, W, C); leaves moments as they are."""
     return values.reshape(1, 1, 1, -1) if values.ndim == 1 else values
 
 
 def _affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, dtype: Any) -> jax.Array:
-    """(x - mean) * factor + bias, in this order, as the mean may be far larger than what is left."""
+    """Computes (x - mean) * factor + bias. The mean is subtracted first, as it may be far larger than the rest."""
     mean, factor, bias = _per_channel(mean), _per_channel(factor), _per_channel(bias)
     return ((x.astype(jnp.float32) - mean) * factor + bias).astype(dtype)
 
 
 def group_norm(channels: int, *, epsilon: float, scale_std: float, dtype: Any, name: str) -> nn.GroupNorm:
-    """Group normalisation (Wu and He 2018) of 32 groups, or as many as divide the channels."""
+    """Builds a group norm (Wu and He 2018) with gcd(32, channels) groups."""
     return nn.GroupNorm(
         num_groups=math.gcd(_MAX_GROUPS, channels),
         epsilon=epsilon,

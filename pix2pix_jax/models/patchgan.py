@@ -16,12 +16,12 @@ class PatchDiscriminator(Network):
     to at most 8 times `features`. The first and the last layer have no norm.
 
     Attributes:
-      num_layers: strided convolutions, 0 to 5.
-      padding: "zero" as published, or "reflect", at every convolution.
-      conditional: whether it sees the input image beside the candidate (cGAN), or the candidate alone (the paper's GAN
-        ablation).
-      spectral_norm: divide each kernel by its largest singular value, as estimated by one power iteration a pass
-        (Miyato et al. 2018); the estimate is kept in `batch_stats`.
+      num_layers: number of strided convolutions, 0 to 5.
+      padding: padding of every convolution: "zero" as published, or "reflect".
+      conditional: whether it sees the input image beside the candidate (cGAN); if not, only the candidate (the paper's
+        GAN ablation).
+      spectral_norm: whether to divide each kernel by its largest singular value (Miyato et al. 2018). One power
+        iteration a pass estimates it; the estimate is kept in `batch_stats`.
       (and those of `Network`)
     """
 
@@ -41,10 +41,10 @@ class PatchDiscriminator(Network):
         Args:
           image: (N, H, W, C) in [-1, 1].
           candidate: (N, H, W, D) in [-1, 1].
-          use_running_average: normalise by the running statistics instead of the batch's own.
+          use_running_average: whether norms use the running statistics instead of the batch's own.
 
         Returns:
-          float32 logits (N, h, w, 1), one a patch: 30x30 for 256x256 and num_layers 3; HxW for num_layers 0.
+          float32 logits (N, h, w, 1), one for each patch: 30x30 for 256x256 and num_layers 3; HxW for num_layers 0.
         """
         x = jnp.concatenate([image, candidate], axis=-1) if self.conditional else candidate
         last = max(self.num_layers, 1) + 1
@@ -54,7 +54,7 @@ class PatchDiscriminator(Network):
                 x = self.normalize(x, f"conv{i}_norm", use_running_average=use_running_average)
             x = self.leaky_relu(x)
             self.sow("intermediates", "features", x)
-        # The popular implementation gives the pixel discriminator's last layer a bias only where the one before has it.
+        # pytorch-CycleGAN-and-pix2pix: the pixel discriminator's last layer has a bias only where the middle one has.
         counts_as_last = self.num_layers > 0 or self.bias != "auto"
         return self._convolve(x, last, 1, use_running_average, last=counts_as_last).astype(jnp.float32)
 
@@ -72,10 +72,10 @@ class PatchDiscriminator(Network):
 
 
 class MultiScaleDiscriminator(PatchDiscriminator):
-    """PatchGANs of the same form at full, half, quarter ... size (Wang et al. 2018, pix2pixHD, section 3.2).
+    """Scores pairs by equal PatchGANs at full, half, quarter ... size (Wang et al. 2018, pix2pixHD, section 3.2).
 
     Attributes:
-      num_scales: how many.
+      num_scales: number of sizes.
       (and those of `PatchDiscriminator`)
     """
 
@@ -85,7 +85,7 @@ class MultiScaleDiscriminator(PatchDiscriminator):
     def __call__(
         self, image: jax.Array, candidate: jax.Array, *, use_running_average: bool = False
     ) -> tuple[jax.Array, ...]:
-        """As `PatchDiscriminator`, with a map of logits for each scale, from the full size down."""
+        """Scores as `PatchDiscriminator` does; returns logits for each scale, from the full size down."""
         logits = []
         for k in range(self.num_scales):
             patch = PatchDiscriminator(**self.fields_of(PatchDiscriminator), name=f"scale{k}")
@@ -95,6 +95,6 @@ class MultiScaleDiscriminator(PatchDiscriminator):
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    """3x3 average pooling, stride 2; at the border the average of the pixels that there are."""
+    """Pools by 3x3 averages with stride 2; padding does not count towards an average."""
     border = ((1, 1), (1, 1))
     return nn.avg_pool(x, (3, 3), (2, 2), border, count_include_pad=False)  # pyright: ignore[reportArgumentType]

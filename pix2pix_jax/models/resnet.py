@@ -1,4 +1,4 @@
-"""The ResNet generator of the popular PyTorch implementation (after Johnson et al. 2016), `resnet_6blocks` and 9."""
+"""The ResNet generator of pytorch-CycleGAN-and-pix2pix, `resnet_6blocks` and `resnet_9blocks` (Johnson et al. 2016)."""
 
 import flax.linen as nn
 import jax
@@ -9,12 +9,14 @@ from pix2pix_jax.models.network import Network
 
 
 class ResNetGenerator(Network):
-    """Two halvings, residual blocks at a quarter of the size, two doublings; reflection padding.
+    """Translates by two halvings, residual blocks at a quarter of the size, and two doublings.
+
+    The 7x7 convolutions at both ends and the blocks pad by reflection, the halvings and doublings by zeros.
 
     Attributes:
       out_channels: channels of the translated image.
-      num_blocks: residual blocks, 6 or 9 as published.
-      dropout: rate between the two convolutions of a block; 0 switches it off.
+      num_blocks: number of residual blocks, 6 or 9 as published.
+      dropout: dropout rate between the two convolutions of a block; 0 switches it off.
       (and those of `Network`)
     """
 
@@ -30,8 +32,8 @@ class ResNetGenerator(Network):
 
         Args:
           image: (N, H, W, C) in [-1, 1]; H and W divisible by 4.
-          use_running_average: normalise by the running statistics instead of the batch's own.
-          deterministic: no dropout. Otherwise an rng named "dropout" is needed.
+          use_running_average: whether norms use the running statistics instead of the batch's own.
+          deterministic: whether to leave dropout out. If not, an rng named "dropout" is needed.
 
         Returns:
           (N, H, W, out_channels) float32 in [-1, 1].
@@ -60,7 +62,7 @@ class ResNetGenerator(Network):
 
 
 class ResidualBlock(Network):
-    """x + norm(conv(dropout(relu(norm(conv(x)))))): 3x3 convolutions with reflection padding; width as the input."""
+    """Computes x + norm(conv(dropout(relu(norm(conv(x)))))), with 3x3 convolutions and reflection padding."""
 
     dropout: float = 0.5
 

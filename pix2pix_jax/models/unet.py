@@ -11,25 +11,25 @@ DECODER_ACTIVATIONS = ("after_concat", "before_concat")
 
 
 class UNetGenerator(Network):
-    """Encoder-decoder with skip connections; every convolution is 4x4, stride 2.
+    """Translates by an encoder-decoder with skip connections; every convolution is 4x4 with stride 2.
 
-    Defaults are those of the popular PyTorch implementation: no norm at the first layer, the bottleneck and the output;
+    Defaults are those of pytorch-CycleGAN-and-pix2pix: no norm at the first layer, the bottleneck and the output;
     dropout on decoder layers 2 to num_downs - 4; skips enter the decoder before their activation, ahead of the
     upsampled features. At 256 px with 3 channels in and out it has 54,413,955 parameters. Widths double with depth to
     at most 8 times `features`.
 
     Attributes:
       out_channels: channels of the translated image.
-      num_downs: halvings from image to bottleneck, at least 2; log2(image size) brings the bottleneck to 1x1, as
-        published.
-      skips: False is the paper's encoder-decoder ablation.
-      dropout: rate; 0 switches it off.
-      dropout_layers: the decoder layers that have it, 1 the innermost. None: 2 to num_downs - 4; the paper's own
+      num_downs: number of halvings from image to bottleneck, at least 2; log2(image size) makes a bottleneck of 1x1
+        pixel, as published.
+      skips: whether there are skip connections; False is the paper's encoder-decoder ablation.
+      dropout: dropout rate; 0 switches it off.
+      dropout_layers: decoder layers that have dropout, 1 being the innermost. None: 2 to num_downs - 4; the paper's own
         program has it on 1, 2 and 3.
-      bottleneck_norm: normalise the bottleneck too, as TensorFlow's tutorial does; at batch size 1 and 1x1 pixels that
-        removes all but the norm's bias (erratum of the paper).
-      decoder_activation: "after_concat": ReLU acts on skip and upsampled features together; "before_concat": on the
-        upsampled ones alone, while skips keep the encoder's leaky ReLU (TensorFlow's tutorial).
+      bottleneck_norm: whether to normalise the bottleneck too, as in TensorFlow's tutorial. At batch size 1 and 1x1
+        pixel that leaves nothing but the norm's bias (erratum of the paper).
+      decoder_activation: "after_concat": ReLU acts on skip and upsampled features together. "before_concat": it acts
+        on the upsampled ones, and skips keep the encoder's leaky ReLU (TensorFlow's tutorial).
       (and those of `Network`)
     """
 
@@ -49,8 +49,8 @@ class UNetGenerator(Network):
 
         Args:
           image: (N, H, W, C) in [-1, 1]; H and W divisible by 2**num_downs.
-          use_running_average: normalise by the running statistics instead of the batch's own.
-          deterministic: no dropout. Otherwise an rng named "dropout" is needed.
+          use_running_average: whether norms use the running statistics instead of the batch's own.
+          deterministic: whether to leave dropout out. If not, an rng named "dropout" is needed.
 
         Returns:
           (N, H, W, out_channels) float32 in [-1, 1].
@@ -70,7 +70,7 @@ class UNetGenerator(Network):
         return self.features * min(2**layer, 8)
 
     def _encode(self, x: jax.Array, use_running_average: bool) -> tuple[jax.Array, list[jax.Array]]:
-        """(bottleneck, skips from the outermost in), the skips as they enter the decoder."""
+        """Returns (bottleneck, skips as they enter the decoder, the outermost first)."""
         innermost, skips = self.num_downs - 1, []
         for i in range(self.num_downs):
             x = DownConv(self._width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
@@ -84,7 +84,7 @@ class UNetGenerator(Network):
     def _decode(
         self, x: jax.Array, skips: list[jax.Array], use_running_average: bool, deterministic: bool
     ) -> jax.Array:
-        """What the last transposed convolution takes."""
+        """Returns the input of the last transposed convolution."""
         after = self.decoder_activation == "after_concat"
         dropout_layers = range(2, self.num_downs - 3) if self.dropout_layers is None else self.dropout_layers
         x = nn.relu(x) if after else x

@@ -17,7 +17,8 @@ from pix2pix_jax.evaluation import evaluator
 from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
-from pix2pix_jax.metrics.choice import LOWER_IS_BETTER, METRICS, MetricsConfig, values_of
+from pix2pix_jax.metrics.choice import MetricsConfig
+from pix2pix_jax.metrics.names import LOWER_IS_BETTER, METRICS, values_of
 from pix2pix_jax.runtime import console, meshes
 from pix2pix_jax.runtime.console import bar
 from pix2pix_jax.training.callbacks import Callback, due

@@ -20,7 +20,7 @@ from pix2pix_jax import config as config_lib
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.io import storage
-from pix2pix_jax.metrics.choice import LOWER_IS_BETTER
+from pix2pix_jax.metrics.names import LOWER_IS_BETTER
 from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir.checksums import checksums
 from pix2pix_jax.workdir.retention import Retention

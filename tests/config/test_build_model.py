@@ -1,6 +1,10 @@
 """From config fields to the networks and steps they name."""
 
+import dataclasses
 import functools
+import inspect
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +14,10 @@ import pytest
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_model
 from pix2pix_jax.data import color
+from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.gan.objective import Objective
+from pix2pix_jax.gan.optimizers import make_adam, make_schedule
+from pix2pix_jax.gan.steps import StepOptions
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 from pix2pix_jax.training import train
@@ -49,7 +56,25 @@ def test_the_defaults_are_those_of_the_modules():
     config = load("generator.num_downs=8")
     assert build_model.build_generator(config) == UNetGenerator(dtype=jnp.dtype("float32"))
     assert build_model.build_discriminator(config) == PatchDiscriminator(dtype=jnp.dtype("float32"))
-    assert build_model.build_objective(config) == Objective()
+    assert Objective.from_config(config) == Objective()
+    assert build_model.build_augmentation(config) == Augmentation()
+    config = load("input_dtype=uint8", "target_dtype=uint8")
+    options = dataclasses.replace(build_model.build_step_options(config), values={})
+    assert options == StepOptions(seed=config.seed, image_size=(256, 256))
+
+
+def test_the_defaults_are_those_of_the_optimisers():
+    config = load()
+    named = {name: config[name] for name in ("b1", "b2", "eps")}
+    assert named == {name: inspect.signature(make_adam).parameters[name].default for name in named}
+    drop = inspect.signature(make_schedule).parameters["drop_every"].default
+    assert config.schedule_drop_epochs == drop
+
+
+def test_a_config_is_checked_without_the_networks_of_metrics():
+    heavy = {f"pix2pix_jax.{name}" for name in ("io.pth", "io.torch_pickle", "metrics.inception", "metrics.lpips")}
+    program = f"import sys, pix2pix_jax.config; print(*{heavy!r}.intersection(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""
 
 
 @pytest.mark.parametrize("override", GENERATORS)
@@ -71,11 +96,35 @@ def test_other_networks():
     assert isinstance(scales, MultiScaleDiscriminator) and (scales.num_scales, scales.norm) == (3, "instance")
 
 
-def test_fields_reach_the_objective():
-    weights = {"l1_weight": 1.0, "l2_weight": 2.0, "charbonnier_weight": 3.0, "feature_weight": 4.0, "r1_weight": 5.0}
-    config = load(*(f"{name}={value}" for name, value in weights.items()), "label_smoothing=0.1", "d_loss_scale=1")
-    expected = Objective(**weights, label_smoothing=0.1, d_loss_scale=1.0)
-    assert build_model.build_objective(config) == expected
+@pytest.mark.parametrize("group", ["objective", "augmentation"])
+def test_every_field_reaches(group):
+    config = load("input_dtype=uint8", "target_dtype=uint8").unlock()
+    kind, fields, build = {
+        "objective": (Objective, config, Objective.from_config),
+        "augmentation": (Augmentation, config.augment, build_model.build_augmentation),
+    }[group]
+    values = {
+        field.name: {bool: True, str: "lsgan"}.get(type(field.default), 0.25) for field in dataclasses.fields(kind)
+    }
+    fields.update(values)
+    assert dataclasses.asdict(build(config)) == values
+
+
+def test_every_field_reaches_the_step():
+    config = load("input_dtype=uint8", "target_dtype=uint16", "target_interpolation=nearest", "mirror=False", "seed=3")
+    config.update({"update_order": "simultaneous", "accumulate_steps": 2, "remat": True, "ema_decay": 0.9})
+    options = build_model.build_step_options(config)
+    assert {name: value.dtype for name, value in options.values.items()} == {"input": "uint8", "target": "uint16"}
+    assert dataclasses.replace(options, values={}) == StepOptions(
+        seed=3,
+        image_size=(256, 256),
+        mirror=False,
+        nearest=("target",),
+        update_order="simultaneous",
+        accumulate_steps=2,
+        remat=True,
+        ema_decay=0.9,
+    )
 
 
 @pytest.mark.parametrize("channels", [(1, 1), (4, 2), (7, 1)])

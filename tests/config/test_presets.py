@@ -10,7 +10,7 @@ def load(*overrides: str, spec: str = "facades"):
     return config_lib.load(spec, [f"--config.{override}" for override in overrides])
 
 
-def test_the_default_is_the_popular_implementation():
+def test_the_default_is_pytorch_cyclegan_and_pix2pix():
     assert config_lib.flatten(load("preset=pytorch")) == config_lib.flatten(load())
 
 

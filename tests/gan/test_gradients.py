@@ -12,7 +12,6 @@ import pytest
 from pix2pix_jax.config import build_model
 from pix2pix_jax.data import augment
 from pix2pix_jax.gan import gradients
-from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.state import random_streams
 
 # Biases before a norm have no gradient but rounding, which Adam's division would make steps of full size of.
@@ -114,9 +113,7 @@ def test_what_is_computed_again_is_not_kept(tiny_config):
 
     def kept(remat):
         """Bytes of what a pass of the generator keeps for its gradient, beside the parameters."""
-        both = gradients.Gradients(
-            generator=parts.generator, discriminator=parts.discriminator, objective=Objective(), remat=remat
-        )
+        both = gradients.Gradients(parts=parts, remat=remat)
 
         def values():
             g = build_model.create_state(config, parts).generator

@@ -22,8 +22,8 @@ def linear_critic(weights: jax.Array):
 
 def test_the_discriminators_loss_is_scaled_and_its_report_is_not():
     fake, real = (normal(2, 3, 3, 1),), (normal(2, 3, 3, 1, seed=1),)
-    half, half_metrics = Objective(gan_loss="lsgan").discriminator(fake, real)
-    whole, whole_metrics = Objective(gan_loss="lsgan", d_loss_scale=1.0).discriminator(fake, real)
+    half, half_metrics = Objective(gan_loss="lsgan").discriminator_loss(fake, real)
+    whole, whole_metrics = Objective(gan_loss="lsgan", d_loss_scale=1.0).discriminator_loss(fake, real)
     np.testing.assert_allclose(whole, jnp.square(fake[0]).mean() + jnp.square(real[0] - 1).mean(), rtol=1e-6)
     np.testing.assert_allclose(half, whole / 2)
     assert half_metrics == whole_metrics
@@ -31,8 +31,8 @@ def test_the_discriminators_loss_is_scaled_and_its_report_is_not():
 
 def test_smoothing_moves_the_label_of_the_real_alone():
     fake, real = (normal(2, 3, 3, 1),), (normal(2, 3, 3, 1, seed=1),)
-    plain = Objective(gan_loss="lsgan").discriminator(fake, real)[1]
-    smooth = Objective(gan_loss="lsgan", label_smoothing=0.1).discriminator(fake, real)[1]
+    plain = Objective(gan_loss="lsgan").discriminator_loss(fake, real)[1]
+    smooth = Objective(gan_loss="lsgan", label_smoothing=0.1).discriminator_loss(fake, real)[1]
     assert smooth["d_fake"] == plain["d_fake"]
     np.testing.assert_allclose(smooth["d_real"], jnp.square(real[0] - 0.9).mean(), rtol=1e-6)
     deceive = Objective(gan_loss="lsgan", label_smoothing=0.1).generator_gan_loss(fake)[1]["g_gan"]

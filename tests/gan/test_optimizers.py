@@ -1,4 +1,4 @@
-"""Schedules against the popular implementation's formulas, Adam against the paper's."""
+"""Schedules against pytorch-CycleGAN-and-pix2pix's formulas, Adam against the paper's."""
 
 import jax
 import jax.numpy as jnp

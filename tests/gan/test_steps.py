@@ -17,7 +17,7 @@ from pix2pix_jax.models.convolutions import layers
 
 
 def reference_step(config, parts, state, batch):
-    """One update as the paper and the popular implementation define it: losses, gradients, Adam, in their order."""
+    """One update as the paper and pytorch-CycleGAN-and-pix2pix define it: losses, gradients, Adam, in their order."""
     augment_key, dropout_key, _ = jax.random.split(jax.random.fold_in(random_streams(config.seed)[1], state.step), 3)
     pair = augment.crop_and_mirror(batch, augment_key, size=tuple(config.image_size), mirror=True)
     g, d = state.generator, state.discriminator
@@ -155,6 +155,6 @@ def test_all_finite_finds_one_bad_number():
 def test_unknown_names_are_refused(built):
     parts = built[0]
     with pytest.raises(ValueError, match="sideways"):
-        steps.make_train_step(parts, seed=0, image_size=(32, 32), update_order="sideways")
+        steps.StepOptions(seed=0, image_size=(32, 32), update_order="sideways")
     with pytest.raises(ValueError, match="mine"):
         steps.make_translate_step(parts.generator, norm_stats="mine")

@@ -12,7 +12,7 @@ from flax import traverse_util
 from pix2pix_jax.gan import objective, steps
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam
-from pix2pix_jax.gan.state import create_train_state, random_streams
+from pix2pix_jax.gan.state import Parts, create_train_state, random_streams
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, UNetGenerator
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -38,25 +38,24 @@ def build(name: str):
     norm = "instance" if name in ("wgan_gp", "r1") else "batch"
     patch = MultiScaleDiscriminator if name == "feature_matching" else PatchDiscriminator
     adam = make_adam(lambda step: CASES["ADAM"]["learning_rate"], b1=CASES["ADAM"]["b1"], b2=CASES["ADAM"]["b2"])
-    parts = steps.Parts(
+    parts = Parts(
         generator=UNetGenerator(dropout=0.0, **CASES["GENERATOR"]),
         discriminator=patch(norm=norm, **CASES["DISCRIMINATOR"]),
         g_optimizer=adam,
         d_optimizer=adam,
+        objective=Objective(**RECIPES[name]),
     )
-    networks = (parts.generator, parts.discriminator, adam, adam)
-    state = jax.eval_shape(lambda: create_train_state(*networks, seed=SEED, image_size=(32, 32), ema=True))
+    state = jax.eval_shape(lambda: create_train_state(parts, seed=SEED, image_size=(32, 32), ema=True))
     g, d = (start(network) for network in (state.generator, state.discriminator))
     state = state.replace(step=jnp.int32(0), generator=g, discriminator=d, ema=g.params)
-    step = steps.make_train_step(
-        parts,
+    options = steps.StepOptions(
         seed=SEED,
         image_size=(32, 32),
         mirror=False,
-        objective=Objective(**RECIPES[name]),
         update_order="simultaneous" if name == "simultaneous" else "sequential",
         ema_decay=EMA_DECAY,
     )
+    step = steps.make_train_step(parts, options)
     return state, jax.jit(step).lower(state, CASES["batch"](0)).compile()
 
 

@@ -51,7 +51,7 @@ def test_a_size_that_does_not_halve_is_refused(size):
     ("num_downs", "dropped"),
     [(5, []), (6, [(4, 4)]), (7, [(4, 4), (8, 8)]), (8, [(4, 4), (8, 8), (16, 16)])],
 )
-def test_dropout_is_where_the_popular_implementation_has_it(num_downs, dropped):
+def test_dropout_is_where_pytorch_cyclegan_and_pix2pix_has_it(num_downs, dropped):
     model, size = UNetGenerator(num_downs=num_downs, features=4), 2**num_downs
     seen = jax.eval_shape(
         lambda: model.init(

@@ -33,14 +33,13 @@ def train(batch: dict[str, jax.Array]) -> jax.Array:
         discriminator=pix2pix_jax.PatchDiscriminator(features=8),
         g_optimizer=pix2pix_jax.make_adam(schedule),
         d_optimizer=pix2pix_jax.make_adam(schedule),
+        objective=pix2pix_jax.Objective(gan_loss="lsgan", l1_weight=10.0),
     )
-    state = pix2pix_jax.create_train_state(
-        parts.generator, parts.discriminator, parts.g_optimizer, parts.d_optimizer, seed=0, image_size=(32, 32)
-    )
+    state = pix2pix_jax.create_train_state(parts, seed=0, image_size=(32, 32))
     assert_type(state, pix2pix_jax.TrainState)
     assert_type(state.generator, pix2pix_jax.NetworkState)
-    objective = pix2pix_jax.Objective(gan_loss="lsgan", l1_weight=10.0)
-    train_step = pix2pix_jax.make_train_step(parts, seed=0, image_size=(32, 32), objective=objective)
+    options = pix2pix_jax.StepOptions(seed=0, image_size=(32, 32), accumulate_steps=2)
+    train_step = pix2pix_jax.make_train_step(parts, options)
     state, metrics = train_step(state, batch)
     assert_type(dataclasses.replace(state, step=jnp.int32(0)), pix2pix_jax.TrainState)
     return metrics["g_l1"]

@@ -1,1 +1,1 @@
-"""Convolutions in the forms that suit the platforms."""
+"""The convolutions of the networks, in the forms that are fast on a CPU, on GPUs and elsewhere."""

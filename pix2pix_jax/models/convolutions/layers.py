@@ -1,4 +1,4 @@
-"""Convolutions of the pix2pix networks: parameters as published, computed in the form that is fast on the platform.
+"""The convolution layers of the networks: published parameters, computed in the form that is fast on the platform.
 
 Kernels are stored HWIO at their mathematical size, as (4, 4, in, out), whatever form the computation takes, and
 initialised by N(0, 0.02) (Isola et al. 2017, section 6.2).
@@ -28,11 +28,10 @@ _platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform
 
 @contextlib.contextmanager
 def traced_for(platform: str) -> Iterator[None]:
-    """Within it, convolutions are traced in their form for one platform, as "cpu" or "gpu", wherever they run then.
+    """Traces the convolutions within it in the form for one platform: "cpu", "gpu", or "default" for all others.
 
-    "default" is the form of all that have none of their own: the definition. One form takes a third of the time of all
-    of them, of which lowering takes one. To be entered inside of the function that is traced, as by decorating it: the
-    trace may be kept for another call.
+    Without it all three forms are traced and lowering picks one, which takes three times as long. Enter it inside the
+    traced function, for example by decorating that function, because JAX may use a trace again for a later call.
     """
     token = _platform.set(platform)
     try:
@@ -42,16 +41,16 @@ def traced_for(platform: str) -> Iterator[None]:
 
 
 def down_conv(x: jax.Array, kernel: jax.Array, *, padding: str = "zero") -> jax.Array:
-    """4x4 or 3x3 convolution, stride 2, padding 1: (N, H, W, I) -> (N, H // 2, W // 2, O); H, W are even for 3x3.
+    """Convolves by a 4x4 or 3x3 kernel with stride 2 and padding 1.
 
-    Computed in the form that is fast on the platform it is lowered for; the result is that of the plain convolution.
+    (N, H, W, I) -> (N, H // 2, W // 2, O); for 3x3, H and W are even. Every form gives the result of the plain one.
     """
     x, pad = _reflected(x, 1, padding)
     return _by_platform(_DOWN, x, kernel, pad=pad)
 
 
 def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """4x4 or 3x3 transposed convolution, stride 2: (N, H, W, I) -> (N, 2H, 2W, O).
+    """Convolves by a transposed 4x4 or 3x3 kernel with stride 2: (N, H, W, I) -> (N, 2H, 2W, O).
 
     PyTorch's ConvTranspose2d(k=4, s=2, p=1) and (k=3, s=2, p=1, output_padding=1) store the same kernels rotated by 180
     degrees; for 4x4 it is `flax.linen.ConvTranspose(..., (4, 4), (2, 2), "SAME")`.
@@ -60,18 +59,18 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int = 1, padding: str = "zero") -> jax.Array:
-    """k x k convolution, stride 1: (N, H, W, I) -> (N, H', W', O) with H' = H + 2 pad + 1 - k."""
+    """Convolves by a k x k kernel with stride 1: (N, H, W, I) -> (N, H', W', O) with H' = H + 2 pad + 1 - k."""
     x, pad = _reflected(x, pad, padding)
     return _by_platform(_FLAT, x, kernel, pad=pad)
 
 
 def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
-    """(x with the padding that is not of zeros, how many zeros are still to be added at each side)."""
+    """Returns (x, padded unless the padding is zeros, number of zeros still to be added at each side)."""
     return (x, pad) if padding == "zero" else (pad_image(x, pad, mode="reflect"), 0)
 
 
 class _Forms(NamedTuple):
-    """One convolution as it is computed on a CPU, on GPUs, and elsewhere."""
+    """Holds the functions that compute one convolution on a CPU, on GPUs, and elsewhere."""
 
     cpu: Callable
     gpu: Callable
@@ -87,7 +86,7 @@ def _by_platform(forms: _Forms, x: jax.Array, kernel: jax.Array, **options: int)
     return _convolve(forms, _platform.get(), x, kernel, **options)
 
 
-# Compiled as a part of what calls it; as a function of its own it is traced once, and not for each pass and program.
+# jit here only makes JAX trace a convolution once instead of in every pass and program; the caller's jit compiles it.
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="pad")
 def _convolve(forms: _Forms, platform: str | None, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
     forms = _Forms(*(functools.partial(form, **options) for form in forms))
@@ -97,7 +96,7 @@ def _convolve(forms: _Forms, platform: str | None, x: jax.Array, kernel: jax.Arr
 
 
 class _Convolution(nn.Module):
-    """Parameters of a convolution: `kernel` (size, size, in, features) and, with `use_bias`, `bias` (features,)."""
+    """Holds the parameters of a convolution: `kernel` (size, size, in, features) and `bias` (features,), if any."""
 
     features: int
     size: int = 4
@@ -115,12 +114,12 @@ class _Convolution(nn.Module):
         y = keep(self.convolve(x, kernel))
         if bias is None:
             return y
-        # In float32, as the bias' gradient is a sum over all pixels.
+        # In float32, because the gradient of the bias is a sum over all pixels.
         return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(y.dtype)
 
 
 class DownConv(_Convolution):
-    """Convolution of stride 2, padding 1: (N, H, W, C) -> (N, H/2, W/2, features)."""
+    """Convolves with stride 2 and padding 1: (N, H, W, C) -> (N, H/2, W/2, features)."""
 
     padding: str = "zero"
 
@@ -129,14 +128,14 @@ class DownConv(_Convolution):
 
 
 class UpConv(_Convolution):
-    """Transposed convolution of stride 2: (N, H, W, C) -> (N, 2H, 2W, features)."""
+    """Convolves, transposed, with stride 2: (N, H, W, C) -> (N, 2H, 2W, features)."""
 
     def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return up_conv(x, kernel)
 
 
 class Conv(_Convolution):
-    """Convolution of stride 1: (N, H, W, C) -> (N, H', W', features) with H' = H + 2 pad + 1 - size."""
+    """Convolves with stride 1: (N, H, W, C) -> (N, H', W', features) with H' = H + 2 pad + 1 - size."""
 
     pad: int = 1
     padding: str = "zero"

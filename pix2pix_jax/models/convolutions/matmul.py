@@ -1,11 +1,13 @@
-"""The convolutions of the networks as slices and matrix products: the form for CPUs, and on GPUs for few pixels.
+"""The convolutions of the networks as slices and matrix products: the form for CPUs, and for few pixels on GPUs.
 
 XLA's CPU backend computes the gradients of convolutions by general paths that are up to 60 times slower than its matrix
-product (benchmarks/README.md). As slices and matrix products, gradients are slices and matrix products again. A tap a
-of the kernel's 4 is 2A + p: p the parity of the pixel it falls on at the large side, A the offset at the small side.
-Rows and columns are treated one after the other, which takes few and cheap operations. A 3x3 kernel is a 4x4 one whose
-last tap (the first, as transposed ones are stored rotated) is zero. Where there are pixels enough, 9 products do
-instead of 16 (`winograd`).
+product (benchmarks/README.md). The gradients of slices and matrix products are slices and matrix products again.
+
+A 4x4 kernel of stride 2 connects a large image with one of half its size. Its tap a in 0..3 along an axis is written
+a = 2A + p: p is the parity of the large image's pixel, A the offset in the small one. Rows and columns are treated one
+after the other, which takes few and cheap operations. A 3x3 kernel is padded to 4x4 with zeros, after its last tap, or
+before the first of a transposed kernel, which is stored rotated. With enough pixels, 9 products take the place of 16
+(`winograd`).
 """
 
 import jax
@@ -19,12 +21,12 @@ _FEW_PIXELS = 64
 
 
 def pad_image(x: jax.Array, pad: int, mode: str = "constant") -> jax.Array:
-    """(N, H, W, C) -> (N, H + 2 pad, W + 2 pad, C)."""
+    """Pads (N, H, W, C) to (N, H + 2 pad, W + 2 pad, C)."""
     return jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)
 
 
 def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
-    """As `convolutions.flat_conv`, `pad` zeros at each side."""
+    """Computes `layers.flat_conv` with `pad` zeros at each side."""
     size = kernel.shape[0]
     if size > 4:  # 49 copies of the input take longer than XLA's own gradient
         return lax.conv_general_dilated(x, kernel, (1, 1), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
@@ -40,7 +42,7 @@ def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
 
 
 def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
-    """As `convolutions.down_conv`, `pad` zeros at each side."""
+    """Computes `layers.down_conv` with `pad` zeros at each side."""
     n, h, w, _ = x.shape
     h, w = h // 2 + pad - 1, w // 2 + pad - 1
     if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
@@ -49,7 +51,7 @@ def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
 
 
 def down_conv_gather(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
-    """Gathers each output pixel's 16 taps into a row, in the kernel's own order so that the kernel is never copied."""
+    """Gathers the 16 pixels under each output pixel into a row, in the kernel's order, so that it is not copied."""
     kernel, x = _as_4x4(kernel, after=True), _padded(x, pad)
     n, h, w, c = x.shape
     h, w = h // 2 - 1, w // 2 - 1
@@ -61,7 +63,7 @@ def down_conv_gather(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
 
 
 def _padded(x: jax.Array, pad: int) -> jax.Array:
-    """With `pad` zeros at each side, less the last of an odd number of rows or columns, which is not looked at."""
+    """Adds `pad` zeros at each side, and drops the last of an odd number of rows or columns, which no tap reaches."""
     x = pad_image(x, pad)
     return x[:, : x.shape[1] // 2 * 2, : x.shape[2] // 2 * 2]
 
@@ -73,7 +75,7 @@ def _as_4x4(kernel: jax.Array, *, after: bool) -> jax.Array:
 
 
 def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """As `convolutions.up_conv`."""
+    """Computes `layers.up_conv`."""
     n, h, w, _ = x.shape
     if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
         return winograd.up_conv(x, kernel)
@@ -81,7 +83,7 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """A product for each of the 16 taps, of the kernel as it lies in memory; overlapping results are added."""
+    """Multiplies by each of the 16 taps, with the kernel as it lies in memory, and adds overlapping results."""
     kernel = _as_4x4(kernel, after=False)
     n, h, w, c = x.shape
     rows = jnp.broadcast_to(x.reshape(1, n * h * w, c), (16, n * h * w, c))
@@ -92,7 +94,7 @@ def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """One product gives every input pixel's 4x4 patch of the output; overlapping patches are added."""
+    """Makes the 4x4 output patch of every input pixel by one product, and adds overlapping patches."""
     kernel = _as_4x4(kernel, after=False)
     n, h, w, c = x.shape
     taps = kernel[::-1, ::-1].transpose(2, 0, 1, 3).reshape(c, -1)
@@ -104,7 +106,7 @@ def up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _add_shifted(x: jax.Array, y: jax.Array, axis: int) -> jax.Array:
-    """x + y with y moved on by one along `axis`, which grows by one."""
+    """Adds y, moved by one along `axis`, to x; the axis grows by one."""
     after = [(0, 0)] * x.ndim
     before = [(0, 0)] * x.ndim
     after[axis], before[axis] = (0, 1), (1, 0)

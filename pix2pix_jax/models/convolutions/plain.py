@@ -1,6 +1,6 @@
-"""The convolutions of the networks as XLA's own: the definition, and the form for TPUs and all else that is not named.
+"""The convolutions of the networks by XLA's own convolution: the definition, and the form for TPUs and others.
 
-Arguments and results are those of `convolutions`, with `pad` zeros at each side.
+Arguments and results are those of the functions of the same names in `layers`, with `pad` zeros at each side.
 """
 
 import jax
@@ -26,10 +26,10 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def up_conv_gradient(operands: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(by x, by the kernel) of `up_conv`, as that of the strided convolution whose transpose it is.
+    """Returns the gradients of `up_conv` by x and by the kernel, through the strided convolution that it transposes.
 
-    The gradient of the kernel that JAX derives from the dilated form is the same, but where images are sharded by rows
-    XLA first brings all rows of both operands to every device, and each then does the work of all.
+    JAX derives the same kernel gradient from the dilated form. But where images are sharded by rows, XLA then gathers
+    all rows of both operands on every device, and each device does the work of all.
     """
     x, kernel = operands
     x_gradient, vjp_fn = jax.vjp(lambda k: down_conv(gradient, k, pad=1), transposed(kernel))
@@ -37,7 +37,7 @@ def up_conv_gradient(operands: tuple[jax.Array, jax.Array], gradient: jax.Array)
 
 
 def transposed(kernel: jax.Array) -> jax.Array:
-    """The kernel of the strided convolution whose transpose is `up_conv`, and back: (k, k, I, O) -> (k, k, O, I)."""
+    """Turns the kernel of `up_conv` into that of its strided convolution, and back: (k, k, I, O) -> (k, k, O, I)."""
     return kernel[::-1, ::-1].swapaxes(2, 3)
 
 

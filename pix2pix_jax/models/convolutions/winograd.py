@@ -12,8 +12,8 @@ transposed; a 4x4 kernel of stride 1 is 2x2 kernels of 2x2 taps each, whose bloc
 import jax
 import jax.numpy as jnp
 
-# Below this many pixels at the small side, preparing the kernel costs more than the products that it saves; below that
-# many channels the products are no longer what takes the time. Measured (benchmarks/README.md).
+# With fewer pixels in the small images, preparing the kernel costs more than the saved products; with fewer channels,
+# products are not what takes the time. Measured (benchmarks/README.md).
 _FEWEST_PIXELS = 512
 _FEWEST_CHANNELS = 32
 
@@ -21,14 +21,14 @@ _Grid = list[list[jax.Array]]  # by row, by column
 
 
 def pays(*, pixels: int, kernel: jax.Array) -> bool:
-    """Whether these forms are faster than 16 products, and as exact: `pixels` at the smaller side, of all examples."""
+    """Tells whether these forms are faster than 16 products and as exact; `pixels`: of all examples, small image."""
     size, channels = kernel.shape[0], min(kernel.shape[2:])
     exact = kernel.dtype == jnp.float32
     return size == 4 and exact and pixels >= _FEWEST_PIXELS and channels >= _FEWEST_CHANNELS
 
 
 def down_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """4x4 convolution, stride 2, of a padded image: (N, 2H + 2, 2W + 2, I) -> (N, H, W, O), H and W even."""
+    """Convolves a padded image by a 4x4 kernel, stride 2: (N, 2H + 2, 2W + 2, I) -> (N, H, W, O), H and W even."""
     n, h, w, c = x.shape
     blocks = x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, h // 2, w // 2, 4 * c)
     # A tap a of 4 is 2 A + p: pixel p of block A.
@@ -37,7 +37,7 @@ def down_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """4x4 transposed convolution, stride 2: (N, H, W, I) -> (N, 2H, 2W, O), H and W even."""
+    """Convolves by a transposed 4x4 kernel, stride 2: (N, H, W, I) -> (N, 2H, 2W, O), H and W even."""
     n, h, w, _ = x.shape
     large = jax.ShapeDtypeStruct((n, 2 * h + 2, 2 * w + 2, kernel.shape[3]), x.dtype)
     (padded,) = jax.linear_transpose(lambda y: down_conv(y, kernel[::-1, ::-1].swapaxes(2, 3)), large)(x)
@@ -45,7 +45,7 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def flat_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """4x4 convolution, stride 1, of a padded image: (N, H + 3, W + 3, I) -> (N, H, W, O)."""
+    """Convolves a padded image by a 4x4 kernel, stride 1: (N, H + 3, W + 3, I) -> (N, H, W, O)."""
     _, h, w, c = x.shape
     h, w = h - 3, w - 3
     rows, columns = -(-h // 2), -(-w // 2)  # tiles of 2x2 outputs; the last may reach beyond the image
@@ -62,7 +62,7 @@ def flat_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _tiles(x: jax.Array) -> _Grid:
-    """3x3 arrays (N, H, W, C) of (N, 2H + 1, 2W + 1, C): what the products take of each tile of 3x3 pixels."""
+    """Splits (N, 2H + 1, 2W + 1, C) into 3x3 arrays (N, H, W, C), transformed for the products of each 3x3 tile."""
     return [_thirds(row, axis=2) for row in _thirds(x, axis=1)]
 
 
@@ -73,7 +73,7 @@ def _thirds(x: jax.Array, *, axis: int) -> list[jax.Array]:
 
 
 def _convolve(tiles: _Grid, taps: _Grid) -> _Grid:
-    """3x3 tiles (N, H, W, C) and 2x2 taps (C, O) to the 2x2 outputs (N, H, W, O) of each tile."""
+    """Convolves 3x3 tiles (N, H, W, C) by 2x2 taps (C, O); returns the 2x2 outputs (N, H, W, O) of each tile."""
     kernels = _transposed([[k0, k0 + k1, k1] for k0, k1 in _transposed([[k0, k0 + k1, k1] for k0, k1 in taps])])
     products = [[x @ k for x, k in zip(*rows, strict=True)] for rows in zip(tiles, kernels, strict=True)]
     sums = _transposed([[m0 + m1, m1 + m2] for m0, m1, m2 in products])
@@ -85,7 +85,7 @@ def _transposed(grid: _Grid) -> _Grid:
 
 
 def _interleave(phases: _Grid) -> jax.Array:
-    """2x2 arrays (N, H, W, O) to (N, 2H, 2W, O)."""
+    """Interleaves 2x2 arrays (N, H, W, O) to (N, 2H, 2W, O)."""
     n, h, w, features = phases[0][0].shape
     y = jnp.stack([jnp.stack(row, axis=3) for row in phases], axis=2)
     return y.reshape(n, 2 * h, 2 * w, features)
