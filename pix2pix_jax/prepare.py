@@ -62,7 +62,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
     found, errors = {}, []
     for split, pairs in splits.items():
-        examined = _examine_all(build_data.at_load_size(config, pairs) if split == "train" else pairs, split)
+        examined = _examine_all(build_data.training_pairs(config, pairs.source) if split == "train" else pairs, split)
         found[split] = [x for x in examined if isinstance(x, Found)]
         errors += (bad := [x for x in examined if isinstance(x, str)])
         _report(split, pairs, found[split], len(bad))
@@ -71,7 +71,8 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     if errors:
         raise _unusable(errors)
     resolved, unset = _resolve(config, found["train"])
-    preview.write(path, build_data.with_dtypes(splits["train"], resolved), build_data.stream_values(resolved))
+    shown = build_data.resized_pairs(resolved, splits["train"].source, tuple(config.resize_size))
+    preview.write(path, shown, build_data.stream_values(resolved))
     console.log(f"preview: {path}; look whether input and target are the right way round")
     if unset:
         raise unset[0]

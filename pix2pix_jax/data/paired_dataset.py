@@ -1,6 +1,7 @@
 """Pairs as the train step takes them: an input and a target of one size, by index."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -9,6 +10,8 @@ from pix2pix_jax.data.files.high_bit_depth import height_by_width
 from pix2pix_jax.data.files.value_range import fit_range
 from pix2pix_jax.data.sources.datasets import Source
 from pix2pix_jax.errors import UserError
+
+Example = dict[str, np.ndarray]
 
 # How an image gets its size, under the names that the popular PyTorch implementation gives them.
 PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")
@@ -53,21 +56,21 @@ class PairedDataset:
         return self.size[0] * self.size[1] * sum(c * np.dtype(dtype).itemsize for c, dtype in depths)
 
     def sides(self, both: tuple) -> tuple:
-        """(of A, of B) -> (of the input, of the target), and back."""
-        return both if self.direction == "AtoB" else both[::-1]
+        """Turns (of A, of B) into (of the input, of the target), and back."""
+        return sides(both, self.direction)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, index: int) -> Example:
         """Raises UserError, which names the file, if its size does not do."""
         return self.at_size(index, self.decode(index))
 
-    def at_size(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def at_size(self, index: int, example: Example) -> Example:
         """`self[index]` of `decode(index)`."""
         example = self.fit(index, example)
         if not self.centred:
             return example
         return self._cut(example, np.subtract(example["target"].shape[:2], self.size) // 2)
 
-    def decode(self, index: int) -> dict[str, np.ndarray]:
+    def decode(self, index: int) -> Example:
         """The images at their own size."""
         image, target = self.sides(self.source.pair(index, self.sides((self.input_channels, self.target_channels))))
         name = self.name(index)
@@ -75,7 +78,7 @@ class PairedDataset:
         image = target if self.colorize else fit_range(image, self.input_dtype, self.input_range, name)
         return {"input": image, "target": target}
 
-    def fit(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def fit(self, index: int, example: Example) -> Example:
         """`decode(index)` at the size that `preprocess` gives it."""
         size = self.load_size(index, example["target"].shape[:2])
         target = images.resize(example["target"], size, self.target_interpolation)
@@ -89,7 +92,20 @@ class PairedDataset:
         self._check(size, index)
         return size
 
-    def window(self, example: dict[str, np.ndarray], *, seed: int, position: int) -> dict[str, np.ndarray]:
+    def finish(
+        self, examples: Sequence[Example], indices: np.ndarray, *, seed: int, positions: np.ndarray
+    ) -> list[Example]:
+        """Makes the examples of a batch one size.
+
+        Args:
+          examples: `self[i]` of each of `indices`.
+          indices: int (N,).
+          seed: see `window`.
+          positions: int (N,), see `window`.
+        """
+        return [self.window(e, seed=seed, position=int(p)) for e, p in zip(examples, positions, strict=True)]
+
+    def window(self, example: Example, *, seed: int, position: int) -> Example:
         """Cuts what the train step takes out of an example: a random `size` of WINDOWED images, or else all.
 
         Args:
@@ -104,7 +120,7 @@ class PairedDataset:
         slack = np.subtract(example["target"].shape[:2], self.size)
         return self._cut(example, np.random.RandomState(bits).randint(slack + 1))
 
-    def _cut(self, example: dict[str, np.ndarray], corner: np.ndarray) -> dict[str, np.ndarray]:
+    def _cut(self, example: Example, corner: np.ndarray) -> Example:
         (top, left), (height, width) = corner, self.size
         return {name: image[top : top + height, left : left + width] for name, image in example.items()}
 
@@ -137,6 +153,11 @@ class PairedDataset:
                     "--config.preprocess=resize_and_crop, crop or scale_width_and_crop"
                 )
         return f"{expected}; use --config.image_size={size[0]},{size[1]}"
+
+
+def sides(both: tuple, direction: str) -> tuple:
+    """Turns (of A, of B) into (of the input, of the target), and back."""
+    return both if direction == "AtoB" else both[::-1]
 
 
 def whole_size(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from pix2pix_jax.data import resampling
+from pix2pix_jax.data.device_resizing import DeferredResize, make_resize
 from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset
 from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, prefetch, read_steps
 from pix2pix_jax.runtime import meshes
@@ -24,11 +24,10 @@ Batch = dict[str, jax.Array]
 
 _ALIGNMENT = 64  # bytes
 _PLACED = 2  # batches that are on the device before they are asked for
-_LARGEST = 8  # times as many pixels as at load size: more than that, resizing on the host saves memory and transfers
 
 
 def batches(
-    pairs: PairedDataset,
+    pairs: PairedDataset | DeferredResize,
     mesh: Mesh,
     *,
     batch_size: int,
@@ -36,12 +35,11 @@ def batches(
     start: int = 0,
     residency: str = "device",
     num_workers: int = 0,
-    resize_on_device: bool = False,
 ) -> Iterator[Batch]:
     """Yields the global batches of steps start, start + 1, ... without end; the same pixels from wherever they come.
 
     Args:
-      pairs: the training split.
+      pairs: the training split; with "host", its resizing may be deferred to the device.
       mesh: batches are sharded over its `data` axis.
       batch_size: of the global batch.
       seed: of the example order and of windows that are cut on the host.
@@ -49,12 +47,10 @@ def batches(
       residency: "device" (the whole split is loaded once into every device's memory), "sharded" (likewise, but each
         device along `data` has a part) or "host" (read while the device works).
       num_workers: with "host", processes that read; 0: threads of this process. See `choose_workers`.
-      resize_on_device: with "host", leaves images that have the same size to the device. See `can_resize_on_device`.
     """
     order = ExampleOrder(len(pairs), batch_size, seed)
     if residency == "host":
-        own_size = shared_size(pairs) if resize_on_device else None
-        return _host_batches(pairs, order, mesh, start, num_workers, own_size)
+        return _host_batches(pairs, order, mesh, start, num_workers)
     return _resident_batches(pairs, order, mesh, start, sharded=residency == "sharded")
 
 
@@ -150,40 +146,15 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return memory[begin : begin + size].view(dtype).reshape(shape)
 
 
-def can_resize_on_device(mesh: Mesh) -> bool:
-    """An accelerator resizes in passing. Several processes would have to agree on which batches it is to resize."""
-    return meshes.platform(mesh) != "cpu" and jax.process_count() == 1
-
-
-def shared_size(pairs: PairedDataset) -> tuple[int, int] | None:
-    """The own size of the first example if the device can resize from it to load size; most sets have one size."""
-    plain = {pairs.input_interpolation, pairs.target_interpolation} == {"bicubic"}
-    if pairs.preprocess != "resize_and_crop" or not plain or not len(pairs):
-        return None
-    height, width = size = pairs.decode(0)["target"].shape[:2]
-    small = height * width <= _LARGEST * pairs.size[0] * pairs.size[1]
-    return size if size != pairs.size and small and resampling.agrees(size, pairs.size) else None
-
-
 def _host_batches(
-    pairs: PairedDataset,
-    order: ExampleOrder,
-    mesh: Mesh,
-    start: int,
-    num_workers: int,
-    own_size: tuple[int, int] | None,
+    pairs: PairedDataset | DeferredResize, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int
 ) -> Iterator[Batch]:
     slots = meshes.local_slice(np.arange(order.batch_size), mesh)
-    batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers, own_size=own_size)
-    resize = jax.jit(
-        lambda batch: jax.tree.map(lambda image: resampling.resize(image, pairs.size), batch),
-        out_shardings=meshes.batch_sharding(mesh),
-    )
+    batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers)
+    resize = make_resize(pairs.size, mesh)
 
     def place() -> Batch:
-        batch = next(batches_of_process)
-        placed = meshes.from_local(batch, mesh)
-        return placed if batch["target"].shape[1:3] == pairs.size else resize(placed)
+        return resize(meshes.from_local(next(batches_of_process), mesh))
 
     try:
         yield from prefetch(itertools.repeat(place), ahead=_PLACED, threads=1)

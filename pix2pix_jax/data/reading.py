@@ -24,12 +24,11 @@ import psutil
 from absl import flags
 from etils import epy
 
-from pix2pix_jax.data.paired_dataset import PairedDataset
+from pix2pix_jax.data.device_resizing import DeferredResize
+from pix2pix_jax.data.paired_dataset import Example, PairedDataset
 
 with epy.lazy_imports():  # takes a second, and few runs have worker processes
     import grain
-
-Example = dict[str, np.ndarray]
 
 MAX_STEP = 2**31 - 1  # steps are int32
 _AHEAD = 16  # batches that are read before they are asked for
@@ -67,34 +66,24 @@ def stack(examples: Iterable[Example]) -> Example:
 
 @dataclasses.dataclass(frozen=True)
 class StepLoader:
-    """loader(s): this process's share of the batch of step s; worker processes get a copy.
+    """Reads this process's share of the batch of step s: `loader(s)`. Worker processes get a copy.
 
     Attributes:
       pairs: the training split.
-      order: of its examples.
-      slots: which places of the global batch are this process's.
-      read: what `pairs[i]` is read through, as a `Cache`.
-      own_size: of images that are left to the device to resize; a batch is if all of its are; None: no batch is.
+      order: the order of its examples.
+      slots: places in the global batch that this process fills, int (n,).
+      read: returns `pairs[i]`, perhaps from a `Cache`.
     """
 
-    pairs: PairedDataset
+    pairs: PairedDataset | DeferredResize
     order: ExampleOrder
     slots: np.ndarray
     read: Callable[[int], Example]
-    own_size: tuple[int, int] | None = None
 
     def __call__(self, step: int) -> Example:
         indices, positions = self.order[step][self.slots], self.order.positions(step)[self.slots]
-        examples = {int(p): (int(i), self.read(int(i))) for i, p in zip(indices, positions, strict=True)}
-        if self.own_size is None:
-            return stack(self.pairs.window(e, seed=self.order.seed, position=p) for p, (_, e) in examples.items())
-        if all(_is_plain(e, self.own_size) for _, e in examples.values()):
-            return stack(e for _, e in examples.values())
-        return stack(self.pairs.fit(i, e) for i, e in examples.values())
-
-
-def _is_plain(example: Example, size: tuple[int, int]) -> bool:
-    return all(image.dtype == np.uint8 and image.shape[:2] == size for image in example.values())
+        examples = [self.read(int(index)) for index in indices]
+        return stack(self.pairs.finish(examples, indices, seed=self.order.seed, positions=positions))
 
 
 class Cache:
@@ -140,23 +129,11 @@ def _cache_limit() -> int:
 
 
 def read_steps(
-    pairs: PairedDataset,
-    order: ExampleOrder,
-    slots: np.ndarray,
-    *,
-    start: int,
-    num_workers: int,
-    own_size: tuple[int, int] | None = None,
-):
-    """Iterates over this process's shares of the batches of steps start, start + 1, ..., read ahead.
-
-    Returns:
-      an iterator, to be closed after use.
-    """
-    read = pairs.decode if own_size else pairs.__getitem__
-    if not num_workers:
-        read = Cache(read, _cache_limit())
-    load = StepLoader(pairs, order, slots, read, own_size)
+    pairs: PairedDataset | DeferredResize, order: ExampleOrder, slots: np.ndarray, *, start: int, num_workers: int
+) -> Generator[Example]:
+    """Yields this process's shares of the batches of steps start, start + 1, ..., read ahead. Close it after use."""
+    read = pairs.__getitem__ if num_workers else Cache(pairs.__getitem__, _cache_limit())
+    load = StepLoader(pairs, order, slots, read)
     if not num_workers:
         calls = (functools.partial(load, step) for step in itertools.count(start))
         return prefetch(calls, ahead=_AHEAD, threads=min(8, os.cpu_count() + 1))
