@@ -8,12 +8,18 @@ from ml_collections import ConfigDict
 
 from pix2pix_jax.config import validate
 from pix2pix_jax.data import device_resizing, pipeline, reading
+from pix2pix_jax.data.color import COLOR_SPACES, Lab, Rgb
 from pix2pix_jax.data.files.value_range import ValueRange, fitted
 from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset, sides, whole_size
 from pix2pix_jax.data.sources.datasets import Source, open_source
 from pix2pix_jax.errors import NoSplit, UserError
 
 STREAMS = ("input", "target")
+
+
+def color_space(config: ConfigDict) -> Rgb | Lab:
+    """Returns the rules by which the networks see the images of a config."""
+    return COLOR_SPACES[config.color_space]
 
 
 def stream_values(config: ConfigDict) -> dict[str, ValueRange]:
@@ -100,7 +106,7 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
     """
     cropped = size is None and config.preprocess in WINDOWED
     size = size or tuple(config.image_size)
-    source = _open_source(config, split, tuple(config.resize_size) if cropped else size)
+    source = _open_source(config, split, size, cropped=cropped)
     if cropped:
         return _build_pairs(config, source, size=size, preprocess=config.preprocess, centred=True)
     return resized_pairs(config, source, size)
@@ -127,8 +133,7 @@ def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
     Raises:
       UserError: the data do not exist or do not fit the config, or float32 values lack a range.
     """
-    drawn = config.resize_size if config.preprocess in ("resize_and_crop", *WINDOWED) else config.image_size
-    source = _open_source(config, "train", tuple(drawn))
+    source = _open_source(config, "train", _load_size(config), cropped=config.preprocess in WINDOWED)
     config = resolve_dtypes(config, source)
     pairs = training_pairs(config, source)
     pairs[0]  # a config of other channels than the files' is refused here, before anything is written
@@ -137,8 +142,7 @@ def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
 
 def training_pairs(config: ConfigDict, source: Source) -> PairedDataset:
     """Makes pairs at load size, as `config.preprocess` sizes them for training."""
-    size = config.resize_size if config.preprocess == "resize_and_crop" else config.image_size
-    return _build_pairs(config, source, size=tuple(size), preprocess=config.preprocess)
+    return _build_pairs(config, source, size=_load_size(config), preprocess=config.preprocess)
 
 
 def resized_pairs(config: ConfigDict, source: Source, size: tuple[int, int]) -> PairedDataset:
@@ -146,15 +150,20 @@ def resized_pairs(config: ConfigDict, source: Source, size: tuple[int, int]) -> 
     return _build_pairs(config, source, size=size, preprocess="resize_and_crop")
 
 
-def _open_source(config: ConfigDict, split: str, size: tuple[int, int]) -> Source:
+def _load_size(config: ConfigDict) -> tuple[int, int]:
+    """Returns the (H, W) of the images that the host hands to the train step."""
+    return tuple(config.resize_size if config.preprocess == "resize_and_crop" else config.image_size)
+
+
+def _open_source(config: ConfigDict, split: str, size: tuple[int, int], *, cropped: bool) -> Source:
     return open_source(
         config.dataset,
         split,
         data_dir=config.data_dir,
         data_url=config.data_url,
-        size=size,
+        size=tuple(config.resize_size) if cropped else size,
         seed=config.seed,
-        single=_colorizes(config),
+        single=color_space(config).colorizes,
         a_folders=config.a_folders,
         b_folders=config.b_folders,
     )
@@ -169,7 +178,7 @@ def _build_pairs(
         size=size,
         input_channels=config.input_channels,
         target_channels=config.target_channels,
-        colorize=_colorizes(config),
+        colorize=color_space(config).colorizes,
         preprocess=preprocess,
         width=config.resize_size[1],
         multiple=validate.size_multiple(config),
@@ -178,10 +187,6 @@ def _build_pairs(
         **{f"{name}_dtype": config[f"{name}_dtype"].replace("auto", "uint8") for name in STREAMS},
         **{f"{name}_range": None if config[f"{name}_dtype"] == "auto" else config[f"{name}_range"] for name in STREAMS},
     )
-
-
-def _colorizes(config: ConfigDict) -> bool:
-    return config.color_space == "lab"
 
 
 def inference_size(config: ConfigDict, own: tuple[int, int]) -> tuple[int, int]:
