@@ -84,14 +84,14 @@ def make_resize(size: tuple[int, int], mesh: Mesh) -> Callable[[dict[str, jax.Ar
 
 
 def resize(pixels: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """uint8 (N, H, W, C) -> uint8 (N, *size, C), equal to `images.resize` of each."""
+    """Resizes uint8 (N, H, W, C) to uint8 (N, *size, C), each equal to `images.resize`."""
     return _resample(_resample(pixels, axis=2, count=size[1]), axis=1, count=size[0])
 
 
 def agrees(given: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether `resize` from (H, W) `given` to `size` is what the installed Pillow does.
+    """Returns whether `resize` from (H, W) `given` to `size` equals the installed Pillow's, by a test picture.
 
-    Where the height shrinks, versions of Pillow differ in which pass comes first. A test picture tells.
+    Where the height shrinks, versions of Pillow differ in which pass comes first.
     """
     picture = np.random.default_rng(0).integers(0, 256, (*given, 3), np.uint8)
     return np.array_equal(jax.jit(resize, static_argnums=1)(picture[None], size)[0], images.resize(picture, size))
@@ -110,7 +110,7 @@ def _resample(pixels: jax.Array, *, axis: int, count: int) -> jax.Array:
 
 
 def _taps(given: int, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each of `count` new pixels the old ones that it is made of, and their weights: int32 (count, taps)."""
+    """Returns the old pixels of each of `count` new ones, and their weights: int32 (count, taps) each."""
     ratio = given / count
     stretch = max(1.0, ratio)  # downwards the kernel widens, which is the antialiasing
     centres = (np.arange(count) + 0.5) * ratio
@@ -124,7 +124,7 @@ def _taps(given: int, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys' kernel with a = -1/2 (1981)."""
+    """Evaluates Keys' kernel with a = -1/2 (1981)."""
     x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0))

@@ -1,6 +1,6 @@
-"""The batch of step s on the devices, a pure function of (seed, s).
+"""Puts the batch of step s on the devices, a pure function of (seed, s).
 
-Every process reads its own slice of the same global batch, whatever holds the pixels and however many workers read
+Every process reads its own slice of the same global batch, wherever the pixels are kept and however many workers read
 them.
 """
 
@@ -36,13 +36,13 @@ def batches(
     residency: str = "device",
     num_workers: int = 0,
 ) -> Iterator[Batch]:
-    """Yields the global batches of steps start, start + 1, ... without end; the same pixels from wherever they come.
+    """Yields the global batches of steps start, start + 1, ... without end, with the same pixels at every residency.
 
     Args:
       pairs: the training split; with "host", its resizing may be deferred to the device.
       mesh: batches are sharded over its `data` axis.
-      batch_size: of the global batch.
-      seed: of the example order and of windows that are cut on the host.
+      batch_size: number of examples of the global batch.
+      seed: config.seed, which determines the example order and the windows that are cut on the host.
       start: the first step.
       residency: "device" (the whole split is loaded once into every device's memory), "sharded" (likewise, but each
         device along `data` has a part) or "host" (read while the device works).
@@ -55,7 +55,7 @@ def batches(
 
 
 def abstract_batch(pairs: PairedDataset, mesh: Mesh, *, batch_size: int) -> Batch:
-    """The shapes, dtypes and places of what `batches` yields."""
+    """Returns the shapes, dtypes and shardings of the batches that `batches` yields."""
     place = meshes.batch_sharding(mesh)
     return {
         name: jax.ShapeDtypeStruct((batch_size, *image.shape), image.dtype, sharding=place)
@@ -64,13 +64,13 @@ def abstract_batch(pairs: PairedDataset, mesh: Mesh, *, batch_size: int) -> Batc
 
 
 def choose_residency(pairs: PairedDataset, setting: str = "auto", *, shards: int = 1) -> str:
-    """Where a split is to be: "device", "sharded" or "host".
+    """Chooses where a split is kept: "device", "sharded" or "host"; see `batches`.
 
     Args:
-      pairs: the split.
+      pairs: the training split.
       setting: "auto", the first of the three that takes at most a quarter of the free memory of the fullest device;
         "device", one of the first two; or "host".
-      shards: devices that a sharded split is spread over.
+      shards: number of devices that a sharded split is spread over.
     """
     if setting == "host" or pairs.preprocess in WINDOWED:
         return "host"
@@ -101,20 +101,20 @@ def _take_replicated(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
 
 
 def _load_shards(pairs: PairedDataset, mesh: Mesh) -> Batch:
-    """The split spread over `data`, filled up with examples from its beginning; each process reads its own part."""
+    """Loads the split spread over `data`, filled up with its first examples. Each process reads its own part."""
     shards = mesh.shape["data"]
     filled = np.arange(-(-len(pairs) // shards) * shards) % len(pairs)
     return meshes.from_local(_load(pairs, meshes.local_slice(filled, mesh)), mesh)
 
 
 def _take_sharded(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
-    """Examples by index out of all devices' parts; what travels between devices is one batch from each."""
+    """Makes the function that takes examples by index from all devices' parts. Each device sends one batch."""
 
     def take(part: jax.Array, indices: jax.Array) -> jax.Array:
         inside = indices - jax.lax.axis_index("data") * len(part)
         here = (inside >= 0) & (inside < len(part))
-        found = jnp.where(here[:, None, None, None], part[jnp.clip(inside, 0, len(part) - 1)], 0)
-        return jax.lax.psum_scatter(found, "data", tiled=True)  # of each example one device has the pixels, others 0
+        mine = jnp.where(here[:, None, None, None], part[jnp.clip(inside, 0, len(part) - 1)], 0)
+        return jax.lax.psum_scatter(mine, "data", tiled=True)  # one device has the pixels of an example, others 0
 
     data, everywhere = PartitionSpec("data"), PartitionSpec()
     spread = jax.shard_map(take, mesh=mesh, in_specs=(data, everywhere), out_specs=data)
@@ -122,7 +122,7 @@ def _take_sharded(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
 
 
 def _load(pairs: PairedDataset, indices: Iterable[int]) -> Example:
-    """Those examples as arrays (len(indices), H, W, C), each of which is written to where it stays."""
+    """Loads examples into arrays (len(indices), H, W, C) by name, each written to its final place."""
     indices = [int(i) for i in indices]
     first = pairs[indices[0]]
     arrays = {name: _aligned((len(indices), *image.shape), image.dtype) for name, image in first.items()}
@@ -139,7 +139,7 @@ def _load(pairs: PairedDataset, indices: Iterable[int]) -> Example:
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array without content that begins where a CPU's JAX can use it in place; others are copied."""
+    """Allocates an array whose start is aligned so that JAX on a CPU uses it in place, instead of copying it."""
     size = math.prod(shape) * dtype.itemsize
     memory = np.empty(size + _ALIGNMENT, np.uint8)
     begin = -memory.ctypes.data % _ALIGNMENT

@@ -1,6 +1,6 @@
-"""Which examples a step takes, and reading them ahead on the host; the only module that imports grain.
+"""Orders the examples of steps and reads them ahead on the host. The only module that imports grain.
 
-Grain runs the worker processes; threads of this process need no more than an executor.
+Grain runs the worker processes; for threads of this process an executor is enough.
 
 Example order is a fresh permutation of the split every epoch, a pure function of (seed, position); step s holds the
 positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the position in the data.
@@ -48,7 +48,7 @@ class ExampleOrder:
         return np.array([e[p] for e, p in zip(epochs, positions % self.num_examples, strict=True)], np.int32)
 
     def positions(self, step: int) -> np.ndarray:
-        """The places in the run, int64 (batch_size,), of the examples of a step."""
+        """Returns the positions in the run of a step's examples, int64 (batch_size,)."""
         return np.arange(step * self.batch_size, (step + 1) * self.batch_size)
 
 
@@ -87,7 +87,7 @@ class StepLoader:
 
 
 class Cache:
-    """Keeps what `read` gives in the host's memory, up to `limit` bytes; for threads."""
+    """Keeps examples that `read` returns in host memory, up to `limit` bytes. Threads may share it."""
 
     def __init__(self, read: Callable[[int], Example], limit: int):
         self._read, self._left = read, limit
@@ -105,15 +105,15 @@ class Cache:
 
 
 def num_bytes(pairs: PairedDataset) -> int:
-    """Bytes of the whole split at load size."""
+    """Returns the bytes of the whole split at load size."""
     return len(pairs) * pairs.example_bytes
 
 
 def choose_workers(pairs: PairedDataset, setting: int = -1) -> int:
-    """How many processes are to read for the host, 0 for threads of this one.
+    """Chooses how many worker processes read; 0 means threads of this process.
 
-    Under -1, threads where the split fits in the cache (`Cache`), since processes could not share it, or where there
-    are at most two cores; otherwise a process for every core but one.
+    The setting -1 chooses threads where the split fits in the `Cache`, which processes could not share, or where there
+    are at most two cores. Otherwise it chooses one process for every core but one.
     """
     if setting >= 0:
         return setting
@@ -165,7 +165,7 @@ def _without_interrupts(examples: Iterable[Example]) -> Generator[Example]:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    resource_tracker.ensure_running()  # or it would be started inside, and its start unblocks SIGINT
+    resource_tracker.ensure_running()  # started later, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -174,7 +174,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def prefetch(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) -> Generator[Any]:
-    """Yields what `calls` return, in their order; threads make them, at most `ahead` before they are asked for."""
+    """Yields the results of `calls` in order. Threads run up to `ahead` of them before they are asked for."""
     calls = iter(calls)
     with futures.ThreadPoolExecutor(threads) as pool:
         waiting = collections.deque(pool.submit(call) for call in itertools.islice(calls, ahead))
@@ -187,6 +187,6 @@ def prefetch(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) ->
 
 
 def _start_worker(index: int, count: int) -> None:
-    """A worker leaves Ctrl-C to the run, which still wants batches, and accelerators alone."""
+    """Makes a worker ignore Ctrl-C, as the run still wants batches, and use no accelerator."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jax.config.update("jax_platforms", "cpu")

@@ -1,4 +1,4 @@
-"""Picture files that people name, and those of several places that belong together by name."""
+"""Finds the picture files that a user names, and pairs those of several places by name."""
 
 import glob
 import os
@@ -23,7 +23,7 @@ class Found(NamedTuple):
 
 
 def find_files(source: str, flag: str) -> Found:
-    """The image files that a user means by a file, a folder or a pattern.
+    """Finds the image files of a file, a folder or a pattern.
 
     Raises:
       UserError: there are none; `flag` is where `source` was given.
@@ -50,7 +50,7 @@ def _files_in(folder: epath.Path) -> list[epath.Path]:
 
 
 def _is_image_file(path: epath.Path) -> bool:
-    """A link to nothing is one, so that reading it tells of it."""
+    """Returns whether `path` is an image file; a link to nothing is, so that reading it reports it."""
     return listing.is_image_name(path.name) and (listing.is_file(path) or (os.path.islink(path) and not path.exists()))
 
 
@@ -73,12 +73,12 @@ class PictureFiles:
         sides = {"--pictures": pictures, "--targets": targets} | ({"--inputs": inputs} if inputs else {})
         there = {flag: find_files(place, flag) for flag, place in sides.items()}
         self.notes = [f"{flag}: {files.note}" for flag, files in there.items() if files.note]
-        found = {flag: _by_name(files.files, flag) for flag, files in there.items()}
-        for flag in list(found)[1:]:
-            found["--pictures"], found[flag] = _matched(found["--pictures"], found[flag])
-            _check_partners(found["--pictures"], found[flag], flag)
-        self.names = sorted(found["--pictures"], key=listing.natural_key)
-        self._files = [[files[name] for files in found.values()] for name in self.names]
+        by_name = {flag: _by_name(files.files, flag) for flag, files in there.items()}
+        for flag in list(by_name)[1:]:
+            by_name["--pictures"], by_name[flag] = _matched(by_name["--pictures"], by_name[flag])
+            _check_partners(by_name["--pictures"], by_name[flag], flag)
+        self.names = sorted(by_name["--pictures"], key=listing.natural_key)
+        self._files = [[files[name] for files in by_name.values()] for name in self.names]
         self.size = self._check_sizes()
 
     def _check_sizes(self) -> tuple[int, int]:
@@ -86,10 +86,10 @@ class PictureFiles:
         size = images.read_size(first, str(first))
         for files in self._files:
             for file in files[:2]:
-                found = images.read_size(file, str(file))
-                if found != size:
+                other = images.read_size(file, str(file))
+                if other != size:
                     raise UserError(
-                        f"{printable(file)}: {height_by_width(found)}, but {printable(first)} has "
+                        f"{printable(file)}: {height_by_width(other)}, but {printable(first)} has "
                         f"{height_by_width(size)}; "
                         "all must be alike to be compared pixel by pixel: resize one side"
                     )
@@ -110,7 +110,7 @@ class PictureFiles:
         return _read(picture, channels[0]), _read(target, channels[1])
 
     def input(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3), of a size of its own."""
+        """Decodes an input: uint8 (H, W, 3), of its own size."""
         return _read(self._files[index][2], 3)
 
 
@@ -119,7 +119,7 @@ def _read(file: epath.Path, channels: int | None) -> np.ndarray:
 
 
 def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path]:
-    """Name without extension -> file."""
+    """Returns the files by their names without extension."""
     names: dict[str, epath.Path] = {}
     for file, name in files.items():
         stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # macOS takes letters and accents apart
@@ -132,7 +132,7 @@ def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path
 def _matched(
     pictures: dict[str, epath.Path], others: dict[str, epath.Path]
 ) -> tuple[dict[str, epath.Path], dict[str, epath.Path]]:
-    """Both by names in common: where there are none, without the ending that all of a side have, as _fake_B."""
+    """Drops the ending that all names of a side share, such as _fake_B, if the sides have no name in common."""
     if pictures.keys() & others.keys():
         return pictures, others
     return _without_ending(pictures), _without_ending(others)

@@ -23,7 +23,7 @@ def pixel_box(box: Edges, size: tuple[int, int]) -> Pixels:
 
 
 class Canvas:
-    """An RGB picture of twice the size (H, W), with the few shapes that facades are made of."""
+    """An RGB image of twice the size (H, W) of the picture."""
 
     def __init__(self, size: tuple[int, int]):
         self.size = size
@@ -34,11 +34,11 @@ class Canvas:
         self.glaze = ImageDraw.Draw(self.image, "RGBA")  # on an RGB image: blends by alpha, slower
 
     def box(self, box: Edges) -> Pixels:
-        """The canvas pixels of `box`, on whole pixels of the picture as those of its label are."""
+        """Returns the canvas pixels of `box`, on the same whole pixels of the picture as its label."""
         return tuple(OVERSAMPLING * edge for edge in pixel_box(box, self.size))
 
     def px(self, units: float) -> int:
-        """A length in units as whole canvas pixels, at least one."""
+        """Converts a length in units to whole canvas pixels, at least one."""
         return max(1, round(units * self.unit))
 
     def rect(self, box: Edges, colour: Colour, alpha: int = 255) -> None:
@@ -58,7 +58,7 @@ class Canvas:
             self.rect((left, top, right, top + (bottom - top) * share), colour, alpha // 3)
 
     def shadow(self, box: Edges, depth: float) -> None:
-        """The soft shadow, `depth` units long, of what stands out in `box`; the sun is at left."""
+        """Draws the soft shadow, `depth` units long, of what stands out in `box`. The sun is at the left."""
         left, _, right, bottom = box
         shift = self.px(0.5)
         self.fade((left + shift, bottom, right + shift, bottom + self.px(depth)), BLACK, 130)
@@ -84,7 +84,7 @@ class Canvas:
         self.draw.rounded_rectangle((left, top, right - 1, bottom - 1), radius, colour, corners=corners)
 
     def slab(self, box: Edges, colour: Colour) -> None:
-        """A projecting strip: light along its upper edge, dark along its lower one."""
+        """Draws a projecting strip: light along its upper edge, dark along its lower one."""
         left, top, right, bottom = box
         line = max(1, min(self.px(0.5), (bottom - top) // 3))
         self.rect(box, colour)
@@ -93,10 +93,10 @@ class Canvas:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour in less light, or more."""
+    """Returns the colour in less light, or more."""
     return tuple(min(255, round(channel * factor)) for channel in colour)
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """`one` with a `share` of the `other`."""
+    """Mixes `one` with a `share` of the `other`."""
     return tuple(round(a * (1 - share) + b * share) for a, b in zip(one, other, strict=True))

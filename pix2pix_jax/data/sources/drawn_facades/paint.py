@@ -43,13 +43,13 @@ def _develop(image: Image.Image, sky: Sky, rng: Rng) -> np.ndarray:
 
 
 def _clouding(rng: Rng, shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Smooth noise of unit variance: float32, `size` (W, H), with `shape` (rows, columns) knots."""
+    """Draws smooth noise of unit variance: float32, `size` (W, H), with `shape` (rows, columns) knots."""
     knots = Image.fromarray(rng.standard_normal(shape, np.float32))
     return np.asarray(knots.resize(size, Image.Resampling.BICUBIC))
 
 
 def _paint_sky(canvas: Canvas, sky: Sky, rng: Rng) -> None:
-    """A vertical gradient and clouds: noise of two scales, wider than high."""
+    """Paints a vertical gradient and clouds: noise of two scales, wider than high."""
     noise = _clouding(rng, (10, 4), (32, 64)) + 0.5 * _clouding(rng, (22, 9), (32, 64))
     cover = np.clip(noise * 0.8 - 0.1, 0, 0.8)[..., None]
     height = np.clip(np.linspace(0, 1.6, 64), 0, 1)[:, None, None]
@@ -60,7 +60,7 @@ def _paint_sky(canvas: Canvas, sky: Sky, rng: Rng) -> None:
 
 
 def _paint_neighbours(canvas: Canvas, scene: Scene, sky: Sky, rng: Rng) -> None:
-    """What is seen of the houses next door, paler for being further back."""
+    """Paints the visible parts of the houses next door, paler for being further back."""
     ends = (0.0, scene.buildings[0].box[0]), (scene.buildings[-1].box[2], 1.0)
     for left, right in ends:
         top, wall = rng.uniform(0.3, 0.4), mix((150, 132, 116), sky.horizon, rng.uniform(0.2, 0.5))
@@ -74,7 +74,7 @@ def _paint_neighbours(canvas: Canvas, scene: Scene, sky: Sky, rng: Rng) -> None:
 
 
 def _paint_street(canvas: Canvas, scene: Scene) -> None:
-    """A pavement of slabs, its kerb and the road."""
+    """Paints a pavement of slabs, its kerb and the road."""
     top = OVERSAMPLING * round(scene.street * canvas.size[0])
     kerb = top + (canvas.height - top) * 0.45
     canvas.rect((0, top, canvas.width, kerb), (172, 166, 158))
@@ -92,7 +92,7 @@ def _paint_building(canvas: Canvas, building: Building, sky: Sky, rng: Rng) -> N
 
 
 def _paint_roof(canvas: Canvas, building: Building, material: Material) -> None:
-    """A pitched roof with its rows of tiles and two chimneys; nothing where it is flat."""
+    """Paints a pitched roof with its rows of tiles and two chimneys, or nothing if the roof is flat."""
     left, top, right, _ = canvas.box(building.box)
     ridge = round(building.ridge * canvas.height)
     if ridge >= top:

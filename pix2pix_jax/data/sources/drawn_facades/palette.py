@@ -104,7 +104,7 @@ _AWNINGS = ((176, 44, 40), (40, 96, 70), (44, 70, 120), (206, 150, 60))
 
 @dataclass(frozen=True)
 class Paints:
-    """The colours that one building was given."""
+    """The colours of one building."""
 
     wall: Colour
     trim: Colour
@@ -134,6 +134,6 @@ def _pick(options: tuple[Colour, ...], rng: np.random.Generator) -> Colour:
 
 
 def _vary(colour: Colour, rng: np.random.Generator, spread: float) -> Colour:
-    """The colour a little lighter or darker, and a little off in hue."""
+    """Makes the colour a little lighter or darker, and shifts its hue a little."""
     change = rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
     return tuple(int(c) for c in np.clip(np.add(colour, change), 0, 255))

@@ -26,7 +26,7 @@ def _facade(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) ->
 
 
 def _masonry(canvas: Canvas, box: Pixels, paints: Paints, rng: Rng) -> None:
-    """Courses of stones, counted from the top of the picture.
+    """Paints courses of stones, counted from the top of the picture.
 
     The fixed origin keeps them on the grid of the plan, where a model can learn their place.
     """
@@ -53,7 +53,7 @@ def _masonry(canvas: Canvas, box: Pixels, paints: Paints, rng: Rng) -> None:
 
 
 def _window(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A reveal in shadow, panes, and the frame around and between them."""
+    """Paints a reveal in shadow, panes, and the frame around and between them."""
     left, top, right, bottom = box
     lit, curtained = rng.random() < paints.sky.lamps, rng.random() < 0.3
     line, thin = canvas.px(1), canvas.px(0.5)
@@ -77,7 +77,7 @@ def _window(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) ->
 
 
 def _reflection(canvas: Canvas, glass: Edges, round_top: float, sky: Colour) -> None:
-    """The sky in the upper panes, and a slanting gleam."""
+    """Paints the sky in the upper panes, and a slanting gleam."""
     left, top, right, bottom = glass
     height = bottom - top
     canvas.fade((left, top + round_top, right, bottom - height * 0.1), mix(sky, (90, 150, 210), 0.5), 130)
@@ -86,7 +86,7 @@ def _reflection(canvas: Canvas, glass: Edges, round_top: float, sky: Colour) -> 
 
 
 def _bars(canvas: Canvas, glass: Edges, look: str, colour: Colour) -> None:
-    """The bars between panes: a cross, or the uprights of a wide window."""
+    """Paints the bars between panes: a cross, or the uprights of a wide window."""
     left, top, right, bottom = glass
     line = canvas.px(0.8)
     if look == "wide":
@@ -100,7 +100,7 @@ def _bars(canvas: Canvas, glass: Edges, look: str, colour: Colour) -> None:
 
 
 def _blind(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """Slats and their shadows, in the frame of a shutter or loose."""
+    """Paints slats and their shadows, in the frame of a shutter or loose."""
     left, top, right, bottom = box
     roller = look == "roller"
     colour = mix(paints.trim, WHITE, 0.4) if roller else paints.accent
@@ -116,7 +116,7 @@ def _sill(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> N
 
 
 def _cornice(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """The hood of a window: a slab, or a triangle with a shaded field on one."""
+    """Paints the hood of a window: a slab, or a triangle with a shaded field on one."""
     left, top, right, bottom = box
     canvas.shadow(box, 3)
     if look != "pediment":
@@ -130,7 +130,7 @@ def _cornice(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -
 
 
 def _molding(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A string course; the one that crowns the wall has dentils under its shelf."""
+    """Paints a string course. The one that crowns the wall has dentils under its shelf."""
     left, top, right, bottom = box
     if look != "crown":
         canvas.shadow(box, 2)
@@ -145,7 +145,7 @@ def _molding(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -
 
 
 def _pillar(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A round shaft between its capital and its base."""
+    """Paints a round shaft between its capital and its base."""
     left, top, right, bottom = box
     width, cap = right - left, canvas.px(3)
     canvas.rect((right, top, right + canvas.px(1.5), bottom), BLACK, 70)
@@ -157,7 +157,7 @@ def _pillar(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) ->
 
 
 def _deco(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A framed panel with bosses along its longer side."""
+    """Paints a framed panel with bosses along its longer side."""
     left, top, right, bottom = box
     line = canvas.px(0.5)
     canvas.rect(box, paints.trim)
@@ -175,7 +175,7 @@ def _deco(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> N
 
 
 def _balcony(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A slab that carries an iron railing to see through, or a balustrade of stone."""
+    """Paints a slab that carries an iron railing to see through, or a balustrade of stone."""
     left, top, right, bottom = box
     floor = bottom - canvas.px(2)
     canvas.shadow(box, 6)
@@ -192,7 +192,7 @@ def _balcony(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -
 
 
 def _door(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """Two panelled leaves under a fanlight."""
+    """Paints two panelled leaves under a fanlight."""
     left, top, right, bottom = box
     line = canvas.px(1)
     canvas.rect(box, paints.trim)
@@ -211,7 +211,7 @@ def _door(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> N
 
 
 def _shop(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A lit display behind glass, under a striped awning."""
+    """Paints a lit display behind glass, under a striped awning."""
     left, top, right, bottom = box
     line, height = canvas.px(1), bottom - top
     glass = (left + line, top + height * 0.2, right - line, bottom - height * 0.16)

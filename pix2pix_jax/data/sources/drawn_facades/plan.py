@@ -149,14 +149,14 @@ def _plan_building(rng: np.random.Generator, left: float, right: float, street: 
 
 
 def _levels(rng: np.random.Generator, eaves: float, street: float) -> list[float]:
-    """Heights of the floors from the eaves down to the street; the ground floor is the tallest."""
+    """Draws the heights of the floors from the eaves down to the street. The ground floor is the tallest."""
     shares = [1.0] * int(rng.integers(2, 5)) + [rng.uniform(1.15, 1.45)]
     heights = np.cumsum([0.0, *shares]) * (street - eaves) / sum(shares)
     return [_snap(eaves + height) for height in heights]
 
 
 def _upper_floors(rng: np.random.Generator, style: Style, bays: Bays, levels: list[float]) -> Iterator[Part]:
-    """Windows and what belongs to them; a floor repeats itself from bay to bay."""
+    """Yields windows and what belongs to them. A floor repeats itself from bay to bay."""
     share = rng.uniform(*style.window)
     hood, sill, blind = (rng.random() < p for p in (style.hood, style.sill, style.blind))
     for top, bottom in pairwise(levels):
@@ -180,7 +180,7 @@ def _upper_floors(rng: np.random.Generator, style: Style, bays: Bays, levels: li
 
 
 def _windows(rng: np.random.Generator, bays: Bays, storey: tuple[float, float], share: float, look: str) -> list[Box]:
-    """A window in the middle of every bay, `share` of its width."""
+    """Places a window in the middle of every bay, `share` of its width."""
     ceiling, floor = storey
     height = floor - ceiling
     top = max(_snap(ceiling + height * rng.uniform(0.2, 0.3)), ceiling + 2 * _CELL)
@@ -191,7 +191,7 @@ def _windows(rng: np.random.Generator, bays: Bays, storey: tuple[float, float], 
 
 
 def _blinds(rng: np.random.Generator, box: Box, look: str) -> Iterator[Part]:
-    """A shutter on either side of the window, or one drawn over it."""
+    """Yields a shutter on either side of the window, or one drawn over it."""
     left, top, right, bottom = box
     if look == "wide":
         if rng.random() < 0.5:
@@ -205,7 +205,7 @@ def _blinds(rng: np.random.Generator, box: Box, look: str) -> Iterator[Part]:
 
 
 def _frieze(rng: np.random.Generator, style: Style, bays: Bays, crown: tuple[float, float]) -> Iterator[Part]:
-    """Reliefs in the crowning molding, one over each bay, where it is high enough."""
+    """Yields reliefs in the crowning molding, one over each bay, where it is high enough."""
     top, bottom = crown
     if rng.random() < style.deco and bottom - top > 2 * _CELL:
         for middle in (_snap((left + right) / 2) for left, right in bays):
@@ -213,14 +213,14 @@ def _frieze(rng: np.random.Generator, style: Style, bays: Bays, crown: tuple[flo
 
 
 def _panels(bays: Bays, boxes: list[Box]) -> Iterator[Part]:
-    """Reliefs on the wall between the windows of a floor."""
+    """Yields reliefs on the wall between the windows of a floor."""
     for (_, right), (_, top, _, bottom) in zip(bays[:-1], boxes[:-1], strict=True):
         start = _snap(right - _CELL)
         yield Part("deco", (start, top, start + 2 * _CELL, bottom))
 
 
 def _balconies(rng: np.random.Generator, boxes: list[Box]) -> Iterator[Part]:
-    """One along the floor, one before the middle window, or one before each."""
+    """Yields one balcony along the floor, one before the middle window, or one before each window."""
     reach = rng.uniform(0.3, 0.45)
     middle = boxes[(len(boxes) - 1) // 2 : len(boxes) // 2 + 1]
     groups = [[boxes], [middle], [[box] for box in boxes]][rng.integers(3)]
@@ -231,7 +231,7 @@ def _balconies(rng: np.random.Generator, boxes: list[Box]) -> Iterator[Part]:
 
 
 def _ground_floor(rng: np.random.Generator, style: Style, bays: Bays, levels: list[float]) -> Iterator[Part]:
-    """A door in one bay; shops or windows in the others."""
+    """Yields a door in one bay, and shops or windows in the others."""
     ceiling, street = levels
     entrance = int(rng.choice([len(bays) // 2, len(bays) // 2, 0, len(bays) - 1]))
     shops = rng.random() < style.shop
@@ -262,7 +262,7 @@ def _entrance(rng: np.random.Generator, style: Style, box: Box, street: float) -
 
 
 def _pillars(rng: np.random.Generator, bays: Bays, top: float, bottom: float) -> list[Part]:
-    """Giant pilasters over all upper floors: between all bays, or only at the two ends."""
+    """Places giant pilasters over all upper floors: between all bays, or only at the two ends."""
     edges = [bays[0][0], *(right for _, right in bays)]
     chosen = edges if rng.random() < 0.6 else [edges[0], edges[-1]]
     lefts = [min(max(_snap(x - _CELL), bays[0][0]), bays[-1][1] - 2 * _CELL) for x in chosen]
@@ -270,7 +270,7 @@ def _pillars(rng: np.random.Generator, bays: Bays, top: float, bottom: float) ->
 
 
 def _dormers(bays: Bays, ridge: float, eaves: float) -> Iterator[Part]:
-    """Windows in the roof, which the published labels count as background."""
+    """Yields windows in the roof, which the published labels count as background."""
     for left, right in bays[1:-1:2] or bays:
         start = _snap((left + right) / 2 - 1.5 * _CELL)
         box = (start, ridge + 3 * _CELL, start + 3 * _CELL, eaves - _CELL)
@@ -279,7 +279,7 @@ def _dormers(bays: Bays, ridge: float, eaves: float) -> Iterator[Part]:
 
 
 def _around(box: Box, *, above: float = 0, below: float = 0) -> Box:
-    """The strip on top of `box` or beneath it, a cell longer on both sides."""
+    """Returns the strip on top of `box` or beneath it, a cell longer on both sides."""
     left, top, right, bottom = box
     if above:
         return (left - _CELL, top - above, right + _CELL, top)
