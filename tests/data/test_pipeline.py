@@ -162,11 +162,14 @@ def test_resized_on_the_device_or_the_host_the_pixels_are_the_same(pairs):
     assert_same(on_device, some(pairs, mesh, residency="host"))
 
 
-def test_only_what_pays_is_left_to_the_device():
+def test_only_what_pays_is_left_to_the_device(monkeypatch):
     assert shared_size(CROPS) is None
     assert shared_size(PairedDataset(Drawn((30, 30)), "AtoB", (30, 30))) is None  # nothing to resize
     assert shared_size(PairedDataset(Drawn((300, 300)), "AtoB", (30, 30))) is None  # much to transfer
-    assert defer(ONE_SIZE, meshes.make_mesh(batch_size=1)) is ONE_SIZE  # a CPU
+    mesh = meshes.make_mesh(batch_size=1)
+    assert defer(ONE_SIZE, mesh) is ONE_SIZE  # a CPU
+    monkeypatch.setattr(meshes, "platform", lambda mesh: "gpu")
+    assert defer(ONE_SIZE, mesh) == DeferredResize(ONE_SIZE, (24, 24)) and defer(CROPS, mesh) is CROPS
 
 
 def test_augmented_batches_are_the_same_from_host_and_device():

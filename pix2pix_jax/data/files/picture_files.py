@@ -15,14 +15,14 @@ from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
 
 
-class Found(NamedTuple):
+class ImageFiles(NamedTuple):
     """Image files, each with its name below the folder that was given, and what else was there ("" if nothing)."""
 
     files: dict[epath.Path, str]
     note: str = ""
 
 
-def find_files(source: str, flag: str) -> Found:
+def find_files(source: str, flag: str) -> ImageFiles:
     """Finds the image files of a file, a folder or a pattern.
 
     Raises:
@@ -30,19 +30,19 @@ def find_files(source: str, flag: str) -> Found:
     """
     path = storage.folder(source)
     if path.is_file():
-        return Found({path: path.name})
+        return ImageFiles({path: path.name})
     if path.is_dir():
         there = {f: os.path.relpath(f, path) for place in (path, *listing.subfolders(path)) for f in _files_in(place)}
     else:
         there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
         if not there and not glob.has_magic(source):
             raise UserError(f"{flag}={printable(source)}: no such file or directory")
-    found = {f: name for f, name in there.items() if _is_image_file(f)}
-    note = listing.describe_left_out(f for f in there if f not in found and not f.is_dir())
-    if not found:
+    files = {f: name for f, name in there.items() if _is_image_file(f)}
+    note = listing.describe_left_out(f for f in there if f not in files and not f.is_dir())
+    if not files:
         kinds = " ".join(sorted(images.EXTENSIONS))
         raise UserError(f"{flag}={printable(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
-    return Found(found, note)
+    return ImageFiles(files, note)
 
 
 def _files_in(folder: epath.Path) -> list[epath.Path]:
