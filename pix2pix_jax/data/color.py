@@ -49,7 +49,7 @@ class Rgb:
 
 
 class Lab:
-    """Shows the generator the lightness of photographs, of which it makes their colour; methods are those of `Rgb`."""
+    """Shows the generator the lightness of photographs, to make their colour. Has the methods of `Rgb`."""
 
     colorizes = True
 

@@ -58,7 +58,7 @@ def open_split(
       url: the archive's address if not the published one.
 
     Returns:
-      Examples by index, of which `image` is the published file's bytes, and their names: the files' stems.
+      (examples by index, whose `image` is the published file's bytes; their names, which are the files' stems).
 
     Raises:
       UserError: see `prepare`; or there is no such split.

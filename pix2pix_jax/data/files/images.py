@@ -26,13 +26,13 @@ EXTENSIONS = frozenset(
         *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".qoi"),
         ".npy",
     )
-)  # of the files that are looked at in a folder
+)  # of files that count as images in a folder
 UNREADABLE = frozenset(
     (
         *(".heic", ".heif", ".hif", ".jxl", ".psd", ".exr", ".hdr", ".svg"),
         *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
     )
-)  # of pictures that nothing here reads
+)  # of pictures that cannot be read
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # the second image of a phone's JPEG (MPO) is no frame
 MAX_FILE = 4 << 30  # bytes
 INTERPOLATIONS = {

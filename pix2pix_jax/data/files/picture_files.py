@@ -55,7 +55,7 @@ def _is_image_file(path: epath.Path) -> bool:
 
 
 class PictureFiles:
-    """A source (`sources.Source`) of pictures, A, and targets, B, in colour and 8 bits, all of one `size`."""
+    """A source (`sources.datasets.Source`) of pictures, A, and targets, B, in colour and 8 bits, all of one `size`."""
 
     places = ("picture", "target")
 
@@ -64,8 +64,8 @@ class PictureFiles:
 
         Args:
           pictures: a file, a folder or a pattern.
-          targets: likewise.
-          inputs: likewise, what the pictures were made from; "" if they are not to be shown.
+          targets: the same, for the targets.
+          inputs: the same, for the inputs of the pictures; "" shows none.
 
         Raises:
           UserError: no files, one without a partner, or sizes that differ.

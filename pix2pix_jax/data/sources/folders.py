@@ -1,6 +1,6 @@
 """Recognises the layout of a folder from the names in it: which files make which pairs.
 
-Layouts, with "A" and "B" as `a_folders` and `b_folders` name them, and train, val and test as far as they are there:
+Layouts, where `a_folders` and `b_folders` replace "A" and "B", and each of train, val and test may be absent:
   A|B side-by-side images                  train/*.png   or  *.png
   folders of images paired by stem         A/train/*.png  or  train/A/*.png  or  trainA/*.png  or  A/*.png
   arrays                                   train.npz  or  trainA.npy and trainB.npy  or  A.npy and B.npy
