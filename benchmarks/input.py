@@ -26,7 +26,7 @@ import numpy as np
 import psutil
 import report
 
-from pix2pix_jax.data import augment, pipeline, reading
+from pix2pix_jax.data import augment, device_resizing, pipeline, reading
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.runtime import meshes
@@ -40,17 +40,17 @@ def open_pairs(folder: str) -> PairedDataset:
 
 def read(pairs: PairedDataset, *, workers: int, on_device: bool = False, kept: bool = False) -> Iterator[dict]:
     """Batches on the host; `on_device` leaves the resizing to the device, `kept` begins with all in the cache."""
-    read_one = pairs.decode if on_device else pairs.__getitem__
+    own_size = device_resizing.shared_size(pairs) if on_device else None
+    pairs = device_resizing.DeferredResize(pairs, own_size) if own_size else pairs
     order = reading.ExampleOrder(len(pairs), BATCH, seed=0)
     if kept:
-        cache = reading.Cache(read_one, 2**40)
+        cache = reading.Cache(pairs.__getitem__, 2**40)
         for index in range(len(pairs)):
             cache(index)
         loader = reading.StepLoader(pairs, order, np.arange(BATCH), cache)
         return (loader(step) for step in itertools.count())
     reading._cache_limit = lambda: 0  # every epoch is as the first
-    own_size = pipeline.shared_size(pairs) if on_device else None
-    return reading.read_steps(pairs, order, np.arange(BATCH), start=0, num_workers=workers, own_size=own_size)
+    return reading.read_steps(pairs, order, np.arange(BATCH), start=0, num_workers=workers)
 
 
 def complete(batches: Iterator[dict]) -> Iterator[dict]:

@@ -1,4 +1,4 @@
-"""Gets a data set ready before a run, checks every image of it, and says and shows what is there."""
+"""Prepares a data set before a run: downloads and builds it, checks every image, and reports what it holds."""
 
 import collections
 import copy
@@ -33,8 +33,8 @@ _MEMBERS = 4  # of a group that are named
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
-    """What was found of one example: by stream its header and its smallest and largest value; a hash of its pixels."""
+class Examined:
+    """The facts of one example: header and (smallest, largest) value of input and target, and a hash of its pixels."""
 
     name: str
     headers: tuple[Header, Header]
@@ -46,40 +46,40 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     """Downloads and builds if need be, decodes every image of every split, prints a report and draws a preview.
 
     Args:
-      config: of a run.
-      output: the folder of the preview, PREVIEW, a grid of pairs; by default the current one.
+      config: a checked ConfigDict.
+      output: the folder to write the preview to, a grid of pairs called PREVIEW; "" is the current folder.
 
     Returns:
       The path of the preview.
 
     Raises:
-      UserError: no such data, files that cannot be used (all of them are listed before), or float32 values without a
-        range; the message says which.
+      UserError: no such data, files that cannot be used (all are listed first), or float32 values without a range.
     """
     path = storage.folder(output) / PREVIEW
-    if path.parent.exists() and not path.parent.is_dir():  # said now, not once all files are read
+    if path.parent.exists() and not path.parent.is_dir():  # before all files are read
         raise UserError(f"--output={printable(output)}: a file; give a folder")
     splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
-    found, errors = {}, []
+    usable, errors = {}, []
     for split, pairs in splits.items():
-        examined = _examine_all(build_data.at_load_size(config, pairs) if split == "train" else pairs, split)
-        found[split] = [x for x in examined if isinstance(x, Found)]
+        examined = _examine_all(build_data.training_pairs(config, pairs.source) if split == "train" else pairs, split)
+        usable[split] = [x for x in examined if isinstance(x, Examined)]
         errors += (bad := [x for x in examined if isinstance(x, str)])
-        _report(split, pairs, found[split], len(bad))
-    _say_not_built(config, splits["train"])
-    _report_duplicates(found)
+        _report(split, pairs, usable[split], len(bad))
+    _report_not_built(config, splits["train"])
+    _report_duplicates(usable)
     if errors:
         raise _unusable(errors)
-    resolved, unset = _resolve(config, found["train"])
-    preview.write(path, build_data.with_dtypes(splits["train"], resolved), build_data.stream_values(resolved))
+    resolved, unset = _resolve(config, usable["train"])
+    shown = build_data.resized_pairs(resolved, splits["train"].source, tuple(config.resize_size))
+    preview.write(path, shown, build_data.stream_values(resolved))
     console.log(f"preview: {path}; look whether input and target are the right way round")
     if unset:
         raise unset[0]
     return path
 
 
-def _say_not_built(config: ConfigDict, pairs: PairedDataset) -> None:
-    """Says of a published set that is read from a folder of its files that no TFDS data set came of it."""
+def _report_not_built(config: ConfigDict, pairs: PairedDataset) -> None:
+    """Reports that a published set is read from a folder of its files, so that no TFDS data set was built."""
     if config.dataset in PUBLISHED and isinstance(pairs.source, FolderSource):
         folder = pathlib.Path(pairs.source.folder).resolve()
         console.log(
@@ -99,14 +99,14 @@ def _open(config: ConfigDict, split: str) -> PairedDataset | None:
     return pairs
 
 
-def _examine_all(pairs: PairedDataset, split: str) -> list[Found | str]:
+def _examine_all(pairs: PairedDataset, split: str) -> list[Examined | str]:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         examined = pool.map(lambda index: _examine(pairs, index), range(len(pairs)))
         return list(bar(examined, total=len(pairs), desc=f"check {split}", unit="pair"))
 
 
-def _examine(pairs: PairedDataset, index: int) -> Found | str:
-    """What example `index` holds, or why it cannot be used."""
+def _examine(pairs: PairedDataset, index: int) -> Examined | str:
+    """Reads the facts of example `index`, or returns the reason why it cannot be used."""
     try:
         headers = pairs.sides(pairs.source.header(index))
         images = pairs.sides(pairs.source.pair(index, pairs.sides((pairs.input_channels, pairs.target_channels))))
@@ -118,23 +118,23 @@ def _examine(pairs: PairedDataset, index: int) -> Found | str:
     for image in images:
         digest.update(f"{image.shape} {image.dtype}".encode())
         digest.update(np.ascontiguousarray(image))
-    return Found(pairs.name(index), headers, limits, digest.digest())
+    return Examined(pairs.name(index), headers, limits, digest.digest())
 
 
-def _report(split: str, pairs: PairedDataset, found: Sequence[Found], num_errors: int) -> None:
+def _report(split: str, pairs: PairedDataset, examples: Sequence[Examined], num_errors: int) -> None:
     console.log(
         f"{split}: {len(pairs)} pair{'s' * (len(pairs) != 1)}"
         + f", of which {num_errors} cannot be used" * bool(num_errors)
     )
     if note := getattr(pairs.source, "note", ""):
         console.log(f"  {note}")
-    if not found:
+    if not examples:
         return
-    if animated := sum(any(header.animated for header in x.headers) for x in found):
+    if animated := sum(any(header.animated for header in x.headers) for x in examples):
         console.log(f"  of {animated} pairs a file is an animation, whose first frame is taken")
     for i, (name, place) in enumerate(zip(STREAMS, pairs.sides(pairs.source.places), strict=True)):
-        headers = [x.headers[i] for x in found]
-        low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
+        headers = [x.headers[i] for x in examples]
+        low, high = _limits(examples, i)
         console.log(
             f"  {name} ({printable(place)}): {_sizes(headers)}; "
             f"{_counted(_channels(h.channels) for h in headers)}; "
@@ -142,9 +142,14 @@ def _report(split: str, pairs: PairedDataset, found: Sequence[Found], num_errors
         )
         if widest(h.dtype for h in headers) == "uint16" and 0 < high < 16384:
             console.log(f"    that is little of 65535: --config.{name}_range={low:g},{high:g} would use all of [-1, 1]")
-    skewed = [x for x in found if _ratio(x.headers[0]) != _ratio(x.headers[1])]
+    skewed = [x for x in examples if _ratio(x.headers[0]) != _ratio(x.headers[1])]
     if skewed:
         console.log(f"  of {len(skewed)} pairs input and target have different shapes, as {printable(skewed[0].name)}")
+
+
+def _limits(examples: Sequence[Examined], stream: int) -> tuple[float, float]:
+    """Returns the smallest and largest value of a stream over all examples."""
+    return min(x.limits[stream][0] for x in examples), max(x.limits[stream][1] for x in examples)
 
 
 def _channels(count: int) -> str:
@@ -172,10 +177,10 @@ def _counted(values: Iterable[str]) -> str:
     return counts[0][0] if len(counts) == 1 else ", ".join(f"{value} ({count})" for value, count in counts)
 
 
-def _report_duplicates(found: dict[str, list[Found]]) -> None:
-    """Names the examples whose pixels are those of an example of another split, which scores would be too good for."""
+def _report_duplicates(usable: dict[str, list[Examined]]) -> None:
+    """Names the examples that another split holds too. They would make scores too good."""
     where = collections.defaultdict(list)
-    for split, examples in found.items():
+    for split, examples in usable.items():
         for example in examples:
             where[example.digest].append((split, example.name))
     shared = [places for places in where.values() if len({split for split, _ in places}) > 1]
@@ -189,7 +194,7 @@ def _report_duplicates(found: dict[str, list[Found]]) -> None:
 
 
 def _equal(places: Sequence[tuple[str, str]]) -> str:
-    """train: a = val: b; of many, the first of each split at least, and how many more there are."""
+    """Formats equal examples as "train: a = val: b"; of many, at least the first of each split and a count."""
     firsts = list({split: (split, name) for split, name in reversed(places)}.values())[::-1]
     named = (firsts + [place for place in places if place not in firsts])[: max(_MEMBERS, len(firsts))]
     text = " = ".join(f"{split}: {printable(name)}" for split, name in named)
@@ -197,7 +202,7 @@ def _equal(places: Sequence[tuple[str, str]]) -> str:
 
 
 def _unusable(errors: list[str]) -> UserError:
-    """The one line of all errors, which are listed above it if there are several."""
+    """Makes one error of all; several are listed above it."""
     if len(errors) == 1:
         return UserError(errors[0])
     console.log("cannot be used:")
@@ -206,14 +211,14 @@ def _unusable(errors: list[str]) -> UserError:
     return UserError(f"{errors[0]} (and {len(errors) - 1} more files, listed above)")
 
 
-def _resolve(config: ConfigDict, found: Sequence[Found]) -> tuple[ConfigDict, list[UserError]]:
-    """The config with dtypes and ranges as found where it says nothing, and an error of each range it needs to say."""
+def _resolve(config: ConfigDict, examples: Sequence[Examined]) -> tuple[ConfigDict, list[UserError]]:
+    """Completes the config's unset dtypes and ranges from the examples, and makes an error for each range to set."""
     config, unset = copy.deepcopy(config), []
     for i, name in enumerate(STREAMS):
         if config[f"{name}_dtype"] == "auto":
-            config[f"{name}_dtype"] = widest(x.headers[i].dtype for x in found)
+            config[f"{name}_dtype"] = widest(x.headers[i].dtype for x in examples)
         if config[f"{name}_dtype"] == "float32" and config[f"{name}_range"] is None:
-            low, high = min(x.limits[i][0] for x in found), max(x.limits[i][1] for x in found)
+            low, high = _limits(examples, i)
             unset.append(build_data.range_unset(name, low, high, "all training files"))
             config[f"{name}_range"] = (low, high if high > low else low + 1)
     return config, unset

@@ -7,9 +7,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.build_data import stream_values
+from pix2pix_jax.config.build_data import color_space, stream_values
 from pix2pix_jax.config.validate import num_downs
-from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
@@ -19,8 +18,8 @@ from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResN
 
 
 def network_channels(config: ConfigDict) -> tuple[int, int]:
-    """Returns (input, output) channels of the generator; colourisation translates L into a, b."""
-    return (1, 2) if config.color_space == "lab" else (config.input_channels, config.target_channels)
+    """Returns the (input, output) channels of the generator; colourisation translates L into a, b."""
+    return color_space(config).channels(config.input_channels, config.target_channels)
 
 
 def build_generator(config: ConfigDict) -> nn.Module:
@@ -142,11 +141,7 @@ def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[A
     """
 
     def prepare(batch: Batch) -> Batch:
-        batch = constrain(batch)
-        if config.color_space == "rgb":
-            return batch
-        lightness, colour = color.split(batch["target"])
-        return {"input": lightness, "target": colour}
+        return color_space(config).batch(constrain(batch))
 
     return make_train_step(parts, build_step_options(config), prepare=prepare)
 

@@ -62,19 +62,19 @@ def crop_and_mirror(
     nearest: Collection[str] = (),
     values: Mapping[str, ValueRange] = types.MappingProxyType({}),
 ) -> dict[str, jax.Array]:
-    """Random jitter as published, a random crop and a horizontal flip with probability one half, and what `more` adds.
+    """Crops and mirrors a batch at random, as the paper does, and applies the changes of `more`.
 
     Args:
-      batch: images of one height and width, (N, H, W, C), by name; photometric changes are for "input".
-      key: of the whole batch; each example draws from its own split.
-      size: (H, W) of the crop, at most the images'.
-      mirror: whether to flip.
+      batch: stored images (N, H, W, C) by name, all of one height and width; photometric changes apply to "input".
+      key: PRNG key of the batch; each example draws from its own split.
+      size: (H, W) of the crop in pixels, at most the images'.
+      mirror: whether to flip horizontally with probability one half.
       more: further changes.
-      nearest: names of label maps: rotated and scaled, they take the nearest pixel and mix no two labels.
-      values: what the stored values mean, by name; uint8 in [0, 255] where nothing is said.
+      nearest: names of label maps, which are rotated and scaled to the nearest pixel, so that labels never mix.
+      values: value ranges by name; uint8 in [0, 255] for names that are missing.
 
     Returns:
-      float32 (N, *size, C) in [-1, 1] by name; the same window and moves for all images of an example.
+      float32 (N, *size, C) in [-1, 1] by name. All images of an example get the same window and moves.
     """
     images = dict(batch)
 
@@ -82,7 +82,7 @@ def crop_and_mirror(
         return {name: to_float(image, values.get(name, UINT8)) for name, image in images.items()}
 
     resampled = bool(more.rotate_degrees or more.scale)
-    if resampled:  # between the values of pixels there are others
+    if resampled:  # interpolated values need not be integers
         images = as_floats(images)
     move = functools.partial(_move_pair, size=size, mirror=mirror, more=more, nearest=nearest)
     keys = jax.random.split(key, len(next(iter(images.values()))))
@@ -97,7 +97,7 @@ def crop_and_mirror(
 def _move_pair(
     example: dict[str, jax.Array], key: jax.Array, *, size: tuple[int, int], mirror: bool, more: Augmentation, nearest
 ) -> dict[str, jax.Array]:
-    """The geometric part, of one example: images (H, W, C) by name."""
+    """Applies the geometric part to one example: images (H, W, C) by name."""
     height, width, _ = next(iter(example.values())).shape
     crop_key, mirror_key = jax.random.split(key)
     corner = jax.random.randint(crop_key, (2,), 0, jnp.array([height - size[0], width - size[1]]) + 1)
@@ -123,7 +123,7 @@ def _window(image: jax.Array, corner: jax.Array, size: tuple[int, int]) -> jax.A
 
 
 def _turned_window(corner: jax.Array, key: jax.Array, *, size: tuple[int, int], more: Augmentation) -> jax.Array:
-    """(2, *size) rows and columns to read: the window at `corner`, turned and scaled about its centre.
+    """Returns the rows and columns to read, (2, *size): the window at `corner`, turned and scaled about its centre.
 
     Around the window lies the rest of the picture, so less has to be made up than if the crop were turned by itself.
     """
@@ -193,12 +193,12 @@ def _turn_hue(image: jax.Array, turn: jax.Array) -> jax.Array:
 
 
 def _value_and_spread(image: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(the largest channel, its distance from the smallest), each (H, W, 1)."""
+    """Returns (the largest channel, its distance from the smallest), each (H, W, 1)."""
     value = image.max(axis=-1, keepdims=True)
     return value, value - image.min(axis=-1, keepdims=True)
 
 
 def _blur(image: jax.Array, sigma: jax.Array, radius: int) -> jax.Array:
-    """Gaussian blur; the border is mirrored, where dm-pix alone would darken it."""
+    """Blurs by a Gaussian. The border is mirrored, where dm-pix alone would darken it."""
     padded = jnp.pad(image, ((radius, radius), (radius, radius), (0, 0)), mode="reflect")
     return dm_pix.gaussian_blur(padded, sigma, 2 * radius + 1, padding="VALID")

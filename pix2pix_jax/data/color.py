@@ -1,8 +1,10 @@
-"""Colourisation: photographs to lightness (the networks' input) and colour (their target), and back.
+"""Colour spaces of the networks: images as they are (rgb), or colourisation from lightness to colour (lab).
 
-CIE L*a*b* of sRGB under the white point D65 (IEC 61966-2-1; CIE 15). The networks' ranges are those of the popular
-PyTorch implementation: L / 50 - 1 and (a, b) / 110.
+Colourisation takes CIE L*a*b* of sRGB under the white point D65 (IEC 61966-2-1; CIE 15). The networks' ranges are those
+of pytorch-CycleGAN-and-pix2pix: L / 50 - 1 and (a, b) / 110.
 """
+
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -24,8 +26,53 @@ _FROM_XYZ = np.linalg.inv(_TO_XYZ)
 _KNEE = 6 / 29
 
 
+class Rgb:
+    """Shows the networks images as they are."""
+
+    colorizes = False
+
+    def channels(self, input_channels: int, target_channels: int) -> tuple[int, int]:
+        """Returns the (input, output) channels of the generator."""
+        return input_channels, target_channels
+
+    def batch(self, batch: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
+        """Returns the input and target of the networks, float (N, H, W, C) in [-1, 1]."""
+        return batch
+
+    def translate(self, images: jax.Array, generate: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        """Returns what `generate`, the generator, makes of `images`, both as people see them, in [-1, 1]."""
+        return generate(images)
+
+    def shown(self, images: jax.Array) -> jax.Array:
+        """Returns input images, float in [-1, 1], as the network sees them."""
+        return images
+
+
+class Lab:
+    """Shows the generator the lightness of photographs, to make their colour. Has the methods of `Rgb`."""
+
+    colorizes = True
+
+    def channels(self, input_channels: int, target_channels: int) -> tuple[int, int]:
+        return 1, 2
+
+    def batch(self, batch: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
+        lightness, colour = split(batch["target"])
+        return {"input": lightness, "target": colour}
+
+    def translate(self, images: jax.Array, generate: Callable[[jax.Array], jax.Array]) -> jax.Array:
+        lightness, _ = split(images)
+        return join(lightness, generate(lightness))
+
+    def shown(self, images: jax.Array) -> jax.Array:
+        return grey(images)
+
+
+COLOR_SPACES = {"rgb": Rgb(), "lab": Lab()}
+
+
 def split(photo: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """(lightness (..., 1), colour (..., 2)), both within [-1, 1], of sRGB photographs (..., 3) in [-1, 1]."""
+    """Splits sRGB photographs (..., 3) in [-1, 1] into (lightness (..., 1), colour (..., 2)), both within [-1, 1]."""
     x, y, z = jnp.moveaxis(_cube_root(_apply(_TO_XYZ, _to_linear((photo + 1) / 2))), -1, 0)
     lightness = 116 * y - 16
     colour = jnp.stack([500 * (x - y), 200 * (y - z)], axis=-1)
@@ -33,7 +80,7 @@ def split(photo: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def join(lightness: jax.Array, colour: jax.Array) -> jax.Array:
-    """The inverse of `split`: sRGB (..., 3) in [-1, 1].
+    """Inverts `split`: returns sRGB (..., 3) in [-1, 1].
 
     A network may ask for colours that no screen shows. What is beyond sRGB is clipped after the conversion, channel by
     channel in linear light; clipping a and b before it would change colours that can be shown.
@@ -46,7 +93,7 @@ def join(lightness: jax.Array, colour: jax.Array) -> jax.Array:
 
 
 def grey(photo: jax.Array) -> jax.Array:
-    """The photograph without its colour, sRGB (..., 3) in [-1, 1]: what the network sees."""
+    """Removes the colour of photographs, sRGB (..., 3) in [-1, 1]."""
     lightness, colour = split(photo)
     return join(lightness, jnp.zeros_like(colour))
 
@@ -66,7 +113,7 @@ def _to_gamma(linear: jax.Array) -> jax.Array:
 
 
 def _cube_root(x: jax.Array) -> jax.Array:
-    """The cube root, continued by a straight line near 0 (CIE 15)."""
+    """Takes the cube root, continued by a straight line near 0 (CIE 15)."""
     return jnp.where(x > _KNEE**3, jnp.cbrt(x), x / (3 * _KNEE**2) + 4 / 29)
 
 

@@ -1,6 +1,7 @@
-"""Pairs as the train step takes them: an input and a target of one size, by index."""
+"""The paired dataset: an input and a target of one size, by index."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,9 @@ from pix2pix_jax.data.files.value_range import fit_range
 from pix2pix_jax.data.sources.datasets import Source
 from pix2pix_jax.errors import UserError
 
-# How an image gets its size, under the names that the popular PyTorch implementation gives them.
+Example = dict[str, np.ndarray]
+
+# How an image gets its size, under the names of pytorch-CycleGAN-and-pix2pix.
 PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")
 WINDOWED = ("crop", "scale_width_and_crop")  # those that leave images of several sizes to crop from
 
@@ -19,8 +22,8 @@ WINDOWED = ("crop", "scale_width_and_crop")  # those that leave images of severa
 class PairedDataset:
     """Examples by index: {"input", "target"}, each (*size, channels) of its dtype; under WINDOWED at least that large.
 
-    The train step is compiled for one size, so the window of an image that has a size of its own is cut on the host
-    (`window`), and where nothing is cropped all images must come out at `size`.
+    The train step is compiled for one size. So windows of images of several sizes are cut on the host (`window`), and
+    where nothing is cropped every image must end at `size`.
     """
 
     source: Source
@@ -28,16 +31,16 @@ class PairedDataset:
     size: tuple[int, int]
     input_channels: int = 3
     target_channels: int = 3
-    colorize: bool = False  # the input is the target, of which the networks are to see the lightness only
+    colorize: bool = False  # the input is the target; the networks see its lightness only
     preprocess: str = "resize_and_crop"  # one of PREPROCESS; "resize_and_crop" resizes to `size`
-    width: int = 0  # scale_width, scale_width_and_crop: of the resized image, whose height is in proportion
+    width: int = 0  # scale_width, scale_width_and_crop: width in pixels of the resized image, proportions are kept
     multiple: int = 1  # scale_width, none: both sides are rounded to the nearest multiple
     centred: bool = False  # take the middle of WINDOWED images, as evaluation does
     input_dtype: str = "uint8"  # uint8 | uint16 | float32, to which files of other dtypes are converted
     target_dtype: str = "uint8"
-    input_range: tuple[float, float] | None = None  # see `values.fit_range`
+    input_range: tuple[float, float] | None = None  # see `value_range.fit_range`
     target_range: tuple[float, float] | None = None
-    input_interpolation: str = "bicubic"  # of `images.resize`
+    input_interpolation: str = "bicubic"  # see `images.resize`
     target_interpolation: str = "bicubic"
 
     def __len__(self) -> int:
@@ -48,35 +51,35 @@ class PairedDataset:
 
     @property
     def example_bytes(self) -> int:
-        """Of one example at load size."""
+        """Returns the bytes of one example at load size."""
         depths = (self.input_channels, self.input_dtype), (self.target_channels, self.target_dtype)
         return self.size[0] * self.size[1] * sum(c * np.dtype(dtype).itemsize for c, dtype in depths)
 
     def sides(self, both: tuple) -> tuple:
-        """(of A, of B) -> (of the input, of the target), and back."""
-        return both if self.direction == "AtoB" else both[::-1]
+        """Turns (of A, of B) into (of the input, of the target), and back."""
+        return sides(both, self.direction)
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-        """Raises UserError, which names the file, if its size does not do."""
+    def __getitem__(self, index: int) -> Example:
+        """Decodes and sizes an example. Raises UserError, which names the file, if its size does not fit."""
         return self.at_size(index, self.decode(index))
 
-    def at_size(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`self[index]` of `decode(index)`."""
+    def at_size(self, index: int, example: Example) -> Example:
+        """Sizes `decode(index)` to make `self[index]`."""
         example = self.fit(index, example)
         if not self.centred:
             return example
         return self._cut(example, np.subtract(example["target"].shape[:2], self.size) // 2)
 
-    def decode(self, index: int) -> dict[str, np.ndarray]:
-        """The images at their own size."""
+    def decode(self, index: int) -> Example:
+        """Decodes the images at their own size."""
         image, target = self.sides(self.source.pair(index, self.sides((self.input_channels, self.target_channels))))
         name = self.name(index)
         target = fit_range(target, self.target_dtype, self.target_range, name)
         image = target if self.colorize else fit_range(image, self.input_dtype, self.input_range, name)
         return {"input": image, "target": target}
 
-    def fit(self, index: int, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`decode(index)` at the size that `preprocess` gives it."""
+    def fit(self, index: int, example: Example) -> Example:
+        """Resizes `decode(index)` to its load size."""
         size = self.load_size(index, example["target"].shape[:2])
         target = images.resize(example["target"], size, self.target_interpolation)
         if self.colorize:
@@ -84,37 +87,50 @@ class PairedDataset:
         return {"input": images.resize(example["input"], size, self.input_interpolation), "target": target}
 
     def load_size(self, index: int, own: tuple[int, int]) -> tuple[int, int]:
-        """What example `index`, of size `own`, is resized to. Raises UserError if training cannot take that."""
+        """Returns the (H, W) to which example `index`, of size `own`, is resized. Raises UserError for a misfit."""
         size = self._load_size(own)
         self._check(size, index)
         return size
 
-    def window(self, example: dict[str, np.ndarray], *, seed: int, position: int) -> dict[str, np.ndarray]:
-        """Cuts what the train step takes out of an example: a random `size` of WINDOWED images, or else all.
+    def finish(
+        self, examples: Sequence[Example], indices: np.ndarray, *, seed: int, positions: np.ndarray
+    ) -> list[Example]:
+        """Makes the examples of a batch one size.
+
+        Args:
+          examples: `self[i]` of each of `indices`.
+          indices: int (N,).
+          seed: see `window`.
+          positions: int (N,), see `window`.
+        """
+        return [self.window(e, seed=seed, position=int(p)) for e, p in zip(examples, positions, strict=True)]
+
+    def window(self, example: Example, *, seed: int, position: int) -> Example:
+        """Cuts a random window of `size` out of WINDOWED images; returns other examples whole.
 
         Args:
           example: `self[index]`.
-          seed: of the run.
-          position: of the example in the run, step * batch_size + place in the batch. The window depends on `seed` and
-            on this alone.
+          seed: config.seed.
+          position: step * batch_size + place in the batch. The window depends on `seed` and `position` alone.
         """
         if self.preprocess not in WINDOWED:
             return example
-        bits = np.random.MT19937(np.random.SeedSequence([seed, position, 1]))  # the 1 sets it off from example orders
+        bits = np.random.MT19937(np.random.SeedSequence([seed, position, 1]))  # with 1, unlike example orders
         slack = np.subtract(example["target"].shape[:2], self.size)
         return self._cut(example, np.random.RandomState(bits).randint(slack + 1))
 
-    def _cut(self, example: dict[str, np.ndarray], corner: np.ndarray) -> dict[str, np.ndarray]:
+    def _cut(self, example: Example, corner: np.ndarray) -> Example:
         (top, left), (height, width) = corner, self.size
         return {name: image[top : top + height, left : left + width] for name, image in example.items()}
 
     def _load_size(self, own: tuple[int, int]) -> tuple[int, int]:
-        """What an image of size `own` is resized to."""
+        """Returns the (H, W) to which an image of size `own` is resized."""
         if self.preprocess == "crop":
             return own
         if self.preprocess == "scale_width_and_crop":
             scaled = _scaled(own, self.width)
-            return max(scaled[0], self.size[0]), scaled[1]  # as published, at least as high as the crop
+            # At least as high as the crop, like pytorch-CycleGAN-and-pix2pix.
+            return max(scaled[0], self.size[0]), scaled[1]
         return whole_size(own, self.preprocess, size=self.size, width=self.width, multiple=self.multiple)
 
     def _check(self, size: tuple[int, int], index: int) -> None:
@@ -130,26 +146,32 @@ class PairedDataset:
     def _remedy(self, size: tuple[int, int], index: int, expected: str) -> str:
         other = 1 if index == 0 else 0
         if other < len(self):
-            found = self._load_size(self.source.pair(other, (self.input_channels, self.target_channels))[0].shape[:2])
-            if found != size:
+            image, _ = self.source.pair(other, (self.input_channels, self.target_channels))
+            other_size = self._load_size(image.shape[:2])
+            if other_size != size:
                 return (
-                    f"{self.name(other)} is {height_by_width(found)}; all must be alike where nothing is cropped: use "
-                    "--config.preprocess=resize_and_crop, crop or scale_width_and_crop"
+                    f"{self.name(other)} is {height_by_width(other_size)}; all must be alike where nothing is cropped: "
+                    "use --config.preprocess=resize_and_crop, crop or scale_width_and_crop"
                 )
         return f"{expected}; use --config.image_size={size[0]},{size[1]}"
+
+
+def sides(both: tuple, direction: str) -> tuple:
+    """Turns (of A, of B) into (of the input, of the target), and back."""
+    return both if direction == "AtoB" else both[::-1]
 
 
 def whole_size(
     own: tuple[int, int], preprocess: str, *, size: tuple[int, int], width: int, multiple: int
 ) -> tuple[int, int]:
-    """The (H, W) at which a whole image of size `own` goes through the generator: scaled as in training, not cropped.
+    """Returns the (H, W) at which a whole image of size `own` is translated: scaled as in training, not cropped.
 
     Args:
       own: (H, W).
       preprocess: one of PREPROCESS.
-      size: under "resize_and_crop", the result.
-      width: under "scale_width" and "scale_width_and_crop", that of the scaled image, whose height is in proportion.
-      multiple: of what the generator takes, to the nearest of which both sides are rounded.
+      size: (H, W), the result under "resize_and_crop".
+      width: width in pixels under "scale_width" and "scale_width_and_crop"; the height is in proportion.
+      multiple: both sides are rounded to the nearest multiple of it, as the generator needs.
     """
     if preprocess == "resize_and_crop":
         return size

@@ -1,4 +1,4 @@
-"""A picture of a few pairs, labelled so that a mix-up of input and target is seen at once."""
+"""Draws a picture of a few pairs, labelled so that a mix-up of input and target is seen at once."""
 
 from collections.abc import Mapping
 
@@ -44,7 +44,7 @@ def write(path: epath.Path, pairs: PairedDataset, values: Mapping[str, ValueRang
 
 
 def _picture(image: np.ndarray, values: ValueRange) -> np.ndarray:
-    """uint8 (h, w, 3), at most _HEIGHT high."""
+    """Renders a stored image as uint8 (h, w, 3), at most _HEIGHT high."""
     picture = render(to_float(image, values))
     height, width = picture.shape[:2]
     scale = min(1.0, _HEIGHT / height, 2 * _HEIGHT / width)

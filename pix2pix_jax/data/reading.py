@@ -1,6 +1,6 @@
-"""Which examples a step takes, and reading them ahead on the host; the only module that imports grain.
+"""Orders the examples of steps and reads them ahead on the host. The only module that imports grain.
 
-Grain runs the worker processes; threads of this process need no more than an executor.
+Grain runs the worker processes; for threads of this process an executor is enough.
 
 Example order is a fresh permutation of the split every epoch, a pure function of (seed, position); step s holds the
 positions s * batch_size to (s + 1) * batch_size - 1. So the step alone is the position in the data.
@@ -24,12 +24,11 @@ import psutil
 from absl import flags
 from etils import epy
 
-from pix2pix_jax.data.paired_dataset import PairedDataset
+from pix2pix_jax.data.device_resizing import DeferredResize
+from pix2pix_jax.data.paired_dataset import Example, PairedDataset
 
 with epy.lazy_imports():  # takes a second, and few runs have worker processes
     import grain
-
-Example = dict[str, np.ndarray]
 
 MAX_STEP = 2**31 - 1  # steps are int32
 _AHEAD = 16  # batches that are read before they are asked for
@@ -49,7 +48,7 @@ class ExampleOrder:
         return np.array([e[p] for e, p in zip(epochs, positions % self.num_examples, strict=True)], np.int32)
 
     def positions(self, step: int) -> np.ndarray:
-        """The places in the run, int64 (batch_size,), of the examples of a step."""
+        """Returns the positions in the run of a step's examples, int64 (batch_size,)."""
         return np.arange(step * self.batch_size, (step + 1) * self.batch_size)
 
 
@@ -67,38 +66,28 @@ def stack(examples: Iterable[Example]) -> Example:
 
 @dataclasses.dataclass(frozen=True)
 class StepLoader:
-    """loader(s): this process's share of the batch of step s; worker processes get a copy.
+    """Reads this process's share of the batch of step s: `loader(s)`. Worker processes get a copy.
 
     Attributes:
       pairs: the training split.
-      order: of its examples.
-      slots: which places of the global batch are this process's.
-      read: what `pairs[i]` is read through, as a `Cache`.
-      own_size: of images that are left to the device to resize; a batch is if all of its are; None: no batch is.
+      order: the order of its examples.
+      slots: places in the global batch that this process fills, int (n,).
+      read: returns `pairs[i]`, perhaps from a `Cache`.
     """
 
-    pairs: PairedDataset
+    pairs: PairedDataset | DeferredResize
     order: ExampleOrder
     slots: np.ndarray
     read: Callable[[int], Example]
-    own_size: tuple[int, int] | None = None
 
     def __call__(self, step: int) -> Example:
         indices, positions = self.order[step][self.slots], self.order.positions(step)[self.slots]
-        examples = {int(p): (int(i), self.read(int(i))) for i, p in zip(indices, positions, strict=True)}
-        if self.own_size is None:
-            return stack(self.pairs.window(e, seed=self.order.seed, position=p) for p, (_, e) in examples.items())
-        if all(_is_plain(e, self.own_size) for _, e in examples.values()):
-            return stack(e for _, e in examples.values())
-        return stack(self.pairs.fit(i, e) for i, e in examples.values())
-
-
-def _is_plain(example: Example, size: tuple[int, int]) -> bool:
-    return all(image.dtype == np.uint8 and image.shape[:2] == size for image in example.values())
+        examples = [self.read(int(index)) for index in indices]
+        return stack(self.pairs.finish(examples, indices, seed=self.order.seed, positions=positions))
 
 
 class Cache:
-    """Keeps what `read` gives in the host's memory, up to `limit` bytes; for threads."""
+    """Keeps examples that `read` returns in host memory, up to `limit` bytes. Threads may share it."""
 
     def __init__(self, read: Callable[[int], Example], limit: int):
         self._read, self._left = read, limit
@@ -116,15 +105,15 @@ class Cache:
 
 
 def num_bytes(pairs: PairedDataset) -> int:
-    """Bytes of the whole split at load size."""
+    """Returns the bytes of the whole split at load size."""
     return len(pairs) * pairs.example_bytes
 
 
 def choose_workers(pairs: PairedDataset, setting: int = -1) -> int:
-    """How many processes are to read for the host, 0 for threads of this one.
+    """Chooses how many worker processes read; 0 means threads of this process.
 
-    Under -1, threads where the split fits in the cache (`Cache`), since processes could not share it, or where there
-    are at most two cores; otherwise a process for every core but one.
+    The setting -1 chooses threads where the split fits in the `Cache`, which processes could not share, or where there
+    are at most two cores. Otherwise it chooses one process for every core but one.
     """
     if setting >= 0:
         return setting
@@ -140,23 +129,11 @@ def _cache_limit() -> int:
 
 
 def read_steps(
-    pairs: PairedDataset,
-    order: ExampleOrder,
-    slots: np.ndarray,
-    *,
-    start: int,
-    num_workers: int,
-    own_size: tuple[int, int] | None = None,
-):
-    """Iterates over this process's shares of the batches of steps start, start + 1, ..., read ahead.
-
-    Returns:
-      an iterator, to be closed after use.
-    """
-    read = pairs.decode if own_size else pairs.__getitem__
-    if not num_workers:
-        read = Cache(read, _cache_limit())
-    load = StepLoader(pairs, order, slots, read, own_size)
+    pairs: PairedDataset | DeferredResize, order: ExampleOrder, slots: np.ndarray, *, start: int, num_workers: int
+) -> Generator[Example]:
+    """Yields this process's shares of the batches of steps start, start + 1, ..., read ahead. Close it after use."""
+    read = pairs.__getitem__ if num_workers else Cache(pairs.__getitem__, _cache_limit())
+    load = StepLoader(pairs, order, slots, read)
     if not num_workers:
         calls = (functools.partial(load, step) for step in itertools.count(start))
         return prefetch(calls, ahead=_AHEAD, threads=min(8, os.cpu_count() + 1))
@@ -188,7 +165,7 @@ def _without_interrupts(examples: Iterable[Example]) -> Generator[Example]:
 
 @contextlib.contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    resource_tracker.ensure_running()  # or it would be started inside, and its start unblocks SIGINT
+    resource_tracker.ensure_running()  # started later, it would unblock SIGINT
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -197,7 +174,7 @@ def _interrupts_blocked() -> Iterator[None]:
 
 
 def prefetch(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) -> Generator[Any]:
-    """Yields what `calls` return, in their order; threads make them, at most `ahead` before they are asked for."""
+    """Yields the results of `calls` in order. Threads run up to `ahead` of them before they are asked for."""
     calls = iter(calls)
     with futures.ThreadPoolExecutor(threads) as pool:
         waiting = collections.deque(pool.submit(call) for call in itertools.islice(calls, ahead))
@@ -210,6 +187,6 @@ def prefetch(calls: Iterable[Callable[[], Any]], *, ahead: int, threads: int) ->
 
 
 def _start_worker(index: int, count: int) -> None:
-    """A worker leaves Ctrl-C to the run, which still wants batches, and accelerators alone."""
+    """Makes a worker ignore Ctrl-C, as the run still wants batches, and use no accelerator."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     jax.config.update("jax_platforms", "cpu")

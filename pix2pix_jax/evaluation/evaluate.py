@@ -9,7 +9,6 @@ from etils import epath
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data import color
 from pix2pix_jax.data.files.picture_files import PictureFiles
 from pix2pix_jax.data.files.value_range import UINT8, picture, render, to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
@@ -230,8 +229,8 @@ def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.nda
         "output": picture(scored.output, values["target"]),
         "target": picture(scored.example["target"], values["target"]),
     }
-    if model.config.color_space == "lab":
-        shown["input"] = render(color.grey(to_float(scored.example["input"], values["input"])))
+    if (space := build_data.color_space(model.config)).colorizes:
+        shown["input"] = render(space.shown(to_float(scored.example["input"], values["input"])))
     return shown
 
 

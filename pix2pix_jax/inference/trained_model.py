@@ -14,7 +14,6 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from pix2pix_jax.config import build_data, build_model, validate
-from pix2pix_jax.data import color
 from pix2pix_jax.data.files import any_image
 from pix2pix_jax.data.files.any_image import AnyArray, AnyPath
 from pix2pix_jax.data.files.images import resize, to_pillow
@@ -236,10 +235,7 @@ def make_translate(config: ConfigDict, *, platform: str):
     @layers.traced_for(platform)
     def translate_by_id(variables, images, ids, seed):
         keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(seed), i))(ids)
-        if config.color_space == "rgb":
-            return translate(variables, images, keys)
-        lightness, _ = color.split(images)
-        return color.join(lightness, translate(variables, lightness, keys))
+        return build_data.color_space(config).translate(images, lambda x: translate(variables, x, keys))
 
     return translate_by_id
 

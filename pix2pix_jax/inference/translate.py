@@ -207,7 +207,7 @@ def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
     height, width = model.config.image_size
     # Photographs to colour and stacks come alone.
     looks_like_pair = (
-        model.config.color_space != "lab"
+        not build_data.color_space(model.config).colorizes
         and len(item.files) == 1
         and image.shape[1] * height == 2 * image.shape[0] * width
     )

@@ -8,7 +8,6 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax.config import build_data, build_model
-from pix2pix_jax.data import color
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import stack
@@ -33,7 +32,7 @@ class Sampler:
         ids = trained_model.picture_ids([example["input"] for example in given], values["input"])
         self._ids = meshes.replicate(ids, mesh)
         self._images = meshes.replicate(images, mesh)
-        self._shown = color.grey(self._images["input"]) if config.color_space == "lab" else self._images["input"]
+        self._shown = build_data.color_space(config).shown(self._images["input"])
         self._seed = meshes.replicate(np.int32(config.seed), mesh)
         translate = trained_model.make_translate(config, platform=meshes.platform(mesh))
         translate = jax.jit(translate, out_shardings=meshes.replicated(mesh))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pix2pix_jax.data import pipeline, reading
 from pix2pix_jax.data.augment import Augmentation, crop_and_mirror
+from pix2pix_jax.data.device_resizing import DeferredResize, defer, shared_size
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.pipeline import batches, choose_residency
 from pix2pix_jax.data.reading import Cache, ExampleOrder, StepLoader, num_bytes, stack
@@ -156,16 +157,19 @@ def test_shards_lie_on_their_devices():
 @pytest.mark.parametrize("pairs", [ONE_SIZE, SIZES], ids=["one size", "several"])
 def test_resized_on_the_device_or_the_host_the_pixels_are_the_same(pairs):
     mesh = meshes.make_mesh(batch_size=4, data=2)
-    on_device = some(pairs, mesh, residency="host", resize_on_device=True)
-    assert pipeline.shared_size(pairs) == (24, 24)
+    assert shared_size(pairs) == (24, 24)
+    on_device = some(DeferredResize(pairs, (24, 24)), mesh, residency="host")
     assert_same(on_device, some(pairs, mesh, residency="host"))
 
 
-def test_only_what_pays_is_left_to_the_device():
-    assert pipeline.shared_size(CROPS) is None
-    assert pipeline.shared_size(PairedDataset(Drawn((30, 30)), "AtoB", (30, 30))) is None  # nothing to resize
-    assert pipeline.shared_size(PairedDataset(Drawn((300, 300)), "AtoB", (30, 30))) is None  # much to transfer
-    assert not pipeline.can_resize_on_device(meshes.make_mesh(batch_size=1))  # a CPU
+def test_only_what_pays_is_left_to_the_device(monkeypatch):
+    assert shared_size(CROPS) is None
+    assert shared_size(PairedDataset(Drawn((30, 30)), "AtoB", (30, 30))) is None  # nothing to resize
+    assert shared_size(PairedDataset(Drawn((300, 300)), "AtoB", (30, 30))) is None  # much to transfer
+    mesh = meshes.make_mesh(batch_size=1)
+    assert defer(ONE_SIZE, mesh) is ONE_SIZE  # a CPU
+    monkeypatch.setattr(meshes, "platform", lambda mesh: "gpu")
+    assert defer(ONE_SIZE, mesh) == DeferredResize(ONE_SIZE, (24, 24)) and defer(CROPS, mesh) is CROPS
 
 
 def test_augmented_batches_are_the_same_from_host_and_device():

@@ -29,7 +29,7 @@ if int(sys.argv[2]) > 1:
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.paired_dataset import PairedDataset
-from pix2pix_jax.data.sources import open_source
+from pix2pix_jax.data.sources.datasets import open_source
 source = open_source("folder", "train", data_dir=sys.argv[4], size=(1, 1), seed=0)
 pairs = PairedDataset(source, "AtoB", (16, 16), preprocess=sys.argv[5])
 mesh = meshes.make_mesh(batch_size=8)

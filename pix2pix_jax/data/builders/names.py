@@ -1,4 +1,4 @@
-"""The names of a prepared split's examples, kept beside them: to ask the examples is to read every image."""
+"""Keeps the names of a prepared split's examples in a file: to ask the examples is to read every image."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ _BATCH = 256  # examples; read together they take a third of the time
 
 
 def read_names(examples: Sequence[dict[str, Any]], path: epath.Path) -> list[str]:
-    """The examples' names by index, out of `path` if it is right, which is written if it can be."""
+    """Returns the examples' names by index, from the file at `path` if it fits; otherwise tries to write it."""
     names = _kept(path)
     if len(names) == len(examples) and all(_name(examples[i]) == names[i] for i in _probes(len(names))):
         return names
@@ -28,7 +28,7 @@ def _name(example: dict[str, Any]) -> str:
 
 
 def _probes(count: int) -> set[int]:
-    """A few indices by which to tell whether kept names are of these examples."""
+    """Returns a few indices at which to compare kept names with the examples."""
     return {i * (count - 1) // 7 for i in range(8)} if count else set()
 
 

@@ -25,14 +25,14 @@ def prepare(
     folder of its own and renames it at the end, so a build that is killed leaves no set behind.
 
     Args:
-      name: the set's name, as `facades`.
+      name: the set's name, such as `facades`.
       data_dir: TFDS' root folder; None is `$TFDS_DATA_DIR` or else `~/tensorflow_datasets`.
       source: the set's archive, or a folder that holds it or its files, to build from instead of
         TFDS' manual folder (`DATA_DIR/downloads/manual`) or the network.
       url: the archive's address (http, https or file) if not the published one.
 
     Raises:
-      UserError: there is no such set, or it cannot be got, read, written or is not whole.
+      UserError: there is no such set, or it cannot be downloaded, read or written, or it is incomplete.
     """
     if name not in Builder.builder_configs:
         names = ", ".join(Builder.builder_configs)
@@ -58,10 +58,10 @@ def open_split(
       url: the archive's address if not the published one.
 
     Returns:
-      Examples by index, of which `image` is the published file's bytes, and their names: the files' stems.
+      (examples by index, whose `image` is the published file's bytes; their names, which are the files' stems).
 
     Raises:
-      UserError: as `prepare`, or there is no such split.
+      UserError: see `prepare`; or there is no such split.
     """
     path = None if data_dir is None else epath.Path(data_dir).expanduser()
     if path is not None and path.is_file():
@@ -88,7 +88,7 @@ def _check_root(path: epath.Path, name: str) -> None:
 
 
 def _is_of_tfds(path: epath.Path) -> bool:
-    """Whether TFDS makes such a folder: of downloads, or of a data set, that is of its configs and versions."""
+    """Returns whether TFDS makes such a folder: for downloads, or for the configs and versions of a data set."""
     if not path.is_dir():
         return False
     return path.name in ("downloads", "pix2pix") or any(
@@ -120,7 +120,7 @@ def _build(builder: Builder) -> None:
 
 @contextlib.contextmanager
 def _no_empty_folders_left(root: epath.Path | None) -> Iterator[None]:
-    """Removes what was made in `root` where that fails, as far as there is nothing in it."""
+    """Removes the empty folders that were made in `root` if the build fails."""
     made = [folder for folder in (root / "downloads", root / "pix2pix", root) if not folder.exists()] if root else []
     try:
         yield
@@ -136,7 +136,7 @@ def _no_empty_folders_left(root: epath.Path | None) -> Iterator[None]:
 
 
 def _check_prepared(builder: Builder) -> None:
-    """Refuses what other tools may have left there: no set, one for TensorFlow only, one cut short."""
+    """Refuses a folder that holds no data set, one that only TensorFlow reads, or one that was cut short."""
     remedy = "delete that folder or choose another data_dir"
     if not builder.is_prepared():
         raise UserError(f"{builder.data_path}: holds no prepared dataset; {remedy}")
@@ -146,8 +146,8 @@ def _check_prepared(builder: Builder) -> None:
             f"{builder.data_path}: is stored as {builder.info.file_format.value}, which takes "
             f"TensorFlow to read; {remedy}"
         )
-    found = {split: info.num_examples for split, info in builder.info.splits.items()}
-    unconfirmed = {split: found.get(split) for split in builder.builder_config.unconfirmed}
+    counts = {split: info.num_examples for split, info in builder.info.splits.items()}
+    unconfirmed = {split: counts.get(split) for split in builder.builder_config.unconfirmed}
     expected = builder.builder_config.num_examples | unconfirmed
-    if found != expected:
-        raise UserError(f"{builder.data_path}: has {found} where {expected} are due; {remedy}")
+    if counts != expected:
+        raise UserError(f"{builder.data_path}: has {counts} where {expected} are due; {remedy}")

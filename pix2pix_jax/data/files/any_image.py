@@ -1,4 +1,4 @@
-"""Whatever a caller holds as a picture, to the array that a model takes."""
+"""Turns a path, a PIL image or an array of any library into the array that a model takes."""
 
 import os
 from typing import Any, Protocol
@@ -38,8 +38,8 @@ def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Val
     Args:
       image: a path, a PIL image, or an array of any library. Files and PIL images are turned upright and get the dtype
         of `values` and `channels`, as training's files do. Arrays stay what they are, but floats become float32.
-      channels: of the model's inputs.
-      values: what the stored values of the model's inputs mean. Where they are integers, floats are to be in [-1, 1].
+      channels: number of channels of the model's inputs.
+      values: value range of the model's inputs. Where they are integers, floats must be in [-1, 1].
 
     Raises:
       ValueError: another number of dimensions or channels, or floats that are not finite or not in [-1, 1].
@@ -86,7 +86,7 @@ def _check_shape(shape: tuple[int, ...], channels: int) -> None:
 
 
 def _checked_floats(array: np.ndarray, values: ValueRange) -> np.ndarray:
-    """As float32. Where the model's inputs are integers, what rounding left outside [-1, 1] is clipped to it."""
+    """Converts floats to float32, and clips rounding errors outside [-1, 1] where the model's inputs are integers."""
     rounding = max(1e-5, 4 * float(jnp.finfo(array.dtype).eps))
     array = array.astype(np.float32)
     if not array.size:

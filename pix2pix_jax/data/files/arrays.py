@@ -1,4 +1,4 @@
-"""NumPy files: single images (.npy), stacks of them (.npy, .npz). Nothing is unpickled; sizes are bounded first."""
+"""Reads NumPy files: stacks of images in .npy and .npz. Nothing is unpickled, and sizes are checked first."""
 
 import functools
 import math
@@ -20,7 +20,7 @@ _MAX_DEFLATE = 1032  # bytes that one byte of a zip file can stand for at most
 
 
 def read_header(stream, name: str) -> tuple[tuple[int, ...], np.dtype]:
-    """(shape, dtype) of a .npy stream, which is left where the values begin.
+    """Reads (shape, dtype) of a .npy stream and leaves it where the values begin.
 
     Raises:
       UserError: not a .npy file, or not one of numbers.
@@ -42,9 +42,9 @@ class Stack:
     """Images of one size in one array: `stack[i]` is (H, W, C), `len(stack)` their number.
 
     Attributes:
-      name: what error messages call it.
+      name: its name in error messages.
       shape: (N, H, W, C).
-      dtype: of the values, as they are stored.
+      dtype: NumPy dtype of the stored values.
     """
 
     def __init__(self, path: epath.Path, member: str | None = None):
@@ -61,7 +61,7 @@ class Stack:
             raise UserError(f"{self.name}: damaged file ({error}); replace or delete it") from error
 
     def __getstate__(self) -> dict:
-        """Without lock and values: worker processes open the file themselves."""
+        """Leaves out the lock and the values: worker processes open the file themselves."""
         return {name: value for name, value in vars(self).items() if name not in ("_lock", "_loaded")}
 
     def __setstate__(self, state: dict) -> None:
@@ -108,7 +108,7 @@ class Stack:
                     return np.load(file, allow_pickle=False)
                 with zipfile.ZipFile(file) as archive, archive.open(f"{self._member}.npy") as stream:
                     array = npy_format.read_array(stream, allow_pickle=False)
-                    stream.read(1)  # at its end a member's checksum is looked at
+                    stream.read(1)  # reading to a member's end checks its checksum
                     return array
         except DAMAGE as error:
             raise UserError(f"{self.name}: damaged file ({error}); replace or delete it") from error
@@ -123,15 +123,15 @@ class Stack:
 
 
 def members(path: epath.Path, names: tuple[tuple[str, ...], ...] = NAMES) -> tuple[str, ...]:
-    """Which of `names` an .npz has. Raises UserError if it has none of them, or several."""
+    """Returns the one of `names` that an .npz has. Raises UserError if it has none of them, or several."""
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             present = {name.removesuffix(".npy") for name in archive.namelist()}
     except DAMAGE as error:
         raise UserError(f"{printable(path)}: not a readable .npz file; replace or delete it") from error
-    found = [group for group in names if present.issuperset(group)]
-    if len(found) == 1:
-        return found[0]
+    complete = [group for group in names if present.issuperset(group)]
+    if len(complete) == 1:
+        return complete[0]
     holds = printable(", ".join(sorted(present)[:8])) or "no arrays"
     wanted = " or ".join(" and ".join(group) for group in names)
     raise UserError(f"{printable(path)}: holds {holds}; save two arrays in it, named {wanted}")

@@ -1,7 +1,6 @@
-"""Readers of the image files that Pillow cannot read whole: TIFF, PNG of 16 bits, .npy.
+"""Reads the image files that Pillow cannot read whole: TIFF, PNG of 16 bits, .npy.
 
-A reader is made of an open file; its `header` comes from the file's header alone, with its size within bounds, and
-`read()` decodes.
+A reader takes an open file. It reads `header` at once and checks its size; `read()` decodes the pixels.
 """
 
 import dataclasses
@@ -31,14 +30,14 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """What a file says of its image.
+    """The header of an image file.
 
     Attributes:
       size: (H, W) as displayed.
-      channels: its own, alpha included.
+      channels: number of channels, alpha included.
       alpha: whether the last channel is opacity.
-      dtype: uint8, uint16 or float32, in which its values are decoded.
-      animated: whether it has several frames, of which the first is decoded.
+      dtype: dtype of the decoded values: uint8, uint16 or float32.
+      animated: whether the file has several frames; the first is decoded.
     """
 
     size: tuple[int, int]
@@ -49,7 +48,7 @@ class Header:
 
 
 def height_by_width(size: tuple[int, int]) -> str:
-    """A size (H, W) as all messages give it: 256x512 (HxW)."""
+    """Formats a size (H, W) for messages: 256x512 (HxW)."""
     return f"{size[0]}x{size[1]} (HxW)"
 
 
@@ -81,10 +80,10 @@ def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 class DeepPngReader:
-    """A PNG of 16 bits a channel: uint16."""
+    """Reads a PNG of 16 bits a channel as uint16."""
 
     def __init__(self, stream, name: str, image: Image.Image, orientation: int):
-        """`image` is the file as Pillow opened it, its size checked."""
+        """Takes `image`, the file as Pillow opened it, whose size has been checked."""
         self._stream, self._name, self._orientation = stream, name, orientation
         colour = _byte(stream, 25)
         alpha = bool(colour & 4) or "transparency" in image.info
@@ -114,7 +113,7 @@ def _byte(stream, offset: int) -> int:
 
 
 class NpyReader:
-    """A .npy of one image, (H, W) or (H, W, C)."""
+    """Reads a .npy of one image, (H, W) or (H, W, C)."""
 
     def __init__(self, stream, name: str):
         self._stream, self._name = stream, name
@@ -137,7 +136,7 @@ class NpyReader:
 
 
 class TiffReader:
-    """A TIFF of any number of channels; of several images the first."""
+    """Reads a TIFF of any number of channels, or the first image of several."""
 
     def __init__(self, stream, name: str):
         self._name = name
@@ -153,7 +152,7 @@ class TiffReader:
 
     @property
     def is_plain(self) -> bool:
-        """Whether Pillow reads it: 8 bits and grey, colour or CMYK, with or without alpha."""
+        """Returns whether Pillow can read it: 8 bits; grey, colour or CMYK; with or without alpha."""
         bits = self._page.bitspersample
         return isinstance(bits, int) and bits <= 8 and self._page.samplesperpixel in (1, 3, 4) and self._is_single
 
@@ -190,8 +189,11 @@ class TiffReader:
 
 
 def _channel_axis(shape: tuple[int, ...], axes: str) -> int | None:
-    """Which of three axes holds the channels: that of samples (S) or channels (C), or else, of the axes that programs
-    write without a name (Q), the shorter of first and last."""
+    """Finds the axis of three that holds the channels.
+
+    It is the axis of samples (S) or channels (C). Where a program left axes without a name (Q), it is the shorter of
+    the first and the last.
+    """
     for letter in "SC":
         if letter in axes:
             return axes.index(letter)
@@ -199,7 +201,7 @@ def _channel_axis(shape: tuple[int, ...], axes: str) -> int | None:
 
 
 def _moved_shape(shape: tuple[int, ...], axes: str, name: str) -> tuple[int, int, int]:
-    """(H, W, C). Raises UserError for a series of images."""
+    """Returns the shape as (H, W, C). Raises UserError for a series of images."""
     kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if n != 1 or axis in "YX"]
     shape, axes = tuple(n for n, _ in kept), "".join(axis for _, axis in kept)
     if len(shape) == 2:

@@ -1,5 +1,7 @@
-"""Image files to arrays and back. Files come from strangers: they are known by their content, sizes are bounded, errors
-name the file."""
+"""Decodes image files to arrays and encodes them.
+
+Files come from strangers: their content tells their kind, sizes are bounded, and errors name the file.
+"""
 
 import io
 import os
@@ -24,13 +26,13 @@ EXTENSIONS = frozenset(
         *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".qoi"),
         ".npy",
     )
-)  # of the files that are looked at in a folder
+)  # of files that count as images in a folder
 UNREADABLE = frozenset(
     (
         *(".heic", ".heif", ".hif", ".jxl", ".psd", ".exr", ".hdr", ".svg"),
         *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
     )
-)  # of pictures that nothing here reads
+)  # of pictures that cannot be read
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # the second image of a phone's JPEG (MPO) is no frame
 MAX_FILE = 4 << 30  # bytes
 INTERPOLATIONS = {
@@ -49,26 +51,26 @@ _DAMAGE = (
 
 
 def read_header(file, name: str) -> Header:
-    """Size, channels and dtype, from the header alone. Raises UserError if it is not an image."""
+    """Reads size, channels and dtype from the header alone. Raises UserError if the file is not an image."""
     name = printable(name)
     with _Stream(file, name) as stream:
         return _open(stream, name).header
 
 
 def read_size(file, name: str) -> tuple[int, int]:
-    """(height, width) as displayed, from the header alone. Raises UserError if it is not an image."""
+    """Reads (height, width) as displayed from the header alone. Raises UserError if the file is not an image."""
     return read_header(file, name).size
 
 
 def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
-    """Decodes a whole image; of an animation the first frame.
+    """Decodes a whole image, or the first frame of an animation.
 
     Args:
       file: a path, a file object or the encoded bytes.
-      name: what error messages call the file.
+      name: name of the file in error messages.
       channels: 1 (grey) and 3 (RGB) are made of grey and coloured files; another number must be the file's own. None:
         the file's own.
-      dtype: uint8, uint16 or float32 to convert to (`values.convert`). None: the file's own, one of these.
+      dtype: uint8, uint16 or float32 to convert to (`value_range.convert`). None: the file's own, one of these.
 
     Returns:
       (H, W, channels) of that dtype, upright.
@@ -107,12 +109,12 @@ def to_pillow(image: np.ndarray) -> Image.Image:
 
 
 def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
-    """(H, W, C) -> (*size, C) of the same dtype, with antialiasing except for "nearest"; clipped to what integers hold.
+    """Resizes (H, W, C) to (*size, C) of the same dtype, with antialiasing except for "nearest". Integers are clipped.
 
     Args:
       image: uint8, uint16 or floating, of any number of channels.
       size: (H, W).
-      interpolation: one of INTERPOLATIONS; "bicubic" as the published systems.
+      interpolation: one of INTERPOLATIONS.
     """
     if image.shape[:2] == tuple(size):
         return image
@@ -132,7 +134,7 @@ def _resize_plane(plane: np.ndarray, size: tuple[int, int], method: Image.Resamp
 
 
 def encode(image: np.ndarray, extension: str) -> bytes:
-    """(H, W, C) of uint8, uint16 or float32 to the bytes of a .png (1, 3 or 4 channels, no floats), .tif or .npy."""
+    """Encodes uint8, uint16 or float32 (H, W, C) as .png (1, 3 or 4 channels, no floats), .tif or .npy."""
     squeezed = image[..., 0] if image.shape[-1] == 1 else image
     if extension == ".png" and image.dtype == np.uint16:
         return imagecodecs.png_encode(np.ascontiguousarray(squeezed))
@@ -152,16 +154,16 @@ def _planes(image: np.ndarray) -> str | None:
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """uint8 (H, W, 1 or 3) to the bytes of a PNG file."""
+    """Encodes uint8 (H, W, 1 or 3) as PNG."""
     return encode(image, ".png")
 
 
 def check_file(path: str | os.PathLike, name: str) -> None:
-    """Raises UserError for what is not to be read whole: a pipe waits, a device has no end, and no image has MAX_FILE.
+    """Raises UserError for a pipe, a device or a file beyond MAX_FILE, which must not be read whole.
 
     Args:
-      path: what is not on this machine's file systems passes.
-      name: what the message calls it.
+      path: a path; one that is not on this machine's file systems passes.
+      name: its name in the message.
     """
     if not os.path.exists(path):
         return
@@ -198,7 +200,7 @@ class _Stream:
 
 
 def _open(stream, name: str):
-    """The reader of what the file is, whatever it is called."""
+    """Opens the reader for the file's content, whatever its name is."""
     start = stream.read(8)
     stream.seek(0)
     if start.startswith(arrays.MAGIC):
@@ -216,10 +218,10 @@ def _open(stream, name: str):
 
 
 class _PillowReader:
-    """An image of 8 bits; a PGM's 16 bits and a BMP's palette are Pillow's too."""
+    """Reads an image with Pillow: 8 bits, and the 16 bits or floats of .pgm and .pfm."""
 
     def __init__(self, image: Image.Image, name: str, size: tuple[int, int] | None = None):
-        """`size` (H, W) as displayed is given of a TIFF, which some versions of Pillow turn when they open it."""
+        """Takes `size`, the (H, W) as displayed, for a TIFF: some versions of Pillow turn it when they open it."""
         self._name = name
         self.image = image
         check_size(self.image.size[::-1], name)
@@ -245,7 +247,7 @@ class _PillowReader:
             return 1
 
     def read(self, channels: int | None) -> np.ndarray:
-        """(H, W, channels), made of the file's by Pillow; `decode` says what they may be."""
+        """Decodes (H, W, channels); see `decode` for `channels`."""
         header = self.header
         if channels not in (None, header.channels) and channels not in _MODES:
             raise wrong_channels(self._name, header.channels)
@@ -289,7 +291,7 @@ def _why_unreadable(stream) -> str:
 
 
 def _own_mode(image: Image.Image) -> str:
-    """The mode that holds what the image holds: L, LA, RGB, RGBA, I (16 bits) or F."""
+    """Returns the mode that holds all of the image: L, LA, RGB, RGBA, I (16 bits) or F."""
     if image.mode[0] in "IF":
         return image.mode[0]
     grey = image.mode in ("1", "L", "LA", "La")

@@ -1,4 +1,4 @@
-"""What folders hold: their pictures in natural order, and what is left out, by name."""
+"""Lists the pictures of folders in natural order, and names the files that are left out."""
 
 import itertools
 import os
@@ -15,7 +15,7 @@ _TO_CONVERT = "convert what cannot be read to PNG or JPEG"
 
 
 def entries(folder: epath.Path) -> list[epath.Path]:
-    """All that is in a folder. Raises UserError if it cannot be listed."""
+    """Lists all files and folders in a folder. Raises UserError if it cannot be listed."""
     try:
         return list(folder.iterdir())
     except OSError as error:
@@ -23,10 +23,10 @@ def entries(folder: epath.Path) -> list[epath.Path]:
 
 
 def list_images(folder: epath.Path, root: epath.Path | None = None) -> list[epath.Path]:
-    """The image files in a folder, by their names, in natural order; hidden ones are left out.
+    """Lists the image files in a folder, known by their names, in natural order, without hidden ones.
 
     Raises:
-      UserError: one is a link to nothing or out of `folder` and `root`.
+      UserError: a file is a link to nothing, or to a place outside of `folder` and `root`.
     """
     if not folder.is_dir():
         return []
@@ -39,7 +39,7 @@ def list_images(folder: epath.Path, root: epath.Path | None = None) -> list[epat
 
 
 def list_tree(folder: epath.Path, root: epath.Path) -> list[epath.Path]:
-    """As `list_images`; where a folder has none itself, those of the folders in it, as of classes."""
+    """Lists the image files in a folder, or if it has none, those in the folders below it, for example one a class."""
     found = list_images(folder, root)
     if found or not folder.is_dir():
         return found
@@ -78,7 +78,7 @@ def is_image_name(name: str) -> bool:
 
 
 def is_file(path: epath.Path) -> bool:
-    """Whether there is a regular file: epath takes pipes and sockets for files too, and to open a pipe is to wait."""
+    """Returns whether `path` is a regular file. epath takes pipes for files too, and opening a pipe blocks."""
     return os.path.isfile(path) or (not os.path.exists(path) and path.is_file())  # what os does not see is in a bucket
 
 
@@ -91,7 +91,7 @@ def _ending(name: str) -> str:
 
 
 def no_images(folder: epath.Path) -> str:
-    """The beginning of the error of a folder without images: what it is, and what it has that cannot be read."""
+    """Begins the error message of a folder without images, and names the pictures in it that cannot be read."""
     kinds = " ".join(sorted(images.EXTENSIONS))
     hint = unreadable(folder)
     return f"{printable(folder)}: holds no images ({kinds})" + f", but {hint}" * bool(hint)
@@ -104,12 +104,12 @@ def unreadable(folder: epath.Path) -> str:
 
 
 def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known: Iterable[epath.Path] = ()) -> str:
-    """Says what a set does not use of its folders, counted and named; "" if it uses all.
+    """Describes the files of a set's folders that it does not use, counted and named; "" if it uses all.
 
     Args:
-      folders: that were looked into; those of `used` are too.
+      folders: folders to look into, besides those of `used`.
       used: the files of the set.
-      known: folders and files that are the set's as well.
+      known: further folders and files of the set, which are not reported.
     """
     places, taken = {os.fspath(folder): folder for folder in folders}, set()
     for file in used:  # epath is slow to say what a path is, so each is asked once
@@ -123,17 +123,17 @@ def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known:
 
 
 def describe_left_out(paths: Iterable[epath.Path]) -> str:
-    """Says, in one line, which files and folders were not used, and why; "" of none."""
-    found = {"unreadable": [], "picture": [], "folder": [], "file": []}
+    """Describes in one line which files and folders were not used, and why; "" if there are none."""
+    by_kind = {"unreadable": [], "picture": [], "folder": [], "file": []}
     for path in paths:
-        found[_kind(path)].append(path.name)
+        by_kind[_kind(path)].append(path.name)
     texts = {
         "unreadable": ("picture", f" that cannot be read; {_TO_CONVERT}"),
         "picture": ("picture", " outside of the folders that are used"),
         "folder": ("folder", ""),
         "file": ("other file", ""),
     }
-    parts = [_listed(texts[kind][0], names) + texts[kind][1] for kind, names in found.items() if names]
+    parts = [_listed(texts[kind][0], names) + texts[kind][1] for kind, names in by_kind.items() if names]
     return "ignored " + "; ".join(parts) if parts else ""
 
 
@@ -146,7 +146,7 @@ def _kind(path: epath.Path) -> str:
 
 
 def _listed(thing: str, names: list[str]) -> str:
-    """3 files (a.txt, b.txt, c.txt)."""
+    """Formats a count and the first names: 3 files (a.txt, b.txt, c.txt)."""
     named = ", ".join(printable(name) for name in sorted(names, key=_order)[:_NAMED])
     return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({named}{', ...' * (len(names) > _NAMED)})"
 
@@ -156,12 +156,12 @@ def _order(name: str) -> tuple:
 
 
 def natural_key(name: str) -> list:
-    """Sorts 2.jpg before 10.jpg."""
+    """Returns a sorting key that puts 2.jpg before 10.jpg."""
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
 
 
 def without_ending(names: Collection[str]) -> dict[str, str]:
-    """{name: what is left of it without the ending that all have}, from a separator on, as _A of 1_A and 2_A."""
+    """Drops the ending that all names share, from a separator on: {"1_A": "1", "2_A": "2"}."""
     backwards = [name[::-1] for name in names]
     first, last = min(backwards), max(backwards)  # what these two share, all share
     shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))

@@ -1,4 +1,4 @@
-"""Picture files that people name, and those of several places that belong together by name."""
+"""Finds the picture files that a user names, and pairs those of several places by name."""
 
 import glob
 import os
@@ -15,34 +15,34 @@ from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
 
 
-class Found(NamedTuple):
+class ImageFiles(NamedTuple):
     """Image files, each with its name below the folder that was given, and what else was there ("" if nothing)."""
 
     files: dict[epath.Path, str]
     note: str = ""
 
 
-def find_files(source: str, flag: str) -> Found:
-    """The image files that a user means by a file, a folder or a pattern.
+def find_files(source: str, flag: str) -> ImageFiles:
+    """Finds the image files of a file, a folder or a pattern.
 
     Raises:
       UserError: there are none; `flag` is where `source` was given.
     """
     path = storage.folder(source)
     if path.is_file():
-        return Found({path: path.name})
+        return ImageFiles({path: path.name})
     if path.is_dir():
         there = {f: os.path.relpath(f, path) for place in (path, *listing.subfolders(path)) for f in _files_in(place)}
     else:
         there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
         if not there and not glob.has_magic(source):
             raise UserError(f"{flag}={printable(source)}: no such file or directory")
-    found = {f: name for f, name in there.items() if _is_image_file(f)}
-    note = listing.describe_left_out(f for f in there if f not in found and not f.is_dir())
-    if not found:
+    files = {f: name for f, name in there.items() if _is_image_file(f)}
+    note = listing.describe_left_out(f for f in there if f not in files and not f.is_dir())
+    if not files:
         kinds = " ".join(sorted(images.EXTENSIONS))
         raise UserError(f"{flag}={printable(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
-    return Found(found, note)
+    return ImageFiles(files, note)
 
 
 def _files_in(folder: epath.Path) -> list[epath.Path]:
@@ -50,12 +50,12 @@ def _files_in(folder: epath.Path) -> list[epath.Path]:
 
 
 def _is_image_file(path: epath.Path) -> bool:
-    """A link to nothing is one, so that reading it tells of it."""
+    """Returns whether `path` is an image file; a link to nothing is, so that reading it reports it."""
     return listing.is_image_name(path.name) and (listing.is_file(path) or (os.path.islink(path) and not path.exists()))
 
 
 class PictureFiles:
-    """A source (`sources.Source`) of pictures, A, and targets, B, in colour and 8 bits, all of one `size`."""
+    """A source (`sources.datasets.Source`) of pictures, A, and targets, B, in colour and 8 bits, all of one `size`."""
 
     places = ("picture", "target")
 
@@ -64,8 +64,8 @@ class PictureFiles:
 
         Args:
           pictures: a file, a folder or a pattern.
-          targets: likewise.
-          inputs: likewise, what the pictures were made from; "" if they are not to be shown.
+          targets: the same, for the targets.
+          inputs: the same, for the inputs of the pictures; "" shows none.
 
         Raises:
           UserError: no files, one without a partner, or sizes that differ.
@@ -73,12 +73,12 @@ class PictureFiles:
         sides = {"--pictures": pictures, "--targets": targets} | ({"--inputs": inputs} if inputs else {})
         there = {flag: find_files(place, flag) for flag, place in sides.items()}
         self.notes = [f"{flag}: {files.note}" for flag, files in there.items() if files.note]
-        found = {flag: _by_name(files.files, flag) for flag, files in there.items()}
-        for flag in list(found)[1:]:
-            found["--pictures"], found[flag] = _matched(found["--pictures"], found[flag])
-            _check_partners(found["--pictures"], found[flag], flag)
-        self.names = sorted(found["--pictures"], key=listing.natural_key)
-        self._files = [[files[name] for files in found.values()] for name in self.names]
+        by_name = {flag: _by_name(files.files, flag) for flag, files in there.items()}
+        for flag in list(by_name)[1:]:
+            by_name["--pictures"], by_name[flag] = _matched(by_name["--pictures"], by_name[flag])
+            _check_partners(by_name["--pictures"], by_name[flag], flag)
+        self.names = sorted(by_name["--pictures"], key=listing.natural_key)
+        self._files = [[files[name] for files in by_name.values()] for name in self.names]
         self.size = self._check_sizes()
 
     def _check_sizes(self) -> tuple[int, int]:
@@ -86,10 +86,10 @@ class PictureFiles:
         size = images.read_size(first, str(first))
         for files in self._files:
             for file in files[:2]:
-                found = images.read_size(file, str(file))
-                if found != size:
+                other = images.read_size(file, str(file))
+                if other != size:
                     raise UserError(
-                        f"{printable(file)}: {height_by_width(found)}, but {printable(first)} has "
+                        f"{printable(file)}: {height_by_width(other)}, but {printable(first)} has "
                         f"{height_by_width(size)}; "
                         "all must be alike to be compared pixel by pixel: resize one side"
                     )
@@ -110,7 +110,7 @@ class PictureFiles:
         return _read(picture, channels[0]), _read(target, channels[1])
 
     def input(self, index: int) -> np.ndarray:
-        """uint8 (H, W, 3), of a size of its own."""
+        """Decodes an input: uint8 (H, W, 3), of its own size."""
         return _read(self._files[index][2], 3)
 
 
@@ -119,7 +119,7 @@ def _read(file: epath.Path, channels: int | None) -> np.ndarray:
 
 
 def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path]:
-    """Name without extension -> file."""
+    """Returns the files by their names without extension."""
     names: dict[str, epath.Path] = {}
     for file, name in files.items():
         stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # macOS takes letters and accents apart
@@ -132,7 +132,7 @@ def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path
 def _matched(
     pictures: dict[str, epath.Path], others: dict[str, epath.Path]
 ) -> tuple[dict[str, epath.Path], dict[str, epath.Path]]:
-    """Both by names in common: where there are none, without the ending that all of a side have, as _fake_B."""
+    """Drops the ending that all names of a side share, such as _fake_B, if the sides have no name in common."""
     if pictures.keys() & others.keys():
         return pictures, others
     return _without_ending(pictures), _without_ending(others)

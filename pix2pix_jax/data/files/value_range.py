@@ -1,4 +1,4 @@
-"""What the stored values of images mean: dtypes and ranges, and the way to [-1, 1] and back."""
+"""Value ranges: the dtypes and limits of stored images, and their conversion to [-1, 1] and back."""
 
 import dataclasses
 import math
@@ -16,12 +16,12 @@ _FULL = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 @dataclasses.dataclass(frozen=True)
 class ValueRange:
-    """How a stream's stored values stand for [-1, 1].
+    """The dtype of a stream, and the stored values that become -1 and 1.
 
     Attributes:
       dtype: one of DTYPES.
-      low: the value that is -1; what is below it counts as it.
-      high: the value that is 1; what is above it counts as it.
+      low: the value that becomes -1; lower values are clipped to it.
+      high: the value that becomes 1; higher values are clipped to it.
     """
 
     dtype: str = "uint8"
@@ -30,10 +30,10 @@ class ValueRange:
 
     @classmethod
     def of(cls, dtype: str, limits: Sequence[float] | None, field: str = "config.input_range") -> "ValueRange":
-        """The values of a config's dtype and range; "auto", which no data has resolved, is uint8.
+        """Makes the value range of a config's dtype and range. The dtype "auto" counts as uint8.
 
         Raises:
-          UserError: float32 without a range; `field` is where it is to be set.
+          UserError: float32 without a range; the message names `field`, which sets it.
         """
         dtype = "uint8" if dtype == "auto" else dtype
         limits = limits or _FULL.get(dtype)
@@ -57,7 +57,7 @@ NORMALISED = ValueRange("float32", -1.0, 1.0)  # what the networks see
 
 
 def to_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
-    """Stored values -> float32 in [-1, 1]; by default uint8 in [0, 255]."""
+    """Converts stored values, by default uint8 in [0, 255], to float32 in [-1, 1]."""
     image = image.astype(jnp.float32)
     if (values.low, values.high) != _FULL.get(values.dtype):
         image = jnp.clip(image, values.low, values.high)
@@ -65,7 +65,7 @@ def to_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
 
 
 def from_float(image: jax.Array, values: ValueRange) -> jax.Array:
-    """The inverse of `to_float`: [-1, 1] -> stored values, clipped to their range; integers are rounded to nearest."""
+    """Converts floats in [-1, 1] to stored values, clipped to their range; integers are rounded to nearest."""
     image = (image + 1) * ((values.high - values.low) / 2) + values.low
     if not values.is_integer:
         return jnp.clip(image, values.low, values.high).astype(jnp.float32)
@@ -74,12 +74,12 @@ def from_float(image: jax.Array, values: ValueRange) -> jax.Array:
 
 
 def to_uint8(image: jax.Array) -> jax.Array:
-    """float in [-1, 1] -> uint8 in [0, 255], rounded to nearest and clipped."""
+    """Converts floats in [-1, 1] to uint8 in [0, 255], rounded to nearest and clipped."""
     return from_float(image, UINT8)
 
 
 def levels(stored: np.ndarray, values: ValueRange) -> np.ndarray:
-    """Stored values -> their nearest levels of 8 bits, on the host: uint8 of the same shape."""
+    """Rounds stored values to their nearest levels of 8 bits, on the host: uint8 of the same shape."""
     if values == UINT8:
         return np.asarray(stored, np.uint8)
     share = (np.asarray(stored, np.float64) - values.low) / (values.high - values.low)
@@ -87,9 +87,9 @@ def levels(stored: np.ndarray, values: ValueRange) -> np.ndarray:
 
 
 def render(image: jax.Array) -> np.ndarray:
-    """A picture for people of any stream: float (..., C) in [-1, 1] -> uint8 (..., 1 or 3).
+    """Renders any stream for viewing: float (..., C) in [-1, 1] to uint8 (..., 1 or 3).
 
-    Of more than 3 channels the first 3 are shown as red, green and blue, of 2 the first two with blue black.
+    Of more than 3 channels the first 3 become red, green and blue; 2 channels become red and green.
     """
     image = np.asarray(to_uint8(image))
     if image.shape[-1] == 2:
@@ -98,18 +98,18 @@ def render(image: jax.Array) -> np.ndarray:
 
 
 def picture(stored: np.ndarray, values: ValueRange) -> np.ndarray:
-    """As `render`, of stored values; those of plain pictures are what is shown, as they are."""
+    """Renders stored values like `render`; uint8 images of 1 or 3 channels are returned as they are."""
     plain = values == UINT8 and stored.shape[-1] in (1, 3)
     return np.asarray(stored) if plain else render(to_float(stored, values))
 
 
 def widest(dtypes) -> str:
-    """The dtype that holds the values of all, "uint8" of none."""
+    """Returns the dtype that holds the values of all `dtypes`; "uint8" if there are none."""
     return max(dtypes, key=DTYPES.index, default="uint8")
 
 
 def stored_dtype(dtype: np.dtype) -> str | None:
-    """The one of DTYPES in which values of `dtype` are kept; None if they are no image's."""
+    """Returns the one of DTYPES in which values of `dtype` are stored, or None if images cannot have it."""
     dtype = np.dtype(dtype)
     if dtype == np.bool_ or (dtype.kind == "u" and dtype.itemsize == 1):
         return "uint8"
@@ -119,7 +119,7 @@ def stored_dtype(dtype: np.dtype) -> str | None:
 
 
 def to_stored(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Values as a file has them -> one of DTYPES, in the machine's byte order. Raises UserError on NaN or infinity."""
+    """Converts a file's values to one of DTYPES in the machine's byte order. Raises UserError on NaN or infinity."""
     if pixels.dtype == np.bool_:
         return pixels * np.uint8(255)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes the infinity that is refused
@@ -130,11 +130,10 @@ def to_stored(pixels: np.ndarray, name: str) -> np.ndarray:
 
 
 def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
-    """Stored values of one dtype -> another: 8 bits to 16 by x257, 16 to 8 by /257, rounded; integers to floats as they
-    are.
+    """Converts stored values to another dtype: 8 bits to 16 by x257, 16 to 8 by /257; integers to equal floats.
 
     Raises:
-      UserError: floats to integers, whose scale nobody knows; `name` is the file.
+      UserError: floats cannot become integers, as their scale is unknown; `name` is the file.
     """
     if pixels.dtype == dtype or dtype == "float32":
         return pixels.astype(dtype, copy=False)
@@ -149,19 +148,20 @@ def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
 
 
 def fit_range(pixels: np.ndarray, dtype: str, limits: Sequence[float] | None, name: str) -> np.ndarray:
-    """Stored values of a file -> those of a stream, the same in training, evaluation and translation.
+    """Converts a file's values to those of a stream, the same in training, evaluation and translation.
 
-    The whole range of a file of another dtype becomes the stream's range: 0 to 255 becomes -1 to 1. Only a stream of
-    floats whose range is at least as wide as that of 8 bits takes integers as they are, as 12 bits in files of 16.
+    If the file has another dtype, its whole range becomes the stream's range: 0 to 255 becomes -1 to 1. The exception
+    is a float stream whose range is at least as wide as 8 bits: it takes integers as they are, for example 12 bits in
+    files of 16.
 
     Args:
-      pixels: of one of DTYPES.
-      dtype: of the stream.
-      limits: its range; None is all that integers hold, and takes what floats there are.
-      name: of the file, for messages.
+      pixels: array of one of DTYPES.
+      dtype: the stream's dtype.
+      limits: the stream's range; None is the whole range of integers, and any range of floats.
+      name: name of the file in messages.
 
     Raises:
-      UserError: floats to integers; see `convert`.
+      UserError: floats cannot become integers; see `convert`.
     """
     given = str(pixels.dtype)
     if given in (dtype, "float32") or not _is_spread(dtype, limits):
@@ -172,14 +172,14 @@ def fit_range(pixels: np.ndarray, dtype: str, limits: Sequence[float] | None, na
 
 
 def _is_spread(dtype: str, limits: Sequence[float] | None) -> bool:
-    """Whether `fit_range` spreads the values of another dtype's files over the range `limits`."""
+    """Returns whether `fit_range` spreads the values of another dtype's files over the range `limits`."""
     if dtype == "float32":
         return limits is not None and limits[1] - limits[0] < _FULL["uint8"][1]
     return limits is not None and tuple(limits) != _FULL[dtype]
 
 
 def fitted(given: str, values: ValueRange) -> str:
-    """What `fit_range` does with files of the dtype `given`, for people; "" if only the number of bits changes."""
+    """Describes what `fit_range` does with files of the dtype `given`; "" if only the number of bits changes."""
     full = _FULL.get(given)
     if full is None or given == values.dtype or values.limits == full or values.limits == _FULL.get(values.dtype):
         return ""
@@ -190,13 +190,13 @@ def fitted(given: str, values: ValueRange) -> str:
 
 
 def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: bool = False) -> np.ndarray:
-    """(H, W, C) -> (H, W, channels): grey is repeated to 3, colour weighed to 1 (ITU-R BT.601), alpha put on white.
+    """Converts (H, W, C) to (H, W, channels): repeats grey, weighs colour to grey (ITU-R BT.601), puts alpha on white.
 
     Args:
-      pixels: of one of DTYPES.
-      channels: 1 and 3 are made of grey or colour; another number must be the image's own. None: leaves it as it is.
-      name: what error messages call the file.
-      alpha: whether the last channel says how opaque a pixel is.
+      pixels: array of one of DTYPES.
+      channels: 1 and 3 are made of grey or colour; another number must be the image's own. None: the image's own.
+      name: name of the file in error messages.
+      alpha: whether the last channel is opacity.
 
     Raises:
       UserError: the image has another number of channels.

@@ -22,25 +22,30 @@ DATASETS = ("drawn_facades", "folder", *PUBLISHED)
 
 
 class Source(Protocol):
-    """Pairs by index, under `names`; `places` says where A and B were found, as "left half"."""
+    """Pairs by index.
+
+    Attributes:
+      names: the name of each example.
+      places: where A and B are, for example ("left half", "right half").
+    """
 
     names: Sequence[str]
     places: tuple[str, str]
 
     def describe(self) -> str:
-        """What is there, for people. Raises UserError for files that cannot be pairs, as far as headers tell."""
+        """Summarises the split in one line. Raises UserError if headers show that files cannot be pairs."""
 
     def sizes(self) -> list[str]:
-        """Of each example what would be another if its files were overwritten, as their sizes; "" if not known."""
+        """Returns a text for each example that changes with its files, such as their sizes; "" if not known."""
 
     def dtypes(self) -> tuple[str, str]:
-        """Of A and of B: uint8, uint16 or float32, whichever holds the values of all."""
+        """Returns the dtypes (of A, of B) that hold the values of all files: uint8, uint16 or float32."""
 
     def header(self, index: int) -> tuple[Header, Header]:
-        """What headers say of A and of B. Raises UserError if they are no images."""
+        """Reads the headers of A and B. Raises UserError if they are no images."""
 
     def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
-        """(A, B), each (H, W, C) of the dtype of its file and of as many channels as asked; None: its own."""
+        """Decodes (A, B), each (H, W, C) of its file's dtype, with `channels` (of A, of B); None: its own."""
 
 
 def open_source(
@@ -63,11 +68,11 @@ def open_source(
       data_dir: the folder of a `folder` set; for a published set the folder of its own files (or the one above), its
         archive, or where TFDS keeps data sets ("" is TFDS' default).
       size: (H, W) at which `drawn_facades` draws.
-      seed: of the pairs that `drawn_facades` draws.
-      single: a `folder` holds single images, each of which is both A and B.
-      data_url: where to download a published set's archive, if not where it was published.
-      a_folders: of a `folder` of separate images: the folders whose images are stacked to A.
-      b_folders: those of B.
+      seed: selects the pairs that `drawn_facades` draws, >= 0.
+      single: whether a `folder` holds single images, each of which is both A and B.
+      data_url: address of a published set's archive; "" is the published one.
+      a_folders: names of the folders of a `folder` set whose images are stacked to A.
+      b_folders: names of those that are stacked to B.
 
     Raises:
       UserError: no such folder or split, or nothing in it.

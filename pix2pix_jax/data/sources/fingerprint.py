@@ -1,6 +1,6 @@
-"""Whether a run's training files are still those that it began with: by their names and sizes, which are quick to ask.
+"""Detects changes of a run's training files by their names and sizes, which are quick to ask.
 
-A checkpoint holds the names and sizes, packed: a few bytes a file. Where the files lie does not count.
+A checkpoint holds the names and sizes, compressed to a few bytes a file. The folder of the files does not count.
 """
 
 import base64
@@ -15,32 +15,32 @@ _LISTED = 3  # names of each kind of change
 
 
 def take(source: Source) -> str:
-    """The fingerprint of a split, as ASCII text."""
+    """Returns the fingerprint of a split, as ASCII text."""
     lines = "".join(f"{size}\t{name}\n" for name, size in zip(source.names, source.sizes(), strict=True))
     return base64.b64encode(zlib.compress(lines.encode("utf-8", "surrogateescape"))).decode()
 
 
 def changes(before: str, now: str) -> str:
-    """What became of the files between two fingerprints, as "2 added (a, b), 1 removed (c)"; "" if nothing.
+    """Describes the changes between two fingerprints, as "2 added (a, b), 1 removed (c)"; "" if there are none.
 
-    A size that one of them does not know, as that of an object in a bucket, may be any.
+    A size that one of them does not know, such as that of an object in a bucket, equals every size.
     """
     old, new = _unpack(before), _unpack(now)
-    found = {
+    kinds = {
         "added": [name for name in new if name not in old],
         "removed": [name for name in old if name not in new],
         "of another size": [name for name in new if name in old and _differ(old[name], new[name])],
     }
-    return ", ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in found.items() if names)
+    return ", ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names)
 
 
 def _unpack(fingerprint: str) -> dict[str, list[str]]:
-    """Name -> the sizes of the examples of that name; of files that differ in their ending there may be several."""
+    """Returns the sizes of the examples by name. Files that differ only in their ending share a name."""
     lines = zlib.decompress(base64.b64decode(fingerprint)).decode("utf-8", "surrogateescape").splitlines()
-    found = collections.defaultdict(list)
+    sizes = collections.defaultdict(list)
     for size, _, name in (line.partition("\t") for line in lines):
-        found[name].append(size)
-    return found
+        sizes[name].append(size)
+    return sizes
 
 
 def _differ(old: list[str], new: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""The pairs of people's own folders: A|B images, photographs, folders paired by file name, and arrays."""
+"""Sources of the user's own folders: A|B images, photographs, folders paired by file name, and arrays."""
 
 import abc
 import functools
@@ -47,7 +47,13 @@ def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[s
 
 
 class _OwnSource(abc.ABC):
-    """What they share. `places` says where A and B are, `note` what of the folder is not used."""
+    """Base of the sources of a folder.
+
+    Attributes:
+      names: see `Source`.
+      places: see `Source`.
+      note: the files of the folder that are not used; "" if there are none.
+    """
 
     names: Sequence[str]
     places: tuple[str, str]
@@ -57,15 +63,15 @@ class _OwnSource(abc.ABC):
 
     @abc.abstractmethod
     def header(self, index: int) -> tuple[Header, Header]:
-        """Of A and B. Raises UserError if they are no images."""
+        """Reads the headers of A and B. Raises UserError if they are no images."""
 
     @abc.abstractmethod
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        """(A, B), each (H, W, C) of the dtype of its file: uint8, uint16 or float32."""
+        """Decodes (A, B), each (H, W, C) of its file's dtype: uint8, uint16 or float32."""
 
     @abc.abstractmethod
     def sizes(self) -> list[str]:
-        """Of each example, what would be another if its files were overwritten."""
+        """Returns a text for each example that changes with its files."""
 
     @functools.cached_property
     def _headers(self) -> list[tuple[Header, Header]]:
@@ -73,7 +79,7 @@ class _OwnSource(abc.ABC):
             return list(pool.map(self.header, range(len(self.names))))
 
     def dtypes(self) -> tuple[str, str]:
-        """Of A and of B: the dtype that holds the values of all files."""
+        """Returns the dtypes (of A, of B) that hold the values of all files."""
         return widest(a.dtype for a, _ in self._headers), widest(b.dtype for _, b in self._headers)
 
     def describe(self) -> str:
@@ -227,7 +233,7 @@ class ArraySource(_OwnSource):
         self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in chosen]
 
     def sizes(self) -> list[str]:
-        """Those of the whole files, as no index says which of the images in them are others."""
+        """Returns the size of the whole files for every example: which of their images changed is unknown."""
         (size,) = file_sizes([dict.fromkeys(self._paths)])
         shapes = " ".join(f"{stack.dtype}{list(stack.shape[1:])}" for stack in self._stacks)
         return [f"{shapes} in {size}" if size else ""] * len(self.names)
@@ -267,14 +273,14 @@ def _places(kind: str, a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
 
 
 def half_headers(file, name: str) -> tuple[Header, Header]:
-    """The headers of the halves of a side-by-side image."""
+    """Reads the header of a side-by-side image and returns those of its halves."""
     header = images.read_header(file, name)
     half = Header(check_pair_size(header.size, name), header.channels, header.alpha, header.dtype, header.animated)
     return half, half
 
 
 def split_halves(file: bytes, name: str, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-    """Decodes a side-by-side image to (A, its left half; B, its right half), channels[0] and channels[1] deep."""
+    """Decodes a side-by-side image to (A, the left half with channels[0]; B, the right half with channels[1])."""
     left = images.decode(file, name, channels[0], dtype=None)
     right = left if channels[1] == channels[0] else images.decode(file, name, channels[1], dtype=None)
     _, width = check_pair_size(left.shape[:2], name)
@@ -282,7 +288,7 @@ def split_halves(file: bytes, name: str, channels: Channels) -> tuple[np.ndarray
 
 
 def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
-    """The size of one half of a side-by-side image of `size` (H, W). Raises UserError if it has none."""
+    """Returns the (H, W) of one half of a side-by-side image of `size` (H, W). Raises UserError if W is odd."""
     height, width = size
     if width % 2:
         raise UserError(

@@ -1,12 +1,12 @@
-"""Which files of a folder make which pairs: its layout, recognised from the names of what it holds.
+"""Recognises the layout of a folder from the names in it: which files make which pairs.
 
-Layouts, with "A" and "B" as `a_folders` and `b_folders` name them, and train, val and test as far as they are there:
+Layouts, where `a_folders` and `b_folders` replace "A" and "B", and each of train, val and test may be absent:
   A|B side-by-side images                  train/*.png   or  *.png
   folders of images paired by stem         A/train/*.png  or  train/A/*.png  or  trainA/*.png  or  A/*.png
   arrays                                   train.npz  or  trainA.npy and trainB.npy  or  A.npy and B.npy
 
-Upper or lower case is the same in these names, and splits have others (`ALIASES`). A folder of a split that holds no
-images but folders of images, as of classes, is taken for all of these.
+These names may be in upper or lower case, and splits have other names too (`ALIASES`). If the folder of a split holds
+no images but folders of images, for example one a class, the split is all of them.
 """
 
 import dataclasses
@@ -34,10 +34,10 @@ class Layout:
 
     Attributes:
       kind: "joined" (A|B images), "separate" (folders paired by stem) or "arrays".
-      folder: all that is in it.
-      places: split -> the folder or array file of every member, A's first; of a folder that is not split {"": ...}.
-      a, b: the members whose images are stacked to A and to B.
-      lacking: of splits that some members have and others lack, a path that is there and one that is not.
+      folder: the folder itself.
+      places: split -> the folder or array file of every member, A's first; {"": ...} where the folder is not split.
+      a, b: names of the members whose images are stacked to A and to B.
+      lacking: (a path that exists, a path that is missing) for each split that some members have and others lack.
     """
 
     kind: str
@@ -49,16 +49,16 @@ class Layout:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that are there; empty where the folder is not split."""
+        """Returns the splits that exist; none where the folder is not split."""
         return [split for split in SPLITS if split in self.places]
 
     def paths(self, split: str) -> tuple[epath.Path, ...]:
-        """The folder or array file of every member, A's first."""
+        """Returns the folder or array file of every member, A's first."""
         return self.places[split if self.splits else ""]
 
     @property
     def known(self) -> list[epath.Path]:
-        """The folders and files of all splits."""
+        """Returns the folders and files of all splits."""
         return [path for paths in self.places.values() for path in paths]
 
     def describe(self) -> str:
@@ -67,14 +67,14 @@ class Layout:
 
 
 class _Finder:
-    """Finds what the patterns of layouts name in a folder, whose listing is read once."""
+    """Finds the paths that layouts' patterns name in a folder. Reads each listing once."""
 
     def __init__(self, folder: epath.Path):
         self._folder = folder
         self._children = functools.cache(lambda folder: listing.entries(folder) if folder.is_dir() else [])
 
     def layout(self, kind: str, pattern: str, a: tuple[str, ...], b: tuple[str, ...]) -> Layout | None:
-        """The layout of `pattern`, None if the folder does not have it."""
+        """Returns the layout of `pattern`, or None if the folder does not have it."""
         places, lacking = {}, []
         for split in SPLITS if "{split}" in pattern else ("",):
             paths = [self.find(pattern, split, member, is_file=kind == "arrays") for member in (*a, *b)]
@@ -87,7 +87,7 @@ class _Finder:
         return Layout(kind, self._folder, places, a, b, tuple(lacking)) if places else None
 
     def find(self, pattern: str, split: str, member: str = "", *, is_file: bool = False) -> epath.Path | None:
-        """The path in the folder that `pattern` names. Raises UserError if names in other case make it several."""
+        """Finds the path that `pattern` names in the folder. Raises UserError if several names fit."""
         path, parts = self._folder, pattern.split("/")
         for i, part in enumerate(parts):
             names = dict.fromkeys(part.replace("{split}", alias) for alias in ALIASES.get(split, (split,)))
@@ -110,7 +110,7 @@ class _Finder:
 
 
 def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] = ("B",)) -> Layout:
-    """The layout of `folder`; A|B images where nothing speaks for another.
+    """Recognises the layout of `folder`; A|B images if no other fits.
 
     Raises:
       UserError: no such folder, it fits two layouts, or `a` and `b` are named and not there.
@@ -141,7 +141,7 @@ def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] 
 
 
 def joined(folder: epath.Path) -> Layout:
-    """The layout of single or A|B images. Raises UserError if there is no such folder."""
+    """Returns the layout of single or A|B images. Raises UserError if there is no such folder."""
     if not folder.is_dir():
         raise _no_folder(folder)
     return _Finder(folder).layout("joined", "{split}", ("",), ()) or Layout("joined", folder, {"": (folder,)})
@@ -152,7 +152,7 @@ def _no_folder(folder: epath.Path) -> UserError:
 
 
 def _joined_images(folder: epath.Path, other: Layout) -> str:
-    """A file that speaks for A|B images beside another layout; "" if there is none."""
+    """Finds a file that could be an A|B image beside another layout; "" if there is none."""
     taken = set(map(os.fspath, other.known))
     places = [path for paths in joined(folder).places.values() for path in paths]
     files = [f for place in places for f in list_images(place) if os.fspath(f) not in taken]
@@ -193,15 +193,15 @@ def _folders_in(folder: epath.Path) -> str:
 
 
 def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
-    """The images of a split, or of a folder without splits all, in natural order.
+    """Lists the images of a split in natural order, or all images of a folder without splits.
 
     Args:
-      layout: of single or A|B images.
-      split: to be listed.
-      single: whether they are single images, which may lie in folders of any names.
+      layout: a "joined" layout.
+      split: one of SPLITS.
+      single: whether the images are single, and so may lie in folders of any names.
 
     Raises:
-      UserError: there are none, or their folders look like A and B by other names.
+      UserError: there are none, or their folders seem to be A and B under other names.
     """
     if layout.splits:
         check_split(layout.folder, layout.splits, split)
@@ -217,7 +217,7 @@ def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
 
 
 def _check_no_sides(folder: epath.Path, files: Sequence[epath.Path]) -> None:
-    """Refuses folders inside a split that hold the same names: those of A and B rather than of classes."""
+    """Refuses folders inside a split that hold the same names: they are probably A and B rather than classes."""
     stems: dict[str, set[str]] = {}
     for file in files:
         if file.parent != folder:
@@ -241,7 +241,7 @@ def check_split(folder: epath.Path, present: Sequence[str], split: str) -> None:
 
 
 def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[int]:
-    """Of examples that are not split, the indices of those in train or val: a tenth, by the CRC-32 of their names."""
+    """Chooses the indices of `split`, train or val. Val is the tenth of `names` with the lowest CRC-32."""
     if split == "test":
         raise NoSplit(f"{printable(folder)}: without test/ there is no test split; use --split=val")
     if len(names) == 1:
@@ -256,7 +256,7 @@ def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[i
 
 
 def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
-    """Stem -> a file of every member, of a split of separate folders or of all without splits, in natural order.
+    """Pairs the files of a split, or of all without splits, by stem: {stem: a file of every member}, in natural order.
 
     Raises:
       UserError: no such split, a file without its partners, or two of the same stem.
@@ -271,9 +271,9 @@ def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
 
 
 def pair_by_stem(folders: Sequence[epath.Path], root: epath.Path) -> dict[str, list[epath.Path]]:
-    """Stem -> its file in every folder, in natural order.
+    """Pairs files by stem: {stem: its file in every folder}, in natural order.
 
-    Where two folders have no name in common, the ending that all names of a folder have is left out, as _A and _B.
+    Where two folders have no name in common, an ending that all names of a folder share is ignored, such as _A and _B.
 
     Raises:
       UserError: files without partners.
@@ -292,7 +292,7 @@ def pair_by_stem(folders: Sequence[epath.Path], root: epath.Path) -> dict[str, l
 
 
 def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epath.Path]]:
-    """By names without their endings; as before, if these have nothing in common either."""
+    """Drops the ending that all names of a folder share, unless the folders still have no name in common."""
     shorter = []
     for files in by_stem:
         names = listing.without_ending(files)

@@ -1,4 +1,4 @@
-"""How large files are, of many at once."""
+"""Asks for the sizes of many files at once."""
 
 import os
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from etils import epath
 
 
 def file_sizes(examples: Sequence[Sequence[epath.Path]]) -> list[str]:
-    """The sizes in bytes of the files of each example, as "1234+567"; "" where asking takes long."""
+    """Returns the sizes in bytes of the files of each example, as "1234+567"; "" where asking takes long."""
     threads, sizes = 16, [""] * len(examples)
 
     def ask(first: int) -> list[str]:

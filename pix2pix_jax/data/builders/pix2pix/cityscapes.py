@@ -1,9 +1,9 @@
 """Joins the files that cityscapes-dataset.com gives to registered users into pairs as pix2pix published them.
 
-The archive of the pairs has been withdrawn for licence reasons. The popular PyTorch implementation's script makes them
-anew from the same files: both pictures are resized to 256x256 by one filter, and the photograph is put left of the
-labels. The filter here is bicubic for both, which is Pillow's own choice today (labels so get blended colours at their
-borders, as in the published pairs). Pairs are PNG, so that nothing is lost a second time.
+The archive of the pairs has been withdrawn for licence reasons. The script of pytorch-CycleGAN-and-pix2pix makes them
+anew from the same files: it resizes both pictures to 256x256 by one filter, and puts the photograph left of the labels.
+The filter here is bicubic for both, which is Pillow's default today. So labels get blended colours at their borders, as
+in the published pairs. Pairs are PNG, so that nothing is lost a second time.
 """
 
 import contextlib
@@ -72,7 +72,7 @@ class Zips:
 
 
 def are_in(root: epath.Path) -> bool:
-    """Whether one of the two files is in a folder."""
+    """Returns whether one of the two files is in a folder."""
     return (root / PHOTOS).is_file() or (root / LABELS).is_file()
 
 
@@ -83,21 +83,21 @@ def _opened(path: epath.Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _members(archive: zipfile.ZipFile, split: str) -> dict[str, zipfile.ZipInfo]:
-    """{"aachen_000000_000019": its file} of a split. Whatever is called otherwise is not looked at."""
+    """Returns the files of a split by name, such as "aachen_000000_000019". Files of other names are ignored."""
     pattern = _MEMBERS[epath.Path(archive.filename).name]
-    found = {}
+    members = {}
     for info in archive.infolist():
         match = pattern.fullmatch(info.filename)
         if match is None or match["split"] != split:
             continue
-        if match["name"] in found:
+        if match["name"] in members:
             raise UserError(f"{archive.filename}: {split} picture {match['name']} is there twice; download it again")
-        found[match["name"]] = info
-    return found
+        members[match["name"]] = info
+    return members
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
-    """uint8 (256, 256, 3) of a file."""
+    """Decodes a file to uint8 (256, 256, 3)."""
     path = epath.Path(archive.filename)
     originals.check_size(path, info.filename, info.file_size)
     with originals.damage_named(path, _DAMAGE):

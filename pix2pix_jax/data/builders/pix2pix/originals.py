@@ -1,7 +1,7 @@
 """Reads a set's published files, out of its archive or out of a folder, without unpacking anything.
 
-An archive is taken for hostile: nothing of it is written to disk under a name of its own, links are
-not followed, and no single read is larger than `MAX_BYTES`.
+An archive may be hostile: its names never become names on disk, links are not followed, and no single read is larger
+than `MAX_BYTES`.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ _DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
 
 
 class Originals(Protocol):
-    """The images of a set. `path` is where they are, for messages."""
+    """The images of a set, which are at `path`."""
 
     path: epath.Path
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
-        """Yields (stem, encoded image) of each image of `split`; to be asked once per split, in the splits' order.
+        """Yields (stem, encoded image) of each image of `split`. Call it once per split, in the splits' order.
 
         Raises:
           UserError: what is there is damaged, or a file is too large, is no image or is there twice.
@@ -40,7 +40,7 @@ class Originals(Protocol):
 
 
 def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | None:
-    """The set's folder or archive in `root`: `NAME/`, `NAME.tar.gz`, or `root` if it has every split."""
+    """Finds the set's folder or archive in `root`: `NAME/`, `NAME.tar.gz`, or `root` if it has every split."""
     if (root / name).is_dir():
         return root / name
     if (root / f"{name}.tar.gz").is_file():
@@ -69,7 +69,7 @@ class Folder:
 class Archive:
     """JPEGs in `SPLIT/` of a tar archive (gzip or plain), at any depth. The archive is read once for all splits.
 
-    TFDS takes one split after the other. What is met of a later one is set aside in a file that has no name, so that
+    TFDS asks for one split after the other. Images of a later split are set aside in a file that has no name, so that
     the system deletes it even if the process is killed.
     """
 
@@ -86,9 +86,9 @@ class Archive:
 
         Args:
           path: the archive.
-          splits: in the order in which they will be read.
-          scratch: the local folder in which to set images aside.
-          algorithm: of the archive's digest, as `md5`.
+          splits: the splits in the order in which they will be read.
+          scratch: a local folder in which to set images aside.
+          algorithm: name of the archive's digest, such as `md5`.
           at_end: called with the digest and the size once the whole archive has been read; it may raise UserError.
         """
         self.path = path
@@ -100,11 +100,11 @@ class Archive:
         for stem, offset, size in self._aside.pop(split):
             self._spool.seek(offset)
             yield stem, self._spool.read(size)
-        for found, stem, data in self._images:
-            if found == split:
+        for owner, stem, data in self._images:
+            if owner == split:
                 yield stem, data
-            elif found in self._aside:
-                self._aside[found].append((stem, self._spool.seek(0, 2), len(data)))
+            elif owner in self._aside:
+                self._aside[owner].append((stem, self._spool.seek(0, 2), len(data)))
                 self._spool.write(data)
         if not self._aside:
             self._spool.close()
@@ -112,7 +112,7 @@ class Archive:
 
 @contextlib.contextmanager
 def damage_named(path: epath.PathLike, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Makes of `errors`, which readers of archives raise for damaged ones, a UserError that names the archive."""
+    """Turns `errors`, which readers raise for damaged archives, into a UserError that names the archive."""
     try:
         yield
     except UserError:
@@ -148,14 +148,14 @@ def _tar_members(path: epath.Path, stream: "_Forward", splits: tuple[str, ...]) 
 
 
 def _is_gzip(raw: BinaryIO) -> bool:
-    """Whether it is compressed; some browsers decompress what they download."""
+    """Returns whether the archive is compressed; some browsers decompress what they download."""
     start = raw.read(len(_GZIP_START))
     raw.seek(0)
     return start == _GZIP_START
 
 
 def _split_of(name: str, splits: tuple[str, ...]) -> str | None:
-    """Which split a path is of: it ends in SPLIT/FILE.jpg, says nothing of a root or a parent, and is not hidden."""
+    """Returns the split of a path SPLIT/FILE.jpg, or None if it is another, absolute, hidden, or leads to a parent."""
     path = pathlib.PurePosixPath(name)
     is_image = path.suffix == ".jpg" and not path.name.startswith(".")
     if is_image and not path.is_absolute() and ".." not in path.parts and path.parent.name in splits:
@@ -164,7 +164,7 @@ def _split_of(name: str, splits: tuple[str, ...]) -> str | None:
 
 
 def _checked(path: epath.Path, name: str, data: bytes, seen: set[str]) -> tuple[str, bytes]:
-    """(stem, data) of a file of the set, which is added to those `seen`."""
+    """Checks a file of the set, adds it to those `seen`, and returns (stem, data)."""
     file = pathlib.PurePosixPath(name)
     key = f"{file.parent.name}/{file.name}"
     if not name.isprintable():  # line breaks, control characters, bytes that are not UTF-8
@@ -188,7 +188,7 @@ def check_size(path: epath.Path, name: str, size: int) -> None:
 
 
 class _Hashed:
-    """A stream that takes the digest of what is read from it."""
+    """A stream that computes the digest of the bytes read from it."""
 
     def __init__(self, stream: BinaryIO, algorithm: str):
         self._stream = stream

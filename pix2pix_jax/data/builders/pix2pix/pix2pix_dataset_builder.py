@@ -50,7 +50,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
           source: the set's archive, or a folder that holds it or its files. Replaces `manual_dir`.
           url: the archive's address (http, https or file) if not the published one. What is on disk goes before it.
           file_format: the format to store examples in, or None for ArrayRecord.
-          **kwargs: what every TFDS builder takes: `data_dir`, `config`, `version`.
+          **kwargs: arguments of every TFDS builder: `data_dir`, `config`, `version`.
         """
         super().__init__(file_format=file_format, **kwargs)
         self._source = None if source is None else epath.Path(source).expanduser()
@@ -79,21 +79,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self, files: originals.Originals, split: str, downloaded: pathlib.Path | None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         enforced = split not in self.builder_config.unconfirmed
-        found = 0
+        count = 0
         with _forgotten_if_bad(downloaded):
             for name, data in files.read(split):
-                found += 1
-                if not enforced or found <= self.builder_config.num_examples[split]:  # one too many is only counted
+                count += 1
+                if not enforced or count <= self.builder_config.num_examples[split]:  # one too many is only counted
                     yield name, {"image": data, "name": name}
-            self._check_count(files.path, split, found)
+            self._check_count(files.path, split, count)
 
-    def _check_count(self, path: epath.Path, split: str, found: int) -> None:
+    def _check_count(self, path: epath.Path, split: str, count: int) -> None:
         config = self.builder_config
         expected = config.num_examples[split]
-        message = f"{path}: split {split} of {config.name} has {found} images where {expected} were published"
-        if found == expected:
+        message = f"{path}: split {split} of {config.name} has {count} images where {expected} were published"
+        if count == expected:
             return
-        if found and split in config.unconfirmed:
+        if count and split in config.unconfirmed:
             _warn(f"{message}; used all the same, as that number is not confirmed")
             return
         raise UserError(f"{message}; use the files of {self._address() or 'https://www.cityscapes-dataset.com'}")
@@ -102,7 +102,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self._url or self.builder_config.url
 
     def _given(self) -> originals.Originals | None:
-        """The set's files in `source` or behind a file: address, None if there is neither."""
+        """Returns the set's files in `source` or at a file: address, or None if there is neither."""
         source = self._source
         if source is None and self._url.startswith("file:"):
             source = epath.Path(urllib.request.url2pathname(urllib.parse.urlsplit(self._url).path))
@@ -110,14 +110,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             return None
         if source.is_file():
             return self._find(source.parent) if source.suffix == ".zip" else self._open(source)
-        found = self._find(source) if source.is_dir() else None
-        if found is None:
+        files = self._find(source) if source.is_dir() else None
+        if files is None:
             name = self.builder_config.name
             splits = ", ".join(f"{split}/" for split in self.builder_config.num_examples)
             raise UserError(
                 f"{source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}"
             )
-        return found
+        return files
 
     def _manual(self, dl_manager: tfds.download.DownloadManager) -> originals.Originals | None:
         try:
@@ -159,7 +159,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return target
 
     def _check_digest(self, path: epath.Path, digest: str, num_bytes: int) -> None:
-        """Compares an archive with what is known of the published one."""
+        """Compares an archive's digest with that of the published one."""
         config = self.builder_config
         algorithm, expected = config.checksum.split(":")
         if digest == expected:

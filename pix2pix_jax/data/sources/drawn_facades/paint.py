@@ -1,138 +1,18 @@
-"""The picture of a plan of `drawn_facades`: sky, street, walls and light around its parts.
+"""The picture of a plan: sky, street, walls and light around its parts.
 
-What is random (colours, clouds, who is at home) is drawn in an order that no size changes; only the
-final grain is drawn per pixel.
+Random numbers (colours, clouds, lit windows) are drawn in an order that no size changes; only the final grain is drawn
+per pixel.
 """
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from pix2pix_jax.data.sources.drawn_facades.parts import (
-    BLACK,
-    OVERSAMPLING,
-    PAINTERS,
-    Canvas,
-    Colour,
-    Rng,
-    mix,
-    shade,
-)
+from pix2pix_jax.data.sources.drawn_facades.canvas import BLACK, OVERSAMPLING, Canvas, mix, shade
+from pix2pix_jax.data.sources.drawn_facades.palette import SKIES, Material, Sky, choose_paints
+from pix2pix_jax.data.sources.drawn_facades.parts import PAINTERS
+from pix2pix_jax.data.sources.drawn_facades.plan import Building, Scene
 
-if TYPE_CHECKING:
-    from pix2pix_jax.data.sources.drawn_facades.draw import Building, Scene
-
-
-@dataclass(frozen=True)
-class Material:
-    """A style's masonry and the colours that go with it; every building mixes its own."""
-
-    walls: tuple[Colour, ...]
-    trims: tuple[Colour, ...]
-    accents: tuple[Colour, ...]  # shutters and doors
-    courses: int  # per image height; even, so that courses meet the plan's grid
-    length: float  # of a stone, in courses
-    joint: Colour
-    strength: float  # of the joints, 0 to 1
-    spread: float  # of the stones' brightness
-    roof: Colour
-    iron: bool  # railings; stone balusters otherwise
-    surrounds: bool = False  # painted frames on the wall around the windows
-    rusticated: bool = False  # grooves along the ground floor
-
-
-MATERIALS = {
-    "brick": Material(
-        walls=((160, 72, 52), (146, 62, 48), (172, 92, 66), (134, 66, 56)),
-        trims=((226, 216, 198), (206, 194, 174)),
-        accents=((36, 62, 52), (44, 52, 70), (120, 36, 34)),
-        courses=32,
-        length=2.25,
-        joint=(206, 190, 172),
-        strength=0.6,
-        spread=9,
-        roof=(92, 84, 84),
-        iron=True,
-    ),
-    "plaster": Material(
-        walls=((232, 204, 146), (226, 184, 116), (236, 216, 178), (224, 172, 142), (196, 204, 180)),
-        trims=((246, 240, 226), (238, 228, 206)),
-        accents=((58, 98, 74), (112, 64, 44), (70, 100, 122), (96, 110, 70)),
-        courses=16,
-        length=2.5,
-        joint=(130, 104, 80),
-        strength=0.0,
-        spread=0,
-        roof=(176, 88, 58),
-        iron=True,
-        surrounds=True,
-        rusticated=True,
-    ),
-    "stone": Material(
-        walls=((206, 192, 164), (192, 184, 168), (216, 200, 166)),
-        trims=((228, 218, 196), (222, 214, 200)),
-        accents=((88, 58, 40), (52, 60, 56)),
-        courses=16,
-        length=2.5,
-        joint=(132, 120, 102),
-        strength=0.6,
-        spread=7,
-        roof=(96, 106, 118),
-        iron=False,
-        rusticated=True,
-    ),
-    "modern": Material(
-        walls=((214, 214, 210), (196, 198, 200), (226, 222, 212)),
-        trims=((168, 172, 176), (236, 236, 234)),
-        accents=((70, 78, 88), (168, 112, 72)),
-        courses=8,
-        length=2.0,
-        joint=(150, 150, 150),
-        strength=0.35,
-        spread=2,
-        roof=(110, 112, 114),
-        iron=True,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class Sky:
-    """The colours of the weather: of the sky from top to horizon, its clouds and its light."""
-
-    zenith: Colour
-    horizon: Colour
-    cloud: Colour
-    light: Colour
-    lamps: float  # share of windows with a light on
-
-
-SKIES = (
-    Sky((98, 150, 210), (204, 224, 238), (248, 249, 250), (255, 252, 244), 0.0),
-    Sky((176, 186, 198), (222, 226, 230), (236, 238, 240), (238, 241, 246), 0.05),
-    Sky((104, 116, 166), (250, 200, 158), (244, 196, 172), (242, 216, 206), 0.45),
-)
-
-
-_FRAMES = ((240, 238, 232), (236, 234, 226), (104, 76, 56))
-_AWNINGS = ((176, 44, 40), (40, 96, 70), (44, 70, 120), (206, 150, 60))
-
-
-@dataclass(frozen=True)
-class Paints:
-    """The colours that one building was given."""
-
-    wall: Colour
-    trim: Colour
-    accent: Colour
-    frame: Colour
-    awning: Colour
-    sky: Sky
-    material: Material
+Rng = np.random.Generator
 
 
 def paint_photo(scene: Scene, size: tuple[int, int], rng: Rng) -> np.ndarray:
@@ -163,13 +43,13 @@ def _develop(image: Image.Image, sky: Sky, rng: Rng) -> np.ndarray:
 
 
 def _clouding(rng: Rng, shape: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-    """Smooth noise of unit variance: float32, `size` (W, H), with `shape` (rows, columns) knots."""
+    """Draws smooth noise of unit variance: float32, `size` (W, H), with `shape` (rows, columns) knots."""
     knots = Image.fromarray(rng.standard_normal(shape, np.float32))
     return np.asarray(knots.resize(size, Image.Resampling.BICUBIC))
 
 
 def _paint_sky(canvas: Canvas, sky: Sky, rng: Rng) -> None:
-    """A vertical gradient and clouds: noise of two scales, wider than high."""
+    """Paints a vertical gradient and clouds: noise of two scales, wider than high."""
     noise = _clouding(rng, (10, 4), (32, 64)) + 0.5 * _clouding(rng, (22, 9), (32, 64))
     cover = np.clip(noise * 0.8 - 0.1, 0, 0.8)[..., None]
     height = np.clip(np.linspace(0, 1.6, 64), 0, 1)[:, None, None]
@@ -180,7 +60,7 @@ def _paint_sky(canvas: Canvas, sky: Sky, rng: Rng) -> None:
 
 
 def _paint_neighbours(canvas: Canvas, scene: Scene, sky: Sky, rng: Rng) -> None:
-    """What is seen of the houses next door, paler for being further back."""
+    """Paints the visible parts of the houses next door, paler for being further back."""
     ends = (0.0, scene.buildings[0].box[0]), (scene.buildings[-1].box[2], 1.0)
     for left, right in ends:
         top, wall = rng.uniform(0.3, 0.4), mix((150, 132, 116), sky.horizon, rng.uniform(0.2, 0.5))
@@ -194,7 +74,7 @@ def _paint_neighbours(canvas: Canvas, scene: Scene, sky: Sky, rng: Rng) -> None:
 
 
 def _paint_street(canvas: Canvas, scene: Scene) -> None:
-    """A pavement of slabs, its kerb and the road."""
+    """Paints a pavement of slabs, its kerb and the road."""
     top = OVERSAMPLING * round(scene.street * canvas.size[0])
     kerb = top + (canvas.height - top) * 0.45
     canvas.rect((0, top, canvas.width, kerb), (172, 166, 158))
@@ -205,23 +85,14 @@ def _paint_street(canvas: Canvas, scene: Scene) -> None:
 
 
 def _paint_building(canvas: Canvas, building: Building, sky: Sky, rng: Rng) -> None:
-    material = MATERIALS[building.style]
-    paints = Paints(
-        wall=_vary(_pick(material.walls, rng), rng, 7),
-        trim=_vary(_pick(material.trims, rng), rng, 4),
-        accent=_vary(_pick(material.accents, rng), rng, 7),
-        frame=_pick(_FRAMES, rng),
-        awning=_pick(_AWNINGS, rng),
-        sky=sky,
-        material=material,
-    )
-    _paint_roof(canvas, building, material)
+    paints = choose_paints(building.style, sky, rng)
+    _paint_roof(canvas, building, paints.material)
     for part in building.parts:
         PAINTERS[part.label](canvas, canvas.box(part.box), part.look, paints, rng)
 
 
 def _paint_roof(canvas: Canvas, building: Building, material: Material) -> None:
-    """A pitched roof with its rows of tiles and two chimneys; nothing where it is flat."""
+    """Paints a pitched roof with its rows of tiles and two chimneys, or nothing if the roof is flat."""
     left, top, right, _ = canvas.box(building.box)
     ridge = round(building.ridge * canvas.height)
     if ridge >= top:
@@ -236,13 +107,3 @@ def _paint_roof(canvas: Canvas, building: Building, material: Material) -> None:
     for y in np.arange(ridge, top, 2 * canvas.unit):
         inset = slope * (top - y) / (top - ridge)
         canvas.rect((left + inset, y, right - inset, y + canvas.px(0.7)), shade(material.roof, 0.8))
-
-
-def _pick(options: tuple[Colour, ...], rng: Rng) -> Colour:
-    return options[rng.integers(len(options))]
-
-
-def _vary(colour: Colour, rng: Rng, spread: float) -> Colour:
-    """The colour a little lighter or darker, and a little off in hue."""
-    change = rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
-    return tuple(int(c) for c in np.clip(np.add(colour, change), 0, 255))

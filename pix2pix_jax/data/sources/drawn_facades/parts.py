@@ -1,136 +1,32 @@
-"""How each kind of part in a plan of `drawn_facades` is painted, and the canvas it is painted on.
+"""Painters of the labelled parts of a building, by label.
 
-A painter takes (canvas, box in canvas pixels, look, paints, rng). Pictures are painted at twice
-the size and averaged down, which is the cheapest antialiasing. Lengths named in units are 1/128 of
-the canvas's height, which is a pixel of a 128 pixel picture.
+A painter takes (canvas, box in canvas pixels, look, paints, rng).
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image
 
-if TYPE_CHECKING:
-    from pix2pix_jax.data.sources.drawn_facades.draw import Box
-    from pix2pix_jax.data.sources.drawn_facades.paint import Paints
+from pix2pix_jax.data.sources.drawn_facades.canvas import BLACK, WHITE, Canvas, Colour, Edges, Pixels, mix, shade
+from pix2pix_jax.data.sources.drawn_facades.palette import Paints
 
-Colour = tuple[int, int, int]
-Pixels = tuple[int, int, int, int]  # left, top, right, bottom; half-open
-Edges = tuple[float, float, float, float]  # the same before rounding
 Rng = np.random.Generator
-
-OVERSAMPLING = 2
-WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-
-
-def pixel_box(box: Box, size: tuple[int, int]) -> Pixels:
-    """Rounds a plan's box to the pixels of an (H, W) picture, at least one in each way."""
-    height, width = size
-    left, top = round(box[0] * width), round(box[1] * height)
-    return left, top, max(left + 1, round(box[2] * width)), max(top + 1, round(box[3] * height))
-
-
-class Canvas:
-    """An RGB picture of twice the size (H, W), with the few shapes that facades are made of."""
-
-    def __init__(self, size: tuple[int, int]):
-        self.size = size
-        self.height, self.width = (side * OVERSAMPLING for side in size)
-        self.unit = self.height / 128
-        self.image = Image.new("RGB", (self.width, self.height))
-        self.draw = ImageDraw.Draw(self.image)
-        self.glaze = ImageDraw.Draw(self.image, "RGBA")  # on an RGB image: blends by alpha, slower
-
-    def box(self, box: Box) -> Pixels:
-        """The canvas pixels of `box`, on whole pixels of the picture as those of its label are."""
-        return tuple(OVERSAMPLING * edge for edge in pixel_box(box, self.size))
-
-    def px(self, units: float) -> int:
-        """A length in units as whole canvas pixels, at least one."""
-        return max(1, round(units * self.unit))
-
-    def rect(self, box: Edges, colour: Colour, alpha: int = 255) -> None:
-        """Fills a box, if there is any of it."""
-        left, top, right, bottom = box
-        left, top, right, bottom = round(left), round(top), round(right) - 1, round(bottom) - 1
-        if right >= left and bottom >= top:
-            if alpha == 255:
-                self.draw.rectangle((left, top, right, bottom), colour)
-            else:
-                self.glaze.rectangle((left, top, right, bottom), (*colour, alpha))
-
-    def fade(self, box: Edges, colour: Colour, alpha: int) -> None:
-        """Blends `colour` in from the top of the box, weaker towards its bottom."""
-        left, top, right, bottom = box
-        for share in (0.34, 0.67, 1.0):
-            self.rect((left, top, right, top + (bottom - top) * share), colour, alpha // 3)
-
-    def shadow(self, box: Edges, depth: float) -> None:
-        """The soft shadow, `depth` units long, of what stands out in `box`; the sun is at left."""
-        left, _, right, bottom = box
-        shift = self.px(0.5)
-        self.fade((left + shift, bottom, right + shift, bottom + self.px(depth)), BLACK, 130)
-
-    def stripes(self, box: Edges, period: float, share: float, colour: Colour, *, level: bool = False) -> None:
-        """Fills the first `share` of every `period` units from the left, or from the top."""
-        left, top, right, bottom = (round(edge) for edge in box)
-        width, height = right - left, bottom - top
-        if width <= 0 or height <= 0:
-            return
-        along = np.arange(height if level else width) / (period * self.unit)
-        line = np.where(along % 1 < share, 255, 0).astype(np.uint8)
-        mask = Image.fromarray(line[:, None] if level else line[None])
-        self.image.paste(colour, (left, top, right, bottom), mask.resize((width, height), 0))
-
-    def pane(self, box: Edges, round_top: float, colour: Colour) -> None:
-        """Fills a box whose upper corners have the radius `round_top`, in canvas pixels."""
-        left, top, right, bottom = (round(edge) for edge in box)
-        if right <= left or bottom <= top:
-            return
-        radius = min(round_top, (right - left) / 2, bottom - top)
-        if radius < 1:
-            self.draw.rectangle((left, top, right - 1, bottom - 1), colour)
-            return
-        self.draw.rounded_rectangle(
-            (left, top, right - 1, bottom - 1), radius, colour, corners=(True, True, False, False)
-        )
-
-    def slab(self, box: Edges, colour: Colour) -> None:
-        """A projecting strip: light along its upper edge, dark along its lower one."""
-        left, top, right, bottom = box
-        line = max(1, min(self.px(0.5), (bottom - top) // 3))
-        self.rect(box, colour)
-        self.rect((left, top, right, top + line), mix(colour, WHITE, 0.5))
-        self.rect((left, bottom - line, right, bottom), shade(colour, 0.65))
-
-
-def shade(colour: Colour, factor: float) -> Colour:
-    """The colour in less light, or more."""
-    return tuple(min(255, round(channel * factor)) for channel in colour)
-
-
-def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """`one` with a `share` of the `other`."""
-    return tuple(round(a * (1 - share) + b * share) for a, b in zip(one, other, strict=True))
 
 
 def _facade(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """Masonry in running bond, or the rusticated base of a plastered or a stone wall."""
+    """Paints masonry in running bond, or the rusticated base of a plastered or a stone wall."""
     if look != "base":
         _masonry(canvas, box, paints, rng)
-    elif not paints.material.rusticated:
-        return
-    else:
+    elif paints.material.rusticated:
         canvas.rect(box, BLACK, 22)
         canvas.stripes(box, 4, 0.25, shade(paints.wall, 0.76), level=True)
+    else:
+        return
     left, _, right, bottom = box
     canvas.rect((left, bottom - canvas.px(3), right, bottom), shade(paints.wall, 0.62))
 
 
 def _masonry(canvas: Canvas, box: Pixels, paints: Paints, rng: Rng) -> None:
-    """Courses of stones, counted from the top of the picture.
+    """Paints courses of stones, counted from the top of the picture.
 
     The fixed origin keeps them on the grid of the plan, where a model can learn their place.
     """
@@ -157,7 +53,7 @@ def _masonry(canvas: Canvas, box: Pixels, paints: Paints, rng: Rng) -> None:
 
 
 def _window(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A reveal in shadow, panes, and the frame around and between them."""
+    """Paints a reveal in shadow, panes, and the frame around and between them."""
     left, top, right, bottom = box
     lit, curtained = rng.random() < paints.sky.lamps, rng.random() < 0.3
     line, thin = canvas.px(1), canvas.px(0.5)
@@ -181,7 +77,7 @@ def _window(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) ->
 
 
 def _reflection(canvas: Canvas, glass: Edges, round_top: float, sky: Colour) -> None:
-    """The sky in the upper panes, and a slanting gleam."""
+    """Paints the sky in the upper panes, and a slanting gleam."""
     left, top, right, bottom = glass
     height = bottom - top
     canvas.fade((left, top + round_top, right, bottom - height * 0.1), mix(sky, (90, 150, 210), 0.5), 130)
@@ -190,7 +86,7 @@ def _reflection(canvas: Canvas, glass: Edges, round_top: float, sky: Colour) -> 
 
 
 def _bars(canvas: Canvas, glass: Edges, look: str, colour: Colour) -> None:
-    """The bars between panes: a cross, or the uprights of a wide window."""
+    """Paints the bars between panes: a cross, or the uprights of a wide window."""
     left, top, right, bottom = glass
     line = canvas.px(0.8)
     if look == "wide":
@@ -204,7 +100,7 @@ def _bars(canvas: Canvas, glass: Edges, look: str, colour: Colour) -> None:
 
 
 def _blind(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """Slats and their shadows, in the frame of a shutter or loose."""
+    """Paints slats and their shadows, in the frame of a shutter or loose."""
     left, top, right, bottom = box
     roller = look == "roller"
     colour = mix(paints.trim, WHITE, 0.4) if roller else paints.accent
@@ -220,7 +116,7 @@ def _sill(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> N
 
 
 def _cornice(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """The hood of a window: a slab, or a triangle with a shaded field on one."""
+    """Paints the hood of a window: a slab, or a triangle with a shaded field on one."""
     left, top, right, bottom = box
     canvas.shadow(box, 3)
     if look != "pediment":
@@ -234,7 +130,7 @@ def _cornice(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -
 
 
 def _molding(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A string course; the one that crowns the wall has dentils under its shelf."""
+    """Paints a string course. The one that crowns the wall has dentils under its shelf."""
     left, top, right, bottom = box
     if look != "crown":
         canvas.shadow(box, 2)
@@ -249,7 +145,7 @@ def _molding(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -
 
 
 def _pillar(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A round shaft between its capital and its base."""
+    """Paints a round shaft between its capital and its base."""
     left, top, right, bottom = box
     width, cap = right - left, canvas.px(3)
     canvas.rect((right, top, right + canvas.px(1.5), bottom), BLACK, 70)
@@ -261,17 +157,14 @@ def _pillar(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) ->
 
 
 def _deco(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A framed panel with bosses along its longer side."""
+    """Paints a framed panel with bosses along its longer side."""
     left, top, right, bottom = box
     line = canvas.px(0.5)
     canvas.rect(box, paints.trim)
     field = (left + line, top + line, right - line, bottom - line)
     canvas.rect(field, mix(shade(paints.wall, 0.75), (150, 104, 70), 0.4))
     width, height = right - left, bottom - top
-    count, radius = (
-        max(1, round(max(width, height) / min(width, height))),
-        min(width, height) * 0.32,
-    )
+    count, radius = max(1, round(max(width, height) / min(width, height))), min(width, height) * 0.32
     for number in range(count):
         share = (number + 0.5) / count
         x = left + width * (share if width > height else 0.5)
@@ -282,7 +175,7 @@ def _deco(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> N
 
 
 def _balcony(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A slab that carries an iron railing to see through, or a balustrade of stone."""
+    """Paints a slab that carries an iron railing to see through, or a balustrade of stone."""
     left, top, right, bottom = box
     floor = bottom - canvas.px(2)
     canvas.shadow(box, 6)
@@ -299,7 +192,7 @@ def _balcony(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -
 
 
 def _door(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """Two panelled leaves under a fanlight."""
+    """Paints two panelled leaves under a fanlight."""
     left, top, right, bottom = box
     line = canvas.px(1)
     canvas.rect(box, paints.trim)
@@ -310,12 +203,7 @@ def _door(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> N
     for start in (left, middle):
         for upper, lower in ((0.02, 0.45), (0.52, 0.95)):
             rise = bottom - leaf
-            panel = (
-                start + line,
-                leaf + rise * upper,
-                start + middle - left - line,
-                leaf + rise * lower,
-            )
+            panel = (start + line, leaf + rise * upper, start + middle - left - line, leaf + rise * lower)
             canvas.rect(panel, mix(paints.accent, WHITE, 0.15))
     knob = (leaf + bottom) / 2
     canvas.rect((middle + line, knob, middle + 2 * line, knob + line), (222, 190, 96))
@@ -323,7 +211,7 @@ def _door(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> N
 
 
 def _shop(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """A lit display behind glass, under a striped awning."""
+    """Paints a lit display behind glass, under a striped awning."""
     left, top, right, bottom = box
     line, height = canvas.px(1), bottom - top
     glass = (left + line, top + height * 0.2, right - line, bottom - height * 0.16)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pix2pix_jax.data import resampling
+from pix2pix_jax.data import device_resizing
 from pix2pix_jax.data.files import images
 
-resize = jax.jit(resampling.resize, static_argnums=1)
+resize = jax.jit(device_resizing.resize, static_argnums=1)
 
 
 def check(given_size, size, channels=3):
@@ -36,6 +36,6 @@ def test_any_sizes(given_size, size):
 
 
 def test_it_knows_where_it_would_differ(monkeypatch):
-    assert resampling.agrees((64, 64), (72, 72))
+    assert device_resizing.agrees((64, 64), (72, 72))
     monkeypatch.setattr(images, "resize", lambda image, size: images.np.zeros((*size, 3), np.uint8))
-    assert not resampling.agrees((64, 64), (72, 72))
+    assert not device_resizing.agrees((64, 64), (72, 72))
