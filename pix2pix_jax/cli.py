@@ -118,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument(
         "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
     )
-    import_torch = _add(commands, "import-torch", _import_torch, "make a workdir of the popular implementation's .pth")
+    import_torch = _add(
+        commands, "import-torch", _import_torch, "make a workdir of .pth weights of pytorch-CycleGAN-and-pix2pix"
+    )
     _add_config(import_torch)
     import_torch.add_argument("--generator", required=True, metavar="G.pth", help="as latest_net_G.pth")
     import_torch.add_argument("--discriminator", metavar="D.pth", help="as latest_net_D.pth, to train on")
@@ -126,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
     export = _add(commands, "export", _export, "write a trained network for another program")
     _add_checkpoint(export)
-    export.add_argument("--output", required=True, metavar="FILE.pth", help="for the popular PyTorch implementation")
+    export.add_argument("--output", required=True, metavar="FILE.pth", help="for pytorch-CycleGAN-and-pix2pix")
     export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
     return parser
 
