@@ -13,10 +13,10 @@ Turn = Callable[[int], object]  # makes so many calls, as a loop would, and retu
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """What was measured.
+    """Holds what was measured.
 
     Attributes:
-      milliseconds: system -> those of a call, the mean of each turn.
+      milliseconds: system -> for each turn, the mean milliseconds of a call.
       others: the share of the processor's time, 0 to 1, that other programs (and other virtual machines, where they are
         counted) took meanwhile. Threads that wait for each other suffer out of proportion: at 0.3 and more PyTorch was
         seen to take 20 times as long as alone, so figures are worth something near 0.
@@ -46,7 +46,7 @@ def measure(systems: Mapping[str, Turn], *, rounds: int, seconds: float) -> Time
 
 
 def one_by_one(run: Callable[[], object]) -> Turn:
-    """Of calls that return once their work is done."""
+    """Makes a turn of a call that returns once its work is done."""
 
     def turn(calls: int) -> None:
         for _ in range(calls):
@@ -56,7 +56,7 @@ def one_by_one(run: Callable[[], object]) -> Turn:
 
 
 def _calls(turn: Turn, seconds: float) -> int:
-    """How many take so long, after what is slow only at first; of short ones a few say too little."""
+    """Returns how many calls take that many seconds; warms up first, as first calls are slow."""
     turn(2)
     calls = 2
     for _ in range(2):
@@ -65,14 +65,14 @@ def _calls(turn: Turn, seconds: float) -> int:
 
 
 def _time(turn: Turn, calls: int) -> float:
-    """Milliseconds of a call."""
+    """Runs a turn; returns the milliseconds of a call."""
     start = time.perf_counter()
     turn(calls)
     return 1e3 * (time.perf_counter() - start) / calls
 
 
 def _busy_seconds() -> float:
-    """Of all cores, since the machine started."""
+    """Returns the busy seconds of all cores since the machine started."""
     counted = psutil.cpu_times()._asdict()
     return sum(counted.get(name, 0.0) for name in ("user", "nice", "system", "irq", "softirq", "steal"))
 

@@ -1,6 +1,7 @@
-"""The compiled programs of pix2pix_jax without data, logs and loop, on one device."""
+"""Compiles the programs of pix2pix_jax, without data, logs and loop."""
 
 import functools
+from collections.abc import Sequence
 
 import alternate
 import jax
@@ -16,15 +17,14 @@ from pix2pix_jax.workdir.checkpoints import abstract
 
 
 def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:
-    """What `pix2pix train` compiles on such a mesh, from shapes alone; `platform`: see `loop.trace_train_step`."""
-    state, batch = _abstract(config, mesh)
-    parts = build_model.build_parts(config, num_examples=400)
+    """Traces the step that `pix2pix train` compiles on such a mesh; `platform`: see `loop.trace_train_step`."""
+    parts, state, batch = abstract_case(config, mesh)
     return loop.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch, platform=platform)
 
 
 def trace_translation(config, mesh: Mesh, platform: str) -> jax.stages.Traced:
-    """What `pix2pix_jax.load(...).translate` compiles on such a mesh, for pictures of the config's size."""
-    state, _ = _abstract(config, mesh)
+    """Traces what `pix2pix_jax.load(...).translate` compiles on such a mesh, for images of the config's size."""
+    _, state, _ = abstract_case(config, mesh)
     images = jax.ShapeDtypeStruct((config.batch_size, *config.image_size, config.input_channels), "float32")
     pictures = (images, jax.ShapeDtypeStruct((config.batch_size,), "uint32"))
     pictures = abstract(pictures, meshes.batch_sharding(mesh))
@@ -33,24 +33,40 @@ def trace_translation(config, mesh: Mesh, platform: str) -> jax.stages.Traced:
     return translate.trace(build_model.inference_variables(config, state), *pictures, 0)
 
 
-def _abstract(config, mesh: Mesh):
-    """(state, batch): shapes, dtypes and places."""
-    state = jax.eval_shape(
-        functools.partial(build_model.create_state, config, build_model.build_parts(config, num_examples=400))
-    )
+def abstract_case(config, mesh: Mesh):
+    """Returns (parts, state, batch), the latter two as shapes, dtypes and places."""
+    parts = build_model.build_parts(config, num_examples=400)
+    state = jax.eval_shape(functools.partial(build_model.create_state, config, parts))
     sizes = {"input": config.input_channels, "target": config.target_channels}
     images = {
         name: jax.ShapeDtypeStruct((config.batch_size, *config.resize_size, n), "uint8") for name, n in sizes.items()
     }
     shardings = state_shardings(state, mesh, shard_optimizer=config.shard_optimizer)
-    return abstract(state, shardings), abstract(images, meshes.batch_sharding(mesh))
+    return parts, abstract(state, shardings), abstract(images, meshes.batch_sharding(mesh))
+
+
+def memory(compiled: jax.stages.Compiled) -> dict[str, int]:
+    """Returns the bytes that a program holds on a device: in all, and by what they are for."""
+    found = compiled.memory_analysis()
+    parts = {
+        "arguments": found.argument_size_in_bytes,
+        "temporary": found.temp_size_in_bytes,
+        "code": found.generated_code_size_in_bytes,
+    }
+    fresh = found.output_size_in_bytes - found.alias_size_in_bytes
+    return {**parts, "memory": sum(parts.values()) + fresh}
+
+
+def make_mesh(config, devices: Sequence[jax.Device]) -> Mesh:
+    """Makes the config's mesh on such devices, which need not be there."""
+    parts = config.accumulate_steps
+    return meshes.make_mesh(batch_size=config.batch_size, accumulate_steps=parts, **config.mesh, devices=devices)
 
 
 def train_step(config) -> alternate.Turn:
-    """The train step on a batch that stays on the device, as many in flight as a turn has."""
+    """Makes a turn of train steps on a batch that stays on the device, without waiting between them."""
     mesh = meshes.make_mesh(batch_size=config.batch_size, devices=jax.devices()[:1])
-    state, batch = _abstract(config, mesh)
-    parts = build_model.build_parts(config, num_examples=400)
+    parts, state, batch = abstract_case(config, mesh)
     place = jax.tree.map(lambda x: x.sharding, state)
     state = jax.jit(functools.partial(build_model.create_state, config, parts), out_shardings=place)()
     rng = np.random.default_rng(0)
@@ -67,7 +83,7 @@ def train_step(config) -> alternate.Turn:
 
 
 def precision(config) -> str:
-    """Of products and convolutions, in words."""
+    """Describes the precision of products and convolutions."""
     setting = jax.config.jax_default_matmul_precision
     if config.compute_dtype == "float32" and jax.default_backend() == "gpu" and setting in (None, "default"):
         return "float32, products TF32"

@@ -1,5 +1,6 @@
-"""The embedded pairs as files, for benchmarks that have no others to read."""
+"""Writes the embedded pairs to files, for benchmarks that are given none."""
 
+import argparse
 import pathlib
 
 from PIL import Image
@@ -7,8 +8,18 @@ from PIL import Image
 from pix2pix_jax.data.sources.drawn_facades.draw import draw_pair
 
 
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data_dir", default="", metavar="FOLDER", help="with train/ of A|B images")
+    parser.add_argument("--pairs", type=int, default=400, help="to draw if there is no --data_dir")
+
+
+def folder(arguments: argparse.Namespace, scratch: str, size: tuple[int, int]) -> str:
+    """Returns the folder of pairs that the flags name; without one, draws pairs into `scratch`."""
+    return arguments.data_dir or write(f"{scratch}/drawn", size=size, count=arguments.pairs)
+
+
 def write(folder: str, *, size: tuple[int, int], count: int) -> str:
-    """A|B pictures as of the published facades, `count` in train/ and a quarter as many in val/; returns `folder`."""
+    """Writes A|B images like those of facades, `count` to train/ and a quarter as many to val/; returns `folder`."""
     for split, first, number in (("train", 0, count), ("val", 1_000_000, max(1, count // 4))):
         place = pathlib.Path(folder) / split
         place.mkdir(parents=True)

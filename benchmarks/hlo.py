@@ -1,4 +1,4 @@
-"""What a compiled program runs, moves in and out of memory and sends between devices, read from its HLO text."""
+"""Reads from HLO text what a compiled program runs, moves in and out of memory, and sends between devices."""
 
 import dataclasses
 import math
@@ -36,12 +36,12 @@ class Instruction:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Collective:
-    """One instruction.
+    """Describes one collective instruction.
 
     Attributes:
-      kind: of `KINDS`.
-      payload: bytes of the array that a chip has before it (all-gather: after it).
-      group: chips that take part together.
+      kind: a name in `KINDS`.
+      payload: bytes of a chip's array before it (all-gather: after it).
+      group: number of chips that take part together.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class Collective:
 
 
 def collectives(text: str, *, num_devices: int) -> list[Collective]:
-    """Those among more than one chip; asynchronous ones count at their start, and all once, also inside a loop."""
+    """Lists the collectives of more than one chip, asynchronous ones at their start, each once, also inside a loop."""
     found = []
     for instruction in filter(None, map(_parse, text.splitlines())):
         kind = instruction.op.removesuffix("-start")
@@ -68,7 +68,7 @@ def collectives(text: str, *, num_devices: int) -> list[Collective]:
 
 
 def summarise(found: Iterable[Collective]) -> dict[str, dict[str, int]]:
-    """By kind: count, how many are small (under 64 KiB: their time is latency), bytes of payload, bytes sent a chip."""
+    """Sums up by kind: count, small ones (under 64 KiB: their time is latency), bytes of payload, bytes sent."""
     summary: dict[str, dict[str, int]] = {}
     for one in found:
         entry = summary.setdefault(one.kind, {"count": 0, "small": 0, "payload": 0, "sent": 0})
@@ -80,7 +80,7 @@ def summarise(found: Iterable[Collective]) -> dict[str, dict[str, int]]:
 
 
 def memory_traffic(text: str) -> int:
-    """Bytes that instructions read from and write to a device's main memory; loops count once.
+    """Counts the bytes that instructions read from and write to a device's main memory; loops count once.
 
     The compiler's own "bytes accessed" counts a TPU's on-chip memory too, and the whole of an array of which a slice is
     read.
@@ -89,7 +89,7 @@ def memory_traffic(text: str) -> int:
 
 
 def launches(text: str) -> Iterator[tuple[Instruction, int]]:
-    """The instructions that run, on a GPU a kernel or a call of a library each, with their bytes; loops count once."""
+    """Yields the instructions that run (on a GPU a kernel or library call each) with their bytes; loops count once."""
     computations, entry = _computations(text)
     todo = [entry]
     while todo:
@@ -107,7 +107,7 @@ def _parse(line: str) -> Instruction | None:
 
 
 def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
-    """(instructions by computation, the name of the entry)."""
+    """Returns (instructions by computation, the name of the entry)."""
     computations: dict[str, list[Instruction]] = {}
     name = entry = ""
     for line in text.splitlines():
@@ -121,7 +121,7 @@ def _computations(text: str) -> tuple[dict[str, list[Instruction]], str]:
 
 
 def _called(instruction: Instruction) -> Iterator[str]:
-    """What runs as a part of its own: bodies and branches, not what is fused."""
+    """Yields the computations that an instruction calls: bodies and branches, not what is fused."""
     for one, several in _CALLED.findall(instruction.rest):
         yield from [one] if one else re.findall(r"[\w.\-]+", several)
 

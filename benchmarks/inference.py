@@ -1,11 +1,11 @@
-"""Pictures a second of the generator, beside PyTorch and onnxruntime.
+"""Measures images a second of the generator, beside PyTorch and onnxruntime.
 
     python benchmarks/inference.py --against=torch,onnxruntime       # batch 1
     python benchmarks/inference.py --against=torch --config.batch_size=64 --config.compute_dtype=bfloat16
 
-Ours is the program that `pix2pix_jax.load(...).translate` calls, with random weights. Inference by the published rules
-(dropout on, each picture normalised by its own statistics) is timed first, then by training's statistics and without
-dropout, which is all that onnxruntime can do. Pictures stay on the device, except in "translate()", the whole call from
+Ours is the program that `pix2pix_jax.load(...).translate` calls, with random weights. The paper's rules ("published":
+dropout on, each image normalised by its own statistics) are timed first, then training's statistics without dropout,
+which is all that onnxruntime can do. Pictures stay on the device, except in "translate()", the whole call from
 uint8 to uint8 on the host, and in onnxruntime's. Prints tables and, as the last line, JSON.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model, validate
+from pix2pix_jax.config import build_model
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
 
@@ -35,14 +35,14 @@ RULES = {
 
 
 def make_model(config) -> trained_model.TrainedModel:
-    """With the parameters of step 0."""
+    """Makes a model with the parameters of step 0."""
     parts = build_model.build_parts(config, num_examples=1)
     state = jax.jit(functools.partial(build_model.create_state, config, parts))()
     return trained_model.TrainedModel(config=config, variables=build_model.inference_variables(config, state), step=0)
 
 
 def network(model: trained_model.TrainedModel, images: np.ndarray) -> alternate.Turn:
-    """The compiled program, on pictures that are on the device, uint8 -> float32."""
+    """Makes a turn of the compiled program, on images that stay on the device."""
     inputs = jax.numpy.asarray(images / 127.5 - 1, "float32")
     ids = trained_model.picture_ids(np.asarray(inputs))
     inputs, ids = jax.device_put((inputs, ids), meshes.batch_sharding(model.mesh))
@@ -56,13 +56,9 @@ def network(model: trained_model.TrainedModel, images: np.ndarray) -> alternate.
     return turn
 
 
-def torch_system(config, rules: str, *, tuned: bool) -> report.System:
+def torch_system(config, rules: str, case: dict[str, int], tuning) -> report.System:
     import torch_recipe
 
-    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
-    tuning = torch_recipe.AS_USERS_RUN
-    if tuned:
-        tuning = torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size, what=rules)
     translator = torch_recipe.Translator(**case, published=rules == "published", tuning=tuning)
     image = translator.place(torch_recipe.random_pair(config.batch_size, config.image_size)[0])
     precision = torch_recipe.precision(translator.device, tuning)
@@ -71,13 +67,12 @@ def torch_system(config, rules: str, *, tuned: bool) -> report.System:
 
 
 def onnx_system(config) -> report.System:
-    """Of the network that PyTorch exports; on a GPU where onnxruntime can use one."""
+    """Makes the system of the network that PyTorch exports; on a GPU if onnxruntime can use one."""
     import onnxruntime
     import torch
     import torch_recipe
 
-    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
-    translator = torch_recipe.Translator(**case, published=False, device="cpu")
+    translator = torch_recipe.Translator(**report.torch_case(config), published=False, device="cpu")
     image, _ = torch_recipe.random_pair(config.batch_size, config.image_size)
     file = io.BytesIO()
     with warnings.catch_warnings():  # that the other exporter is newer; it needs another package
@@ -100,8 +95,7 @@ def measure(config, rules: str, against: list[str], *, rounds: int, seconds: flo
     whole = alternate.one_by_one(lambda: model.translate(images))
     others = {"translate()": lambda: report.System(turn=whole, precision=precision, how="host to host")}
     if "torch" in against:
-        others["torch"] = functools.partial(torch_system, config, rules, tuned=False)
-        others["torch tuned"] = functools.partial(torch_system, config, rules, tuned=True)
+        others |= report.torch_systems(config, functools.partial(torch_system, config, rules), what=rules)
     if "onnxruntime" in against and rules == "running":
         others["onnxruntime"] = functools.partial(onnx_system, config)
     print(f"{rules}: {', '.join(f'{key} {value}' for key, value in RULES[rules].items())}", flush=True)
@@ -119,7 +113,7 @@ def main() -> None:
     parser = report.parser(__doc__, against=AGAINST)
     parser.add_argument("--seconds", type=float, default=2, help="a turn")
     parser.add_argument("--rules", default=",".join(RULES), help="(default: %(default)s)")
-    arguments, overrides = report.parse(parser, against=AGAINST)
+    arguments, overrides = report.parse(parser)
     config = config_lib.load(arguments.config, overrides)
     found = machine.facts(*arguments.against)
     report.begin(found, f"inference, {report.describe(config)}")

@@ -1,4 +1,4 @@
-"""Pairs a second of the host's input pipeline, beside a PyTorch DataLoader that does the same, and time spent waiting.
+"""Measures pairs a second of the host's input pipeline, beside a PyTorch DataLoader that does the same.
 
     python benchmarks/input.py                                  # of embedded pairs, written to files first
     python benchmarks/input.py --data_dir=DIR --against=torch   # DIR/train: A|B images, as of the published facades
@@ -10,9 +10,7 @@ less than the clock. Prints a table and, as the last line, JSON.
 """
 
 import argparse
-import collections
 import importlib.util
-import itertools
 import os
 import tempfile
 import time
@@ -26,10 +24,9 @@ import numpy as np
 import psutil
 import report
 
-from pix2pix_jax.data import augment, device_resizing, pipeline, reading
+from pix2pix_jax.data import augment, device_resizing, reading
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources.datasets import open_source
-from pix2pix_jax.runtime import meshes
 
 LOAD, CROP, BATCH = (286, 286), (256, 256), 4
 
@@ -38,23 +35,17 @@ def open_pairs(folder: str) -> PairedDataset:
     return PairedDataset(open_source("folder", "train", data_dir=folder, size=LOAD, seed=0), "AtoB", LOAD)
 
 
-def read(pairs: PairedDataset, *, workers: int, on_device: bool = False, kept: bool = False) -> Iterator[dict]:
-    """Batches on the host; `on_device` leaves the resizing to the device, `kept` begins with all in the cache."""
+def read(pairs: PairedDataset, *, workers: int, on_device: bool = False) -> Iterator[dict]:
+    """Yields batches on the host; `on_device` leaves the resizing to the device."""
     own_size = device_resizing.shared_size(pairs) if on_device else None
     pairs = device_resizing.DeferredResize(pairs, own_size) if own_size else pairs
     order = reading.ExampleOrder(len(pairs), BATCH, seed=0)
-    if kept:
-        cache = reading.Cache(pairs.__getitem__, 2**40)
-        for index in range(len(pairs)):
-            cache(index)
-        loader = reading.StepLoader(pairs, order, np.arange(BATCH), cache)
-        return (loader(step) for step in itertools.count())
     reading._cache_limit = lambda: 0  # every epoch is as the first
     return reading.read_steps(pairs, order, np.arange(BATCH), start=0, num_workers=workers)
 
 
 def complete(batches: Iterator[dict]) -> Iterator[dict]:
-    """With the train step's part of the work, on the CPU."""
+    """Adds the train step's part of the work, on the CPU."""
     move = jax.jit(lambda batch, key: augment.crop_and_mirror(batch, key, size=CROP, mirror=True))
     for step, batch in enumerate(batches):
         yield jax.block_until_ready(move(batch, jax.random.key(step)))
@@ -79,7 +70,7 @@ def cpu_seconds() -> float:
 
 
 def turn(batches: Iterator, seconds: float) -> tuple[float, float]:
-    """(pairs a second, pairs a second of CPU time), after what was read ahead."""
+    """Returns (pairs a second, pairs a second of CPU time), after what was read ahead."""
     for _ in range(24):
         next(batches)
     count, cpu, begin = 0, cpu_seconds(), time.perf_counter()
@@ -89,26 +80,6 @@ def turn(batches: Iterator, seconds: float) -> tuple[float, float]:
     result = count / (time.perf_counter() - begin), count / (cpu_seconds() - cpu)
     time.sleep(1)  # readers fill their buffers and stop
     return result
-
-
-def waiting(pairs: PairedDataset, step_seconds: float, steps: int = 100) -> float:
-    """The share of its time that a device with steps of a given length is idle for want of streamed pairs.
-
-    As in the training loop, the host hands in a step as soon as its batch is there, at most two steps ahead.
-    """
-    batches = pipeline.batches(pairs, meshes.make_mesh(batch_size=1), batch_size=1, seed=0, residency="host")
-    jax.block_until_ready(next(batches))  # part of the start
-    begin = busy_until = time.perf_counter()
-    ends, idle = collections.deque([begin] * 2), 0.0
-    for _ in range(steps):
-        jax.block_until_ready(next(batches))
-        now = time.perf_counter()
-        idle += max(0.0, now - busy_until)
-        busy_until = max(now, busy_until) + step_seconds
-        ends.append(busy_until)
-        time.sleep(max(0.0, ends.popleft() - time.perf_counter()))
-    batches.close()
-    return idle / (busy_until - begin)
 
 
 def make_systems(folder: str, arguments: argparse.Namespace) -> dict[str, Callable[[], Iterator]]:
@@ -122,7 +93,6 @@ def make_systems(folder: str, arguments: argparse.Namespace) -> dict[str, Callab
     for workers in with_processes:
         found[f"{workers} processes, resize on host"] = lambda n=workers: read(pairs, workers=n)
         found[f"{workers} processes, resize on device"] = lambda n=workers: read(pairs, workers=n, on_device=True)
-    found["kept in memory"] = lambda: read(pairs, workers=0, kept=True)
     if arguments.against:
         for workers in (0, *arguments.workers):
             found[f"torch, {workers} workers"] = lambda n=workers: torch_batches(folder, workers=n)
@@ -158,9 +128,6 @@ def main() -> None:
     report.begin(found, f"input, {LOAD[0]}x{LOAD[1]} cropped to {CROP[0]}x{CROP[1]}, batch {BATCH}")
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.data_dir or drawn.write(f"{scratch}/drawn", size=CROP, count=100)
-        shares = {f"{ms} ms": waiting(open_pairs(folder), ms / 1e3) for ms in (1.5, 15, 50, 200)}
-        for step, share in shares.items():
-            print(f"waiting for data, steps of {step}: {share:.1%}")
         running = {name: make() for name, make in make_systems(folder, arguments).items()}
         results: dict[str, list] = {name: [] for name in running}
         for _ in range(arguments.rounds):
@@ -171,10 +138,10 @@ def main() -> None:
     summary = summarise(results)
     if arguments.against:
         best = max(value["per_core_s"] for name, value in summary.items() if name.startswith("torch"))
-        for name in summary:
-            summary[name]["ratio"] = summary[name]["per_core_s"] / best
-            print(f"{name:34} {summary[name]['ratio']:.2f} x the best of torch a core")
-    report.finish("input", found, {"systems": summary, "waiting": shares, "load_average": os.getloadavg()})
+        for name, value in summary.items():
+            value["ratio"] = value["per_core_s"] / best
+            print(f"{name:34} {value['ratio']:.2f} x the best of torch a core")
+    report.finish("input", found, {"systems": summary, "load_average": os.getloadavg()})
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from jax.experimental import topologies
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.runtime import meshes
 
 PROGRAMS = {"train": bare.trace, "translate": bare.trace_translation}
 BANDWIDTH = 4.3e12  # bytes/s
@@ -53,12 +52,11 @@ device_description_str: "NVIDIA H200"
 
 _LIBRARY = re.compile(r'custom_call_target="(?P<name>[^"]+)"')
 _FUSION = re.compile(r"kind=(?P<name>\w+)")
-_SOURCE = re.compile(r'op_name="(?P<name>[^"]*)"')
 _FUSIONS = {"kLoop": "elementwise", "kInput": "reductions, transposes", "kCustom": "matrix products"}
 
 
 def make_devices(count: int) -> list[jax.Device]:
-    """To compile for: none can run anything. Raises UserError without the compiler."""
+    """Makes devices to compile for, which cannot run anything. Raises UserError without the compiler."""
     try:
         return topologies.get_topology_desc("h200", "cuda", target_config=H200, topology=f"1x1x{count}").devices
     except NotImplementedError as error:
@@ -66,7 +64,7 @@ def make_devices(count: int) -> list[jax.Device]:
 
 
 def kind(instruction: hlo.Instruction) -> str:
-    """What launches it, in words."""
+    """Names what an instruction launches."""
     if library := _LIBRARY.search(instruction.rest):
         name = library["name"]
         return "convolutions" if "conv" in name else "matrix products" if "cublas" in name else name
@@ -76,7 +74,7 @@ def kind(instruction: hlo.Instruction) -> str:
 
 
 def summarise(launches: Iterable[tuple[hlo.Instruction, int]]) -> dict[str, dict[str, int]]:
-    """By kind, most bytes first: launches, bytes."""
+    """Sums up launches and bytes by kind, most bytes first."""
     summary: dict[str, dict[str, int]] = collections.defaultdict(lambda: {"launches": 0, "bytes": 0})
     for instruction, num_bytes in launches:
         entry = summary[kind(instruction)]
@@ -85,7 +83,7 @@ def summarise(launches: Iterable[tuple[hlo.Instruction, int]]) -> dict[str, dict
     return dict(sorted(summary.items(), key=lambda item: -item[1]["bytes"]))
 
 
-def report(launches: list[tuple[hlo.Instruction, int]], top: int, about: Mapping[str, Any]) -> None:
+def report(launches: Iterable[tuple[hlo.Instruction, int]], about: Mapping[str, Any]) -> None:
     by_kind = summarise(launches)
     total = {name: sum(entry[name] for entry in by_kind.values()) for name in ("launches", "bytes")}
     print(f"{'':24} launches        MB")
@@ -93,12 +91,6 @@ def report(launches: list[tuple[hlo.Instruction, int]], top: int, about: Mapping
         print(f"{name[:24]:24} {entry['launches']:8} {entry['bytes'] / 1e6:9.0f}")
     least = total["bytes"] / BANDWIDTH
     print(f"{1e3 * least:.2f} ms at least, for the bytes at {BANDWIDTH / 1e12:g} TB/s")
-    for instruction, num_bytes in sorted(launches, key=lambda launch: -launch[1])[:top]:
-        source = _SOURCE.search(instruction.rest)
-        shapes = ", ".join(array[0].split("{")[0] for array in instruction.arrays)
-        print(
-            f"{num_bytes / 1e6:9.1f} MB  {kind(instruction)}, {shapes[:60]}  {source['name'][-70:] if source else ''}"
-        )
     print(json.dumps({**about, "kinds": by_kind, **total, "least_ms": 1e3 * least}))
 
 
@@ -108,15 +100,12 @@ def main() -> None:
     parser.add_argument("--program", choices=PROGRAMS, default="train")
     parser.add_argument("--devices", type=int, default=1)
     parser.add_argument("--forms", default="gpu", help="of convolutions: of which platform, or default")
-    parser.add_argument("--top", type=int, default=0, help="how many launches to list, most bytes first")
     parser.add_argument("--save", type=pathlib.Path, help="writes the compiled program's text here")
     arguments, overrides = parser.parse_known_args()
     try:
         config = config_lib.load(arguments.config, overrides)
         devices = make_devices(arguments.devices)
-        mesh = meshes.make_mesh(
-            batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh, devices=devices
-        )
+        mesh = bare.make_mesh(config, devices)
     except UserError as error:
         sys.exit(f"error: {error}")
     text = PROGRAMS[arguments.program](config, mesh, arguments.forms).lower().compile().as_text()
@@ -124,7 +113,7 @@ def main() -> None:
         arguments.save.write_text(text)
     about = {name: getattr(arguments, name) for name in ("program", "forms", "devices")}
     about |= {"overrides": overrides, "jax": jax.__version__}
-    report(list(hlo.launches(text)), arguments.top, about)
+    report(hlo.launches(text), about)
 
 
 if __name__ == "__main__":

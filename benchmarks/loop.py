@@ -1,4 +1,4 @@
-"""Wall time of a step of `pix2pix train` with real pairs, beside the bare compiled step and PyTorch's loop.
+"""Measures wall time of a step of `pix2pix train` with real pairs, beside the bare compiled step and PyTorch's loop.
 
     python benchmarks/loop.py                                    # embedded pairs, written to files first
     python benchmarks/loop.py --data_dir=FOLDER --against=torch  # FOLDER/train: A|B images, as of the published facades
@@ -33,17 +33,15 @@ import machine
 import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import validate
 from pix2pix_jax.training import train
 
 ms = report.show_ms
-
 USUAL = {"log": 50, "sample": 400, "checkpoint": 4000}  # configs/default.py's periods, in steps
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run of the loop; all in milliseconds.
+    """Holds the times of a run of the loop, all in milliseconds.
 
     Attributes:
       plain: a step of each stretch between two log lines with neither samples nor a checkpoint in it.
@@ -63,14 +61,14 @@ class Run:
 
     @property
     def all_in(self) -> float:
-        """A step with its share of what is written at the usual periods."""
+        """The time of a step with its share of what is written at the usual periods."""
         saves = 1 / USUAL["checkpoint"]
         samples = 1 / USUAL["sample"] - saves
         return self.step + samples * _mean(self.sample) + saves * self.save
 
     @property
     def save(self) -> float:
-        """The last checkpoint; the evaluation with the first has compiled."""
+        """The time of the last checkpoint; with the first, the evaluation compiles."""
         return self.checkpoint[-1] if self.checkpoint else 0.0
 
 
@@ -79,7 +77,7 @@ def _mean(values: list[float]) -> float:
 
 
 def periods(steps: int) -> dict[str, int]:
-    """The usual ones, or smaller ones by which a run of so many steps has some of each."""
+    """Returns the usual periods, or shorter ones of which a run of so many steps has some each."""
     log = min(USUAL["log"], max(1, steps // 80))
     sample = log * max(2, min(USUAL["sample"], steps // 10) // log)
     return {"log": log, "sample": sample, "checkpoint": sample * max(1, min(USUAL["checkpoint"], steps // 3) // sample)}
@@ -89,9 +87,9 @@ def split(times: dict[int, float], wanted: dict[str, int], whole: float) -> Run:
     """Sorts stretches by what is in them: what a step calls for comes after its own log line.
 
     Args:
-      times: of log lines by their steps, in seconds.
-      wanted: periods.
-      whole: milliseconds.
+      times: step -> the time of its log line, in seconds.
+      wanted: the periods, in steps.
+      whole: milliseconds of the whole run.
     """
     plain, sample, checkpoint = [], [], []
     stretches = [(a, b, 1e3 * (times[b] - times[a])) for a, b in itertools.pairwise(sorted(times))]
@@ -116,14 +114,13 @@ def run_ours(config, wanted: dict[str, int]) -> Run:
 
 
 def run_torch(config, folder: str, *, seconds: float, tuning: dict | None) -> dict[str, Any]:
-    """The answer of torch_loop.py. Raises CalledProcessError."""
+    """Runs torch_loop.py and returns its JSON. Raises CalledProcessError."""
     flags = {
         "data_dir": os.path.join(folder, "train"),
         "direction": config.direction,
         "seconds": seconds,
         "batch": config.batch_size,
-        "num_downs": validate.num_downs(config),
-        "features": config.generator.features,
+        **report.torch_case(config),
         "load": ",".join(map(str, config.resize_size)),
         "crop": ",".join(map(str, config.image_size)),
         "tuning": json.dumps(tuning) if tuning else "",
@@ -137,14 +134,14 @@ def run_torch(config, folder: str, *, seconds: float, tuning: dict | None) -> di
 def choose_tuning(config) -> dict[str, bool]:
     import torch_recipe
 
-    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
+    case = report.torch_case(config)
     return dataclasses.asdict(torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size))
 
 
 def take_turns(
     config, folder: str, others: dict[str, Any], *, rounds: int, seconds: float, left_out: dict[str, str]
 ) -> tuple[list[float], list[Run], dict[str, list]]:
-    """(milliseconds of bare steps, runs of the loop, answers of the others, by name)."""
+    """Returns (milliseconds of bare steps, runs of the loop, JSON of the others by name)."""
     bare_step, bare_ms, runs = bare.train_step(config), [], []
     answers: dict[str, list] = {name: [] for name in others}
     for _ in range(rounds):
@@ -186,7 +183,7 @@ def summarise_ours(config, bare_ms: list[float], runs: list[Run]) -> dict[str, A
 
 
 def summarise_torch(name: str, answers: list[dict[str, Any]]) -> dict[str, Any]:
-    """Prints a line. The mean, as epochs begin slowly."""
+    """Prints a line, with the mean rather than the median, as epochs begin slowly."""
     times = [value for answer in answers for value in answer["ms"]]
     low, _, high = map(ms, alternate.quartiles(times))
     how = {key: answers[0][key] for key in ("precision", "how")}
@@ -204,10 +201,9 @@ def load_config(name: str, overrides: list[str], steps: int):
 def parse() -> tuple[argparse.Namespace, list[str]]:
     parser = report.parser(__doc__)
     parser.set_defaults(config="facades", rounds=2)
-    parser.add_argument("--data_dir", default="", metavar="FOLDER", help="with train/ of A|B images")
+    drawn.add_flags(parser)
     parser.add_argument("--steps", type=int, default=0, help="of a run (default: 12200, on a CPU 40)")
     parser.add_argument("--seconds", type=float, default=10, help="a turn of PyTorch's loop")
-    parser.add_argument("--pairs", type=int, default=400, help="to draw where there is no --data_dir")
     return report.parse(parser)
 
 
@@ -221,8 +217,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # each run of the loop compiles
             jax.config.update("jax_compilation_cache_dir", f"{scratch}/xla")
-        folder = arguments.data_dir or drawn.write(f"{scratch}/drawn", size=config.image_size, count=arguments.pairs)
-        config.data_dir = folder
+        config.data_dir = folder = drawn.folder(arguments, scratch, config.image_size)
         others = {"torch": None} if "torch" in arguments.against else {}
         if others and (tuning := report.attempt("torch tuned", lambda: choose_tuning(config), left_out)):
             others["torch tuned"] = tuning
@@ -232,7 +227,7 @@ def main() -> None:
     result |= {key: result["systems"].pop(key) for key in ("overhead", "events_ms")}
     result["systems"] |= {name: summarise_torch(name, answer) for name, answer in answers.items()}
     all_in = result["systems"][report.OURS]["ms"]
-    result["ratios"] = {name: all_in / result["systems"][name]["ms"] for name in answers}
+    result["ratios"] = {name: result["systems"][name]["ms"] / all_in for name in answers}
     report.print_ratios(result["ratios"])
     case = {"config": arguments.config, "overrides": overrides}
     report.finish("loop", found, {**case, **result, "left_out": left_out})

@@ -1,4 +1,4 @@
-"""On what figures were measured.
+"""Describes the machine on which figures are measured.
 
 python benchmarks/machine.py [PACKAGE ...]    # as JSON; the versions of these packages with it
 """
@@ -17,10 +17,10 @@ import jax
 
 
 def facts(*packages: str) -> dict[str, Any]:
-    """Devices, processor, versions, date (UTC) and the commit of this repository, "" outside a clone of it.
+    """Returns devices, processor, versions, date (UTC) and the commit of this repository, "" outside a clone of it.
 
     Args:
-      *packages: those beside JAX whose versions matter too; what is not installed has none.
+      *packages: names of packages whose versions matter; those that are not installed are left out.
     """
     return {
         "device": jax.devices()[0].device_kind,
@@ -36,13 +36,13 @@ def facts(*packages: str) -> dict[str, Any]:
 
 
 def ask(*packages: str) -> dict[str, Any]:
-    """`facts` by another process: this one would hold on to the devices, which others are to have."""
+    """Returns `facts` from another process: this one would keep the devices from the programs that it starts."""
     command = [sys.executable, __file__, *packages]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def describe(found: dict[str, Any]) -> str:
-    """One line."""
+    """Describes a machine in one line."""
     accelerators = f"{devices(found)}, " if found["device"] != "cpu" else ""
     packages = "".join(f", {name} {version}" for name, version in found.get("packages", {}).items())
     commit = f", commit {found['commit']}" if found["commit"] else ""
@@ -73,7 +73,7 @@ def _processor() -> str:
 
 
 def _commit() -> str:
-    """With "-changed" where files of the repository are not those of the commit."""
+    """Returns the commit, with "-changed" if files of the repository differ from it."""
     command = ("git", "describe", "--always", "--dirty=-changed", "--exclude=*")
     try:
         answer = subprocess.run(command, cwd=pathlib.Path(__file__).parent, capture_output=True, text=True)

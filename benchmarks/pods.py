@@ -17,7 +17,6 @@ os.environ["JAX_PLATFORMS"] = "cpu"  # what is traced on the way to the compiler
 import argparse
 import json
 import pathlib
-import subprocess
 import sys
 import time
 from typing import Any
@@ -25,12 +24,12 @@ from typing import Any
 import bare
 import hlo
 import jax
+import report
 import scaling
 from jax.experimental import topologies
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.runtime import meshes
 
 BFLOAT16 = "--config.compute_dtype=bfloat16"
 LARGE = ("--config.image_size=1024,2048", "--config.resize_size=1144,2288", BFLOAT16)  # Cityscapes' size
@@ -48,7 +47,7 @@ SUITE = (
 
 
 def make_devices(topology: str) -> list[jax.Device]:
-    """The devices of a topology, to compile for: none can run anything. Raises UserError if there is no such one."""
+    """Makes a topology's devices to compile for, which cannot run anything. Raises UserError for no such one."""
     options: dict[str, Any] = {"chip_config_name": "megacore"} if topology.startswith("v4") else {}
     if topology == "v5e:1x1":
         options["chips_per_host_bounds"] = [1, 1, 1]
@@ -56,23 +55,14 @@ def make_devices(topology: str) -> list[jax.Device]:
         return topologies.get_topology_desc(topology, "tpu", **options).devices
     except Exception as error:  # the compiler raises many types
         reason = str(error).splitlines()[0][:200]
-        raise UserError(
-            f"--topology={topology}: {reason}; use one such as v5e:4x4, with pip install '.[tpu]'"
-        ) from None
+        raise UserError(f"--topology={topology}: {reason}; use such as v5e:4x4, with pip install '.[tpu]'") from None
 
 
 def costs(compiled: jax.stages.Compiled, *, num_devices: int) -> dict[str, Any]:
-    """Of a step, for one chip: bytes, FLOPs, collectives."""
-    memory, cost, text = compiled.memory_analysis(), compiled.cost_analysis(), compiled.as_text()
-    fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    """Returns what a step costs one chip: bytes, FLOPs, collectives."""
+    cost, text = compiled.cost_analysis(), compiled.as_text()
     return {
-        "arguments": memory.argument_size_in_bytes,
-        "temporary": memory.temp_size_in_bytes,
-        "code": memory.generated_code_size_in_bytes,
-        "memory": memory.argument_size_in_bytes
-        + fresh
-        + memory.temp_size_in_bytes
-        + memory.generated_code_size_in_bytes,
+        **bare.memory(compiled),
         "flops": cost["flops"],
         "bytes_accessed": cost["bytes accessed"],
         "memory_traffic": hlo.memory_traffic(text),
@@ -84,9 +74,7 @@ def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path |
     """Compiles one case and returns its line of pods.jsonl; writes the compiled program's text to `save`."""
     config = config_lib.load(name, overrides)
     devices = make_devices(topology)
-    mesh = meshes.make_mesh(
-        batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh, devices=devices
-    )
+    mesh = bare.make_mesh(config, devices)
     begin = time.monotonic()
     result = {
         "topology": topology,
@@ -108,7 +96,7 @@ def measure(topology: str, name: str, overrides: list[str], save: pathlib.Path |
     return result | {"compile_seconds": seconds} | costs(compiled, num_devices=mesh.size)
 
 
-def report(result: dict[str, Any]) -> None:
+def show(result: dict[str, Any]) -> None:
     print(scaling.costs_table([result]))
     if "error" not in result:
         print(scaling.scaling_table([result]))
@@ -116,19 +104,11 @@ def report(result: dict[str, Any]) -> None:
 
 
 def run_suite() -> None:
-    """Adds to pods.jsonl what it lacks; a process a case, as the compiler keeps its memory."""
-    done = {(result["topology"], *result["overrides"]) for result in scaling.read_results()}
-    for case in SUITE:
-        if case in done:
-            continue
-        topology, *overrides = case
-        command = [sys.executable, __file__, f"--topology={topology}", *overrides]
-        process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if process.returncode:
-            sys.exit(f"{' '.join(command)}: failed")
-        with scaling.RESULTS.open("a") as file:
-            file.write(process.stdout.splitlines()[-1] + "\n")
-        print(process.stdout, flush=True)
+    """Adds to pods.jsonl the cases that it lacks."""
+    done = {(result["topology"], *result["overrides"]) for result in report.read_lines(scaling.RESULTS)}
+    for topology, *overrides in SUITE:
+        if (topology, *overrides) not in done:
+            report.run_case([__file__, f"--topology={topology}", *overrides], scaling.RESULTS)
 
 
 def main() -> None:
@@ -142,7 +122,7 @@ def main() -> None:
         run_suite()
         return
     try:
-        report(measure(arguments.topology, arguments.config, overrides, arguments.save))
+        show(measure(arguments.topology, arguments.config, overrides, arguments.save))
     except UserError as error:
         sys.exit(f"error: {error}")
 

@@ -1,11 +1,13 @@
-"""What every benchmark prints: the machine, a table of systems that took turns, ratios, and as the last line JSON."""
+"""Times systems in turns, and prints what every benchmark does: the machine, a table, ratios, and JSON at the end."""
 
 import argparse
 import dataclasses
 import json
 import os
+import pathlib
+import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import alternate
@@ -13,17 +15,19 @@ import floor
 import jax
 import machine
 
+from pix2pix_jax.config import validate
+
 OURS = "pix2pix_jax"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class System:
-    """What is timed.
+    """Holds a system to time.
 
     Attributes:
-      turn: of `alternate.measure`.
-      precision: of products and convolutions, in words; its first word is a dtype.
-      how: what else distinguishes it.
+      turn: makes calls, as in `alternate.measure`.
+      precision: the precision of products and convolutions, in words of which the first is a dtype.
+      how: what else distinguishes the system, in words.
     """
 
     turn: alternate.Turn
@@ -36,33 +40,35 @@ class System:
 
 
 def parser(about: str, *, against: Sequence[str] = ("torch",)) -> argparse.ArgumentParser:
-    """With the flags that benchmarks share; what it does not know are overrides of the config."""
+    """Makes a parser of the flags that benchmarks share; unknown ones are overrides of the config."""
     made = argparse.ArgumentParser(description=about.splitlines()[0], allow_abbrev=False)
     made.add_argument("--against", default="", metavar="|".join(against), help="several: separated by commas")
     made.add_argument("--config", default="default", help="fields: --config.FIELD=VALUE")
     made.add_argument("--rounds", type=int, default=5, help="turns of each system")
+    made.set_defaults(known=against)
     return made
 
 
-def parse(
-    made: argparse.ArgumentParser, *, against: Sequence[str] = ("torch",)
-) -> tuple[argparse.Namespace, list[str]]:
-    """(flags, overrides of the config); `against` becomes the list of what was asked for."""
-    arguments, overrides = made.parse_known_args()
-    arguments.against = [name for name in arguments.against.split(",") if name]
-    for name in arguments.against:
-        if name not in against:
-            made.error(f"--against={name}: must be of {', '.join(against)}")
+def parse(made: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
+    """Returns (flags, overrides of the config); `against` becomes a list of names."""
+    arguments, overrides = made.parse_known_args(argv)
     for flag in overrides:
         if not flag.startswith("--config."):
             made.error(f"{flag}: not a flag; overrides are written --config.FIELD=VALUE")
+    if not hasattr(arguments, "against"):
+        return arguments, overrides
+    known = made.get_default("known")
+    arguments.against = [name for name in arguments.against.split(",") if name]
+    for name in arguments.against:
+        if name not in known:
+            made.error(f"--against={name}: must be of {', '.join(known)}")
     if arguments.against:  # JAX would take three quarters of a GPU's memory at once, and leave PyTorch the rest
         os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     return arguments, overrides
 
 
 def attempt(name: str, make: Callable[[], Any], left_out: dict[str, str]) -> Any:
-    """What `make` returns; where it fails, None, with the reason in `left_out` and on stderr: others can be timed."""
+    """Returns what `make` makes; if it fails, None, with the reason in `left_out` and on stderr."""
     try:
         return make()
     except Exception as error:
@@ -85,11 +91,11 @@ def compare(
 
     Args:
       ours: makes our system.
-      others: make those that it is compared with; what fails is left out.
-      rounds: turns of each.
+      others: name -> makes a system to compare with; those that fail are left out.
+      rounds: number of turns of each system.
       seconds: about how long a turn takes.
-      images: that a call handles.
-      gflop: of a call.
+      images: number of images in a call.
+      gflop: 1e9 floating-point operations in a call.
     """
     left_out: dict[str, str] = {}
     systems = {OURS: ours()}
@@ -106,7 +112,7 @@ def compare(
         rows[name] = _row(times.milliseconds[name], images=images, gflop=gflop, ceiling=ceilings[system.dtype])
         rows[name] |= {"precision": system.precision, "how": system.how}
     _print(rows, ceilings, times.others, gflop)
-    ratios = {name: rows[OURS]["ms"] / row["ms"] for name, row in rows.items() if name != OURS}
+    ratios = {name: row["ms"] / rows[OURS]["ms"] for name, row in rows.items() if name != OURS}
     print_ratios(ratios)
     return {
         "systems": rows,
@@ -117,6 +123,31 @@ def compare(
         "others": times.others,
         "left_out": left_out,
     }
+
+
+def torch_systems(config, make: Callable[[dict[str, int], Any], System], what: str = "train") -> dict[str, Callable]:
+    """Returns the two PyTorch systems that every benchmark compares with, "torch" and "torch tuned", not yet made.
+
+    Args:
+      config: a checked ConfigDict, whose networks and batches PyTorch gets too.
+      make: makes a system of the networks' arguments and a `torch_recipe.Tuning`.
+      what: the program to tune, of `torch_recipe.WHAT`.
+    """
+
+    def system(tuned: bool) -> System:
+        import torch_recipe
+
+        case = torch_case(config)
+        if not tuned:
+            return make(case, torch_recipe.AS_USERS_RUN)
+        return make(case, torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size, what=what))
+
+    return {"torch": lambda: system(False), "torch tuned": lambda: system(True)}
+
+
+def torch_case(config) -> dict[str, int]:
+    """Returns the arguments of torch_recipe.py's networks."""
+    return {"num_downs": validate.num_downs(config), "features": config.generator.features}
 
 
 def _warm(system: System) -> System:
@@ -154,16 +185,13 @@ def _print(rows: dict[str, dict], ceilings: dict[str, float], others: float, gfl
             f"ceiling: products of {dtype} matrices reach {ceiling:.0f} GFLOP/s, so {gflop:.1f} GFLOP take "
             f"{show_ms(1e3 * gflop / ceiling)} at least"
         )
-    print_others(others)
-
-
-def print_others(others: float) -> None:
     print(f"other programs took {others:.0%} of the processor meanwhile")
 
 
 def print_ratios(ratios: dict[str, float]) -> None:
+    """Prints our speed as a multiple of each other system's."""
     for name, ratio in ratios.items():
-        print(f"ratio: {ratio:.2f} x the time of {name}, which is {1 / ratio:.2f} x its speed")
+        print(f"ratio: {ratio:.2f} x the speed of {name}")
 
 
 def show_ms(value: float) -> str:
@@ -184,5 +212,26 @@ def describe(config) -> str:
 
 
 def finish(benchmark: str, found: dict[str, Any], result: dict[str, Any]) -> None:
-    """The last line."""
+    """Prints the last line."""
     print(json.dumps({"benchmark": benchmark, "machine": found, **result}))
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Returns a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
+
+
+def read_lines(path: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads a file of one JSON object a line; none if there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def run_case(command: Sequence[str], path: pathlib.Path) -> None:
+    """Runs a case in a process of its own, as compilers keep memory, and appends its last line to `path`."""
+    process = subprocess.run([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    if process.returncode:
+        sys.exit(f"{' '.join(command)}: failed")
+    *table, line = process.stdout.splitlines()
+    with path.open("a") as file:
+        file.write(line + "\n")
+    print("\n".join(table), flush=True)

@@ -1,4 +1,4 @@
-"""The table of scores: trains each run with the program itself, evaluates it, and sets it beside what was published.
+"""Makes the table of scores: trains and evaluates each run by the program itself, and adds published scores.
 
     python benchmarks/results.py --workdir=runs/results                        # all RUNS, as published
     python benchmarks/results.py --workdir=runs/results --runs=facades,l1
@@ -25,6 +25,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import machine
+import report
 from etils import epath
 
 from pix2pix_jax.io import storage
@@ -46,7 +47,7 @@ REDUCED = (
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A row of the table: flags of `pix2pix train`, what they make, and scores of others, for orientation."""
+    """Describes a row of the table: flags of `pix2pix train`, what they train, and scores of others for orientation."""
 
     flags: tuple[str, ...]
     about: str
@@ -97,13 +98,13 @@ def attempt(command: Sequence[str]) -> int:
 
 
 def run(command: Sequence[str]) -> None:
-    """Where `pix2pix COMMAND` fails or is stopped, this program ends with its exit code."""
+    """Runs `pix2pix COMMAND`; if it fails or is stopped, ends this program with its exit code."""
     if code := attempt(command):
         sys.exit(code)
 
 
 class Results:
-    """results.json: of each run its command, the turns that its training took, and its scores."""
+    """Keeps results.json: each run's command, the turns of its training, and its scores."""
 
     def __init__(self, workdir: epath.Path, facts: dict[str, Any]):
         storage.make_folder(workdir)
@@ -135,25 +136,25 @@ def evaluate_run(name: str, workdir: epath.Path, results: Results, flags: Iterab
     """Evaluates a run and notes its scores."""
     run(["evaluate", f"--workdir={workdir / name}", f"--split={SPLIT}", *flags])
     step = latest_step(workdir / name)
-    report = json.loads(storage.read(workdir / name / "eval" / f"{SPLIT}-{step}" / "metrics.json"))
+    scores = json.loads(storage.read(workdir / name / "eval" / f"{SPLIT}-{step}" / "metrics.json"))
     results.runs[name] |= {
         "step": step,
         "images_per_s": images_per_second(workdir / name),
-        "num_examples": report["num_examples"],
-        "scores": {**report["mean"], **report["total"]},
+        "num_examples": scores["num_examples"],
+        "scores": {**scores["mean"], **scores["total"]},
     }
     results.save()
 
 
 def latest_step(workdir: epath.Path) -> int:
-    """Of its checkpoints; 0 if there are none."""
+    """Returns the latest checkpoint's step; 0 if there is none."""
     place = workdir / "checkpoints"
     names = [path.name for path in place.iterdir()] if place.exists() else []
     return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def images_per_second(workdir: epath.Path) -> float | None:
-    """The median over the stretches between two lines of metrics.jsonl; None if there is none."""
+    """Returns the median over stretches between lines of metrics.jsonl; None if there are none."""
     batch_size = json.loads(storage.read(workdir / "config.json"))["batch_size"]
     lines = [json.loads(line) for line in storage.read(workdir / "metrics.jsonl").splitlines()]
     stretches = [(b["step"] - a["step"], b["time"] - a["time"]) for a, b in itertools.pairwise(lines)]
@@ -162,12 +163,11 @@ def images_per_second(workdir: epath.Path) -> float | None:
 
 
 def table(names: Sequence[str], results: Results, overrides: Sequence[str]) -> str:
-    """Markdown: the table, what it was measured on, and the commands."""
+    """Returns as Markdown the table, the machine, and the commands."""
     head = ("run", "of", "device", "training", "images/s", "FID", "KID", "LPIPS", "SSIM", "label scores", "published")
-    rows = [head, ["---"] * len(head), *(_row(name, results.runs[name]) for name in names)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
+    lines = [report.markdown(head, (_row(name, results.runs[name]) for name in names))]
     if overrides:
-        note = "Not the published recipe, and not to be compared with published scores"
+        note = "Not the paper's recipe, so not to be compared with published scores"
         lines = [f"**{note}**: `{' '.join(overrides)}`.", "", *lines]
     counts = sorted({str(results.runs[name]["num_examples"]) for name in names})
     lines += [
@@ -201,7 +201,7 @@ def _row(name: str, entry: dict[str, Any]) -> list[str]:
 
 
 def _duration(turns: list[dict[str, Any]], step: int) -> str:
-    """Of training, start and compilation included; "over" where turns that were killed have left no time."""
+    """Formats the time of training with start and compilation; "over" if turns were killed without leaving a time."""
     seconds = sum(turn["seconds"] for turn in turns)
     known = sum(turn["to"] - turn["from"] for turn in turns) >= step
     text = f"{seconds / 3600:.1f} h" if seconds > 2 * 3600 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
@@ -213,7 +213,7 @@ def _format(value: float | None, digits: int) -> str:
 
 
 def compare_runs(names: Sequence[str], workdir: epath.Path) -> None:
-    """A page for each direction, whose runs have the same inputs."""
+    """Writes a page for each direction, whose runs have the same inputs."""
     for direction in dict.fromkeys(RUNS[name].direction for name in names):
         same = [str(workdir / name) for name in names if RUNS[name].direction == direction]
         output = workdir / "comparison" / direction.replace(" -> ", "_to_")
@@ -221,7 +221,7 @@ def compare_runs(names: Sequence[str], workdir: epath.Path) -> None:
 
 
 def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str], list[str]]:
-    """(flags, names of runs, overrides of every config)."""
+    """Returns (flags, names of runs, overrides of every config)."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of all runs and the table")
     parser.add_argument("--runs", default=",".join(RUNS), metavar="NAME,...", help="(default: %(default)s)")
@@ -229,31 +229,22 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str], li
     parser.add_argument("--reduced", action="store_true", help=f"with {' '.join(REDUCED)}")
     parser.add_argument("--steps", type=int, metavar="N", help="as --config.num_steps")
     parser.add_argument("--metrics", metavar="NAME,...", help="of evaluate; labels are added where they can be")
-    parser.add_argument("--inception", default="", metavar="FILE", help="as evaluate's")
-    parser.add_argument("--lpips", default="", metavar="FILE", help="as evaluate's")
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, rest = report.parse(parser, argv)
     names = arguments.runs.split(",")
     for name in names:
         if name not in RUNS:
             parser.error(f"--runs: no run {name}; there are {', '.join(RUNS)}")
-    for flag in rest:
-        if not flag.startswith("--config."):
-            parser.error(f"{flag}: not a flag; overrides are written --config.FIELD=VALUE")
     steps = [f"--config.num_steps={arguments.steps}"] if arguments.steps else []
     overrides = [*(REDUCED if arguments.reduced else ()), *steps, *rest]
-    return (
-        arguments,
-        names,
-        list({flag.split("=")[0]: flag for flag in overrides}.values()),
-    )  # the last of a field counts
+    last = {flag.split("=")[0]: flag for flag in overrides}  # of flags of one field
+    return arguments, names, list(last.values())
 
 
 def evaluate_flags(name: str, arguments: argparse.Namespace) -> list[str]:
     metrics = arguments.metrics or (REDUCED_METRICS if arguments.reduced else METRICS)
     if _AS_LABELS in RUNS[name].flags and metrics != "auto":
         metrics += ",labels"
-    files = {"--inception": arguments.inception, "--lpips": arguments.lpips}
-    return [f"--metrics={metrics}", *(f"{flag}={file}" for flag, file in files.items() if file)]
+    return [f"--metrics={metrics}"]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""How a train step scales over TPU chips, worked out from what its compiled program computes, moves and sends.
+"""Estimates how a train step scales over TPU chips, from what its compiled program computes, moves and sends.
 
     python benchmarks/scaling.py    # the tables of docs/scaling.md, from pods.jsonl
 
@@ -12,13 +12,13 @@ The matrix units take float32 operands in one bfloat16 pass (JAX's default preci
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import hlo
+import report
 
 RESULTS = pathlib.Path(__file__).with_name("pods.jsonl")
 
@@ -45,7 +45,7 @@ SLICES = {"v4": ("2x2x1", "2x2x4", "4x4x4", "4x8x8"), "v5e": ("2x2", "4x4", "8x8
 
 @dataclasses.dataclass(frozen=True)
 class Slice:
-    """A topology, as v5e:4x8."""
+    """Describes a topology, such as v5e:4x8."""
 
     topology: str
 
@@ -66,17 +66,17 @@ class Slice:
         return whole_cubes and length % self.chip.ring == 0
 
     def bandwidth(self) -> float:
-        """Bytes/s that a chip sends when all chips work together and use all axes: both ways in a ring, else one."""
+        """Returns the bytes/s that each chip sends when all use all axes: both ways in a ring, else one."""
         return sum(self.chip.link_bandwidth * (1 + self.is_ring(n)) for n in self.axes if n > 1)
 
     def hops(self) -> int:
-        """From one chip to the farthest."""
+        """Counts the hops from one chip to the farthest."""
         return sum(n // 2 if self.is_ring(n) else n - 1 for n in self.axes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Times:
-    """Seconds of a step by what limits them; the three overlap as far as the compiler manages."""
+    """Holds the seconds of a step by what limits them; they overlap as far as the compiler manages."""
 
     compute: float
     memory: float
@@ -85,7 +85,7 @@ class Times:
 
     @property
     def alone(self) -> float:
-        """Of the same work on a chip without neighbours."""
+        """The time of the same work on a chip without neighbours."""
         return max(self.compute, self.memory)
 
     @property
@@ -99,7 +99,7 @@ class Times:
 
 
 def times(result: Mapping[str, Any]) -> Times:
-    """Of a line of pods.jsonl."""
+    """Estimates the times of a line of pods.jsonl."""
     whole = Slice(result["topology"])
     sending = waiting = 0.0
     for kind, entry in result["collectives"].items():
@@ -117,7 +117,7 @@ def times(result: Mapping[str, Any]) -> Times:
 
 
 def elsewhere(result: Mapping[str, Any], topology: str) -> dict[str, Any]:
-    """The line that the same share of a batch gives on another slice of the same chips, spread over `data` alone.
+    """Returns the line of the same share of a batch on another slice of the same chips, spread over `data` alone.
 
     What a chip computes is then the same, and so is what all chips sum up; only their number changes.
     """
@@ -132,7 +132,7 @@ def elsewhere(result: Mapping[str, Any], topology: str) -> dict[str, Any]:
 
 
 def expected(results: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Those that fit; if by the batch alone, on slices of 4 to 256 chips."""
+    """Yields the results that fit; those spread over the batch alone, on slices of 4 to 256 chips."""
     for result in results:
         if "error" in result:
             continue
@@ -141,20 +141,16 @@ def expected(results: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]
         yield from (elsewhere(result, f"{kind}:{axes}") for axes in SLICES[kind]) if by_batch else (result,)
 
 
-def read_results(path: pathlib.Path = RESULTS) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def costs_table(results: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown: what the compiler says of each case, for one chip and step."""
+    """Returns as Markdown what the compiler reports of each case, for one chip and step."""
     header = ("slice", "case", "memory, GiB", "GFLOP", "GB accessed", "GB to and from memory", "sent, MB (collectives)")
-    return _markdown(header, map(_costs, results))
+    return report.markdown(header, map(_costs, results))
 
 
 def scaling_table(results: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown: what follows from it."""
+    """Returns as Markdown the times and efficiency that follow."""
     header = ("slice", "case", "compute", "memory", "sending", "waiting", "images/s", "efficiency")
-    return _markdown(header, map(_scaling, results))
+    return report.markdown(header, map(_scaling, results))
 
 
 def _costs(result: Mapping[str, Any]) -> tuple[str, ...]:
@@ -196,12 +192,8 @@ def _case(result: Mapping[str, Any]) -> str:
     return ", ".join(parts + [f"{name}={value}" for name, value in fields.items()])
 
 
-def _markdown(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
-
-
 def main() -> None:
-    results = read_results()
+    results = report.read_lines(RESULTS)
     print(costs_table(results), scaling_table(expected(results)), sep="\n\n")
 
 

@@ -1,4 +1,4 @@
-"""What a train step computes, holds in memory and takes, by image size, batch, features and what saves memory.
+"""Measures FLOPs, memory and time of a train step by image size, batch, features and what saves memory.
 
     python benchmarks/sizes.py --config.image_size=512,512 --config.resize_size=572,572    # any config, any field
     python benchmarks/sizes.py --time=2 --config.batch_size=8    # runs the step too, for about 3 x 2 seconds
@@ -9,7 +9,7 @@
 Memory is what the compiler gives the program on one device: on a GPU or TPU, that of the step that trains. What a CPU
 runs has other convolutions, so there a stand-in is compiled that estimates what accelerators need: their plain
 convolutions, in the order that saves memory. It would compute bfloat16 in float32; so of bfloat16 the estimate is that
-of float32 with half of what is neither state nor gradients (of the published recipe at batch 32, 1.52 GB beside the
+of float32 with half of what is neither state nor gradients (of the default config at batch 32, 1.52 GB beside the
 state; XLA's compiler for a TPU v5e answers 1.51, see pods.jsonl). Times are those of the step that trains everywhere.
 Cases of the suite run one after the other, a process each; those that are done are kept. The last line of a single case
 is JSON.
@@ -17,12 +17,10 @@ is JSON.
 
 import argparse
 import copy
-import functools
 import json
 import math
 import pathlib
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -30,9 +28,10 @@ from typing import Any
 import alternate
 import bare
 import jax
+import machine
+import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training import throughput
@@ -51,7 +50,7 @@ USABLE = 0.6  # of a card's memory: JAX takes three quarters of it, of which a f
 
 
 def case(size: int, batch: int, *more: str) -> tuple[str, ...]:
-    """The overrides of square images, loaded at a size of the published proportion."""
+    """Returns the overrides of square images, loaded at 286/256 of their size as in the paper."""
     load = round(size * 286 / 256)
     fields = (f"image_size={size},{size}", f"resize_size={load},{load}", f"batch_size={batch}", *more)
     return tuple(f"--config.{field}" for field in fields)
@@ -68,15 +67,13 @@ def suite() -> list[tuple[str, ...]]:
 
 
 def measure(name: str, overrides: Sequence[str], *, seconds: float = 0.0) -> dict[str, Any]:
-    """A line of sizes.jsonl: bytes and FLOPs of a step on one device; with `seconds`, its milliseconds too.
+    """Returns a line of sizes.jsonl: bytes and FLOPs of a step on one device; with `seconds`, its milliseconds too.
 
     Raises UserError for a config that cannot be used.
     """
     config = config_lib.load(name, overrides)
     device = jax.devices()[0]
-    state = jax.eval_shape(
-        functools.partial(build_model.create_state, config, build_model.build_parts(config, num_examples=400))
-    )
+    _, state, _ = bare.abstract_case(config, meshes.make_mesh(batch_size=1, devices=[device]))
     trained = (state.generator.params, state.discriminator.params)
     result = {
         "config": name,
@@ -100,20 +97,14 @@ def measure(name: str, overrides: Sequence[str], *, seconds: float = 0.0) -> dic
 
 
 def _compile(config, device: jax.Device, options: Mapping[str, Any] | None = None) -> dict[str, int]:
-    """FLOPs of a step; bytes of all that it holds, and of what is there only while it runs (gradients, activations)."""
+    """Counts FLOPs, bytes of all that a step holds, and bytes only while it runs (gradients, activations)."""
     traced = bare.trace(config, meshes.make_mesh(batch_size=1, devices=[device]), platform="default")
-    found = traced.lower().compile(compiler_options=options).memory_analysis()
-    fresh = found.output_size_in_bytes - found.alias_size_in_bytes
-    code = found.generated_code_size_in_bytes
-    return {
-        "flops": throughput.count_flops(traced.jaxpr),
-        "memory": found.argument_size_in_bytes + fresh + found.temp_size_in_bytes + code,
-        "temporary": found.temp_size_in_bytes,
-    }
+    held = bare.memory(traced.lower().compile(compiler_options=options))
+    return {"flops": throughput.count_flops(traced.jaxpr), "memory": held["memory"], "temporary": held["temporary"]}
 
 
 def _estimate(config, device: jax.Device, trained: Any) -> dict[str, int]:
-    """As `_compile`, of a CPU, for accelerators; `trained` are the parameters."""
+    """Estimates on a CPU what `_compile` returns on accelerators; `trained` are the parameters."""
     plain = copy.deepcopy(config)
     plain.compute_dtype = "float32"
     found = _compile(plain, device, LIKE_ACCELERATORS)
@@ -124,48 +115,28 @@ def _estimate(config, device: jax.Device, trained: Any) -> dict[str, int]:
     return found
 
 
-def read_results(path: pathlib.Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
 def run_suite(cases: Iterable[Sequence[str]], path: pathlib.Path, *, seconds: float) -> None:
-    """Adds to `path` the lines of cases that it lacks of this device; a process a case, as compilers keep memory."""
-    facts = subprocess.run(
-        [sys.executable, str(pathlib.Path(__file__).with_name("machine.py"))], stdout=subprocess.PIPE
-    )
-    device = json.loads(facts.stdout)["device"]  # not asked here: the processes could not have it too
+    """Adds to `path` the lines of those cases that it lacks for this device."""
+    device = machine.ask()["device"]  # by another process: this one would keep the device from those that measure
     for overrides in cases:
-        known = [row for row in read_results(path) if (row["device"], row["overrides"]) == (device, list(overrides))]
-        if any("ms" in row or "error" in row or not seconds for row in known):
-            continue
-        command = [sys.executable, __file__, f"--time={seconds}", *overrides]
-        process = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if process.returncode:
-            sys.exit(f"{' '.join(command)}: failed")
-        *table, line = process.stdout.splitlines()
-        with path.open("a") as file:
-            file.write(line + "\n")
-        print("\n".join(table), flush=True)
+        lines = report.read_lines(path)
+        known = [row for row in lines if (row["device"], row["overrides"]) == (device, list(overrides))]
+        if not any("ms" in row or "error" in row or not seconds for row in known):
+            report.run_case([__file__, f"--time={seconds}", *overrides], path)
 
 
 def costs_table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown: a line a case."""
+    """Returns as Markdown a line for each case."""
     header = ("images", "batch", "features", "", "parameters", "GFLOP", "state, GB", "beside it, GB", "all, GB", "time")
-    return _markdown(header, map(_costs, rows))
+    return report.markdown(header, map(_costs, rows))
 
 
 def fits_table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Markdown: the largest batch, a power of two, that cards of so many GB hold, by the two largest cases of each."""
+    """Returns as Markdown the largest batch, a power of two, that cards hold, by the two largest cases of each."""
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         fields = _fields(row)
-        if "memory" in row and not fields.keys() - {
-            "image_size",
-            "resize_size",
-            "batch_size",
-            "compute_dtype",
-            "remat",
-        }:
+        if "memory" in row and fields.keys() <= {"image_size", "resize_size", "batch_size", "compute_dtype", "remat"}:
             found.setdefault((_size(row), _saving(row)), []).append(row)
     lines = []
     for (size, saving), cases in found.items():
@@ -174,7 +145,7 @@ def fits_table(rows: Iterable[Mapping[str, Any]]) -> str:
             each = (last["memory"] - first["memory"]) / (_batch(last) - _batch(first))
             most = [_largest(card, last["memory"] - _batch(last) * each, each) for card in CARDS]
             lines.append((size, saving, f"{each / 1e9:.2g}", *most))
-    return _markdown(("images", "", "GB an image", *(f"{card} GB" for card in CARDS)), lines)
+    return report.markdown(("images", "", "GB an image", *(f"{card} GB" for card in CARDS)), lines)
 
 
 def _largest(card: int, base: float, each: float) -> str:
@@ -205,16 +176,12 @@ def _batch(row: Mapping[str, Any]) -> int:
 
 
 def _saving(row: Mapping[str, Any]) -> str:
-    """What is not in the table's other columns."""
+    """Describes the fields that are not in the table's other columns."""
     fields = _fields(row)
     for name in ("image_size", "resize_size", "batch_size", "generator.features", "discriminator.features"):
         fields.pop(name, None)
     words = [fields.pop("compute_dtype", "float32"), *(f"{name}={value}" for name, value in fields.items())]
     return ", ".join(words).replace("remat=True", "remat")
-
-
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ("---",) * len(header), *rows))
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -223,9 +190,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--time", type=float, default=0.0, metavar="SECONDS", help="a turn of three; 0: not measured")
     parser.add_argument("--suite", action="store_true", help="all cases that --json lacks")
     parser.add_argument("--tables", action="store_true", help="of --json; nothing is compiled")
-    parser.add_argument(
-        "--json", type=pathlib.Path, default=RESULTS, metavar="FILE", help="of the suite, one line a case"
-    )
+    parser.add_argument("--json", type=pathlib.Path, default=RESULTS, metavar="FILE", help="one line a case")
     return parser.parse_known_args()
 
 
@@ -234,7 +199,7 @@ def main() -> None:
     if arguments.suite:
         run_suite(suite(), arguments.json, seconds=arguments.time)
     if arguments.suite or arguments.tables:
-        rows = read_results(arguments.json)
+        rows = report.read_lines(arguments.json)
         print(costs_table(rows), fits_table(rows), sep="\n\n")
         return
     try:

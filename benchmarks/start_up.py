@@ -1,4 +1,4 @@
-"""Seconds from the start of `pix2pix train` to its first finished step, with nothing compiled and again.
+"""Measures the seconds from the start of `pix2pix train` to its first finished step, with nothing compiled and again.
 
     python benchmarks/start_up.py                                      # over embedded pairs, written to files first
     python benchmarks/start_up.py --data_dir=FOLDER --against=torch    # FOLDER/train: A|B images
@@ -37,7 +37,7 @@ FIRST_STEP = "first step"
 
 
 def start(flags: list[str], cache: str) -> dict[str, float]:
-    """Part -> seconds, and the "total" of them. Raises RuntimeError where the program fails."""
+    """Runs the program; returns part -> seconds, and their "total". Raises RuntimeError if it fails."""
     environment = {**ENVIRONMENT, "JAX_COMPILATION_CACHE_DIR": cache, "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryDirectory() as place, open(f"{place}/errors", "w+") as errors:
         command = [sys.executable, "-m", "pix2pix_jax", "train", *flags, f"--workdir={place}/run"]
@@ -62,16 +62,8 @@ def start_torch(config, folder: str, tuning: dict | None) -> dict[str, float]:
     return {"total": loop.run_torch(config, folder, seconds=0, tuning=tuning)["first_step"] - begin}
 
 
-def import_seconds() -> float:
-    """Of what training imports, once files are in the machine's cache."""
-    code = "import pix2pix_jax.training.train"
-    begin = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parent, env=ENVIRONMENT)
-    return time.perf_counter() - begin
-
-
 def summarise(name: str, starts: list[dict[str, float]]) -> dict[str, float]:
-    """The median of each part; prints a line."""
+    """Prints a line and returns the median of each part."""
     found = {part: statistics.median(one[part] for one in starts) for part in starts[0]}
     totals = sorted(one["total"] for one in starts)
     parts = ", ".join(f"{part} {seconds:.1f}" for part, seconds in found.items() if part != "total")
@@ -82,15 +74,13 @@ def summarise(name: str, starts: list[dict[str, float]]) -> dict[str, float]:
 def main() -> None:
     parser = report.parser(__doc__)
     parser.set_defaults(config="facades", rounds=3)
-    parser.add_argument("--data_dir", default="", metavar="FOLDER", help="with train/ of A|B images")
-    parser.add_argument("--pairs", type=int, default=400, help="to draw where there is no --data_dir")
+    drawn.add_flags(parser)
     arguments, overrides = report.parse(parser)
     found, left_out = machine.ask(*arguments.against), {}
     config = config_lib.load(arguments.config, overrides)
-    precision = f"{config.compute_dtype}, batch {config.batch_size}, {config.image_size[0]}x{config.image_size[1]}"
-    report.begin(found, f"start to first step, {precision}")
+    report.begin(found, f"start to first step, {config.compute_dtype}, batch {config.batch_size}, {config.image_size}")
     with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.data_dir or drawn.write(f"{scratch}/drawn", size=config.image_size, count=arguments.pairs)
+        folder = drawn.folder(arguments, scratch, config.image_size)
         flags = [f"--config={arguments.config}", f"--config.data_dir={folder}", *overrides]
         flags += ["--config.num_steps=3", "--config.log_every_steps=1", "--config.eval_every_steps=0"]
         systems = {report.OURS: functools.partial(start, flags, f"{scratch}/xla")}
@@ -106,8 +96,6 @@ def main() -> None:
                     starts[name].append(one)
     rows: dict[str, Any] = {"nothing compiled": summarise(f"{report.OURS}, first", [first])}
     rows |= {name: summarise(name, found) for name, found in starts.items() if found}
-    rows["import pix2pix_jax.training.train"] = {"total": import_seconds()}
-    print(f"of which the imports of training take {rows['import pix2pix_jax.training.train']['total']:.1f} s")
     case = {"config": arguments.config, "overrides": overrides}
     report.finish("start_up", found, {**case, "seconds": rows, "left_out": left_out})
 

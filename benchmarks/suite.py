@@ -1,4 +1,4 @@
-"""All benchmarks that the goals are about, one after the other, and what they reach of these.
+"""Runs all benchmarks that have goals, one after the other, and tells what they reach.
 
     python benchmarks/suite.py --data_dir=FOLDER           # FOLDER/train: A|B images, as of the published facades
     python benchmarks/suite.py --cases=train_step,loop     # some of them; --list names them
@@ -11,7 +11,9 @@ the last line, JSON, also to --output. A case that fails or takes longer than --
 
 import argparse
 import dataclasses
+import functools
 import json
+import operator
 import os
 import pathlib
 import shlex
@@ -19,10 +21,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import machine
+import report
 
 BFLOAT16 = "--config.compute_dtype=bfloat16"
 QUICK = (
@@ -35,24 +38,37 @@ QUICK = (
 
 @dataclasses.dataclass(frozen=True)
 class Goal:
-    """What a case is to reach.
+    """Describes what a case is to reach.
 
     Attributes:
       text: the goal in words.
-      value: of the program's JSON; KeyError where it has none, as of a system that was left out.
-      met: whether a value reaches it.
-      unit: after the value.
+      path: keys of the value in the program's JSON, which lacks it if a system was left out.
+      limit: the value to reach.
+      unit: follows the value; with " %", the value is multiplied by 100.
+      is_least: True if the value must be at least `limit`, False if at most.
     """
 
     text: str
-    value: Callable[[Mapping[str, Any]], float]
-    met: Callable[[float], bool]
-    unit: str = ""
+    path: tuple[str, ...]
+    limit: float
+    unit: str
+    is_least: bool = False
+
+    def value(self, result: Mapping[str, Any]) -> float | None:
+        """Returns the value in a program's JSON, None if it has none."""
+        try:
+            found = functools.reduce(operator.getitem, self.path, result)
+        except KeyError:
+            return None
+        return 100 * found if self.unit == " %" else found
+
+    def met(self, value: float) -> bool:
+        return value >= self.limit if self.is_least else value <= self.limit
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A command: program, flags, shorter ones for --quick; whether it reads pairs."""
+    """Describes a command: program, flags, further ones for --quick, goals, and whether it reads pairs."""
 
     program: str
     flags: tuple[str, ...] = ()
@@ -69,64 +85,32 @@ class Case:
         return [sys.executable, str(pathlib.Path(__file__).with_name(self.program)), *flags]
 
 
-def faster(name: str, factor: float) -> Goal:
-    """At least `factor` times the speed of a system."""
-    text = f"at least {factor:g} x the speed of {name}"
-    return Goal(text, lambda result: 1 / result["ratios"][name], lambda value: value >= factor, " x")
-
-
-def faster_at(rules: str, name: str) -> Goal:
-    """Of inference: at least the speed of a system."""
-    text = f"{rules} rules: at least the speed of {name}"
-    return Goal(text, lambda result: 1 / result["rules"][rules]["ratios"][name], lambda value: value >= 1, " x")
-
-
-def no_slower(name: str) -> Goal:
-    text = f"faster than {name}; at best 0.8 x its time"
-    return Goal(text, lambda result: result["ratios"][name], lambda value: value < 1, " x its time")
-
-
-CEILING = Goal(
-    "at least 50 % of the matrix ceiling",
-    lambda result: 100 * result["systems"]["pix2pix_jax"]["share_of_ceiling"],
-    lambda value: value >= 50,
-    " %",
-)
-STEP = Goal(
-    "a step of the whole loop in at most 1.5 ms",
-    lambda result: result["systems"]["pix2pix_jax"]["ms"],
-    lambda value: value <= 1.5,
-    " ms",
-)
-OVERHEAD = Goal(
-    "loop within 3 % of the bare step, between samples and checkpoints",
-    lambda result: 100 * result["overhead"]["between_events"],
-    lambda value: value <= 3,
-    " %",
-)
-RECIPE = Goal(
-    "200 epochs of 400 pairs, with everything, in under 180 s",
-    lambda result: result["systems"]["pix2pix_jax"]["whole_s"],
-    lambda value: value < 180,
-    " s",
-)
+def faster(name: str, factor: float = 1, rules: str = "") -> Goal:
+    """Returns the goal of at least `factor` times the speed of a system; in inference, by such rules."""
+    text = f"{rules + ' rules: ' if rules else ''}at least {factor:g} x the speed of {name}"
+    return Goal(text, (*(("rules", rules) if rules else ()), "ratios", name), factor, " x", is_least=True)
 
 
 def second_start(seconds: float) -> Goal:
-    return Goal(
-        f"second start to first step in under {seconds:g} s",
-        lambda result: result["seconds"]["pix2pix_jax"]["total"],
-        lambda value: value < seconds,
-        " s",
-    )
+    text = f"second start to first step in at most {seconds:g} s"
+    return Goal(text, ("seconds", "pix2pix_jax", "total"), seconds, " s")
 
 
+OURS = ("systems", "pix2pix_jax")
+CEILING = Goal("at least 50 % of the matrix ceiling", (*OURS, "share_of_ceiling"), 50, " %", is_least=True)
+STEP = Goal("a step of the whole loop in at most 1.5 ms", (*OURS, "ms"), 1.5, " ms")
+OVERHEAD = Goal("loop, between events, within 3 % of the bare step", ("overhead", "between_events"), 3, " %")
+RECIPE = Goal("200 epochs of 400 pairs, with everything, in at most 180 s", (*OURS, "whole_s"), 180, " s")
 AGAINST = "--against=torch"
 BOTH = "--against=torch,onnxruntime"
 SHORT = ("--rounds=1", "--seconds=0.2")
+FEW = (*SHORT, "--pairs=8", "--steps=40")
 LOOP = (faster("torch", 5), faster("torch tuned", 1.5), STEP, OVERHEAD)
 FAST_BATCH = (CEILING, faster("torch tuned", 1.3))
-TRANSLATION = tuple(faster_at(rules, name) for rules in ("published", "running") for name in ("torch", "torch tuned"))
+STEPS = (faster("torch", 1.25), faster("torch tuned", 1.25))
+TRANSLATION = tuple(
+    faster(name, rules=rules) for rules in ("published", "running") for name in ("torch", "torch tuned")
+)
 INPUT = Case("input.py", (AGAINST,), (*SHORT, "--workers"), data=True)
 
 ON_GPU = {
@@ -136,31 +120,24 @@ ON_GPU = {
     "inference_64": Case(
         "inference.py", (AGAINST, BFLOAT16, "--config.batch_size=64"), (*SHORT, "--config.batch_size=2"), TRANSLATION
     ),
-    "loop": Case("loop.py", (AGAINST,), (*SHORT, "--pairs=8", "--steps=40"), LOOP, data=True),
-    "loop_bf16": Case("loop.py", (AGAINST, BFLOAT16), (*SHORT, "--pairs=8", "--steps=40"), LOOP, data=True),
-    "recipe": Case(
-        "loop.py", ("--steps=80000", "--rounds=1"), ("--steps=100", "--pairs=8", "--seconds=0.2"), (RECIPE,), data=True
-    ),
+    "loop": Case("loop.py", (AGAINST,), FEW, LOOP, data=True),
+    "loop_bf16": Case("loop.py", (AGAINST, BFLOAT16), FEW, LOOP, data=True),
+    "recipe": Case("loop.py", ("--steps=80000", "--rounds=1"), FEW, (RECIPE,), data=True),
     "start_up": Case("start_up.py", (AGAINST,), ("--rounds=1", "--pairs=8"), (second_start(10),), data=True),
     "input": INPUT,
 }
 ON_CPU = {
-    "train_step": Case("train_step.py", (AGAINST,), SHORT, (no_slower("torch"), no_slower("torch tuned"))),
-    "train_step_4": Case(
-        "train_step.py",
-        (AGAINST, "--config.batch_size=4", "--seconds=8"),
-        SHORT,
-        (no_slower("torch"), no_slower("torch tuned")),
-    ),
-    "inference": Case("inference.py", (BOTH,), SHORT, (*TRANSLATION, faster_at("running", "onnxruntime"))),
-    "loop": Case("loop.py", (AGAINST,), (*SHORT, "--pairs=8", "--steps=40"), (no_slower("torch"), OVERHEAD), data=True),
+    "train_step": Case("train_step.py", (AGAINST,), SHORT, STEPS),
+    "train_step_4": Case("train_step.py", (AGAINST, "--config.batch_size=4", "--seconds=8"), SHORT, STEPS),
+    "inference": Case("inference.py", (BOTH,), SHORT, (*TRANSLATION, faster("onnxruntime", rules="running"))),
+    "loop": Case("loop.py", (AGAINST,), FEW, (faster("torch", 1.25), OVERHEAD), data=True),
     "start_up": Case("start_up.py", (AGAINST,), ("--rounds=1", "--pairs=8"), (second_start(15),), data=True),
     "input": INPUT,
 }
 
 
 def run(command: Sequence[str], timeout: float) -> dict[str, Any]:
-    """The JSON of a benchmark, whose output is passed on; {"error": ...} where it fails."""
+    """Runs a benchmark, prints its table and returns its JSON; {"error": ...} if it fails."""
     print(f"\n$ {shlex.join(command)}", flush=True)
     begin = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
@@ -179,26 +156,22 @@ def run(command: Sequence[str], timeout: float) -> dict[str, Any]:
 
 
 def judge(name: str, case: Case, result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each goal of the case: what was reached, and whether that is enough; None: not measured."""
+    """Returns a row for each goal of the case: what was reached, and whether that is enough; None: not measured."""
     rows = []
     for goal in case.goals:
-        try:
-            value = None if "error" in result else goal.value(result)
-        except KeyError:
-            value = None
+        value = goal.value(result)
         met = None if value is None else goal.met(value)
         rows.append({"case": name, "goal": goal.text, "reached": value, "unit": goal.unit, "met": met})
     return rows
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown."""
-    lines = ["| case | goal | reached | |", "|---|---|---|---|"]
+    """Returns the goals as a Markdown table."""
+    lines = []
     for row in rows:
         reached = "not measured" if row["reached"] is None else f"{row['reached']:.3g}{row['unit']}"
-        verdict = {True: "met", False: "missed", None: ""}[row["met"]]
-        lines.append(f"| {row['case']} | {row['goal']} | {reached} | {verdict} |")
-    return "\n".join(lines)
+        lines.append((row["case"], row["goal"], reached, {True: "met", False: "missed", None: ""}[row["met"]]))
+    return report.markdown(("case", "goal", "reached", ""), lines)
 
 
 def parse() -> argparse.Namespace:

@@ -1,4 +1,4 @@
-"""The input of pix2pix as a PyTorch user writes it: Pillow for the pictures, a DataLoader with workers."""
+"""Reads pairs as a PyTorch user writes it: Pillow for the images, a DataLoader with workers."""
 
 import os
 import random
@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 
 class AlignedPairs(Dataset):
-    """Side-by-side images to float32 (3, H, W) pairs in [-1, 1]: resized, cropped and mirrored alike."""
+    """Turns side-by-side images into float32 (3, H, W) pairs in [-1, 1]: resized, cropped and mirrored alike."""
 
     def __init__(self, folder: str, load: tuple[int, int], crop: tuple[int, int]):
         self.paths = sorted(os.path.join(folder, name) for name in os.listdir(folder))
@@ -40,16 +40,16 @@ class AlignedPairs(Dataset):
 def make_loader(
     folder: str, *, load, crop, batch_size: int, num_workers: int, tuned: bool = False, beside_jax: bool = False
 ) -> DataLoader:
-    """Of dictionaries of A and B.
+    """Makes a loader of dictionaries of A and B.
 
     Args:
-      folder: of A|B images.
+      folder: path of a folder of A|B images.
       load: (H, W) after the resize.
       crop: (H, W) of the result.
-      batch_size: pairs; what is left of an epoch is a smaller batch, if not `tuned`.
-      num_workers: processes; 0: none.
-      tuned: workers stay for the next epoch, and batches lie where a GPU fetches them without waiting.
-      beside_jax: the process has threads of JAX, which a fork would break.
+      batch_size: pairs in a batch; unless `tuned`, the rest of an epoch is a smaller batch.
+      num_workers: number of processes; 0 reads in this one.
+      tuned: True keeps workers for the next epoch, and batches in pinned memory.
+      beside_jax: True if the process has threads of JAX, which a fork would break.
     """
     return DataLoader(
         AlignedPairs(folder, load, crop),

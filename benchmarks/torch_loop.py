@@ -1,11 +1,10 @@
-"""The training loop of pix2pix as PyTorch users run it, over a folder of A|B images, to measure against.
+"""Runs the training loop of pix2pix as PyTorch users do, over a folder of A|B images, to measure against.
 
     python benchmarks/torch_loop.py --data_dir=FOLDER/train --seconds=20
-    python benchmarks/torch_loop.py --data_dir=FOLDER/train --seconds=20 --tuned
 
-A DataLoader with workers, `.to(device)`, the step, and a look at the losses every 100 steps, as the popular
-implementation's defaults have it. Neither pictures nor checkpoints are written. Prints a line for each stretch of steps
-and, as the last line, JSON. Nothing but PyTorch, NumPy and Pillow is imported.
+A DataLoader with workers, `.to(device)`, the step, and a look at the losses every 100 steps, as
+pytorch-CycleGAN-and-pix2pix has it by default. Writes neither images nor checkpoints. Prints JSON. Imports nothing but
+PyTorch, NumPy and Pillow.
 """
 
 import argparse
@@ -32,8 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data_dir", required=True, metavar="FOLDER", help="of A|B images")
     parser.add_argument("--direction", default="BtoA", choices=("AtoB", "BtoA"))
     parser.add_argument("--seconds", type=float, default=20, help="after the first steps; 0: the first step alone")
-    parser.add_argument("--tuned", action="store_true", help="with what of torch_recipe.py is the fastest here")
-    parser.add_argument("--tuning", default="", metavar="JSON", help="with this, as torch_recipe.py prints it")
+    parser.add_argument("--tuning", default="", metavar="JSON", help="as torch_recipe.py prints it (default: none)")
     parser.add_argument("--workers", type=int, default=0, help="(default: 4; tuned, at most one a core)")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--num_downs", type=int, default=8)
@@ -44,7 +42,7 @@ def parse() -> argparse.Namespace:
 
 
 def batches(arguments: argparse.Namespace, trainer: torch_recipe.Trainer) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Of (input, target) on the device, epoch after epoch."""
+    """Yields (input, target) on the device, epoch after epoch."""
     tuned = trainer.tuning != torch_recipe.AS_USERS_RUN
     loader = make_loader(
         arguments.data_dir,
@@ -61,18 +59,9 @@ def batches(arguments: argparse.Namespace, trainer: torch_recipe.Trainer) -> Ite
             yield tuple(batch[name].to(trainer.device, non_blocking=tuned, **order) for name in names)
 
 
-def choose_tuning(arguments: argparse.Namespace) -> torch_recipe.Tuning:
-    if arguments.tuning:
-        return torch_recipe.Tuning(**json.loads(arguments.tuning))
-    if not arguments.tuned:
-        return torch_recipe.AS_USERS_RUN
-    case = {"num_downs": arguments.num_downs, "features": arguments.features}
-    return torch_recipe.choose(**case, batch=arguments.batch, size=arguments.crop)
-
-
 def main() -> None:
     arguments = parse()
-    tuning = choose_tuning(arguments)
+    tuning = torch_recipe.Tuning(**json.loads(arguments.tuning or "{}"))
     trainer = torch_recipe.Trainer(num_downs=arguments.num_downs, features=arguments.features, tuning=tuning)
     stretch = 50 if trainer.device == "cuda" else 2  # steps between two looks at the clock
     first_step, marks = 0.0, []

@@ -1,8 +1,8 @@
-"""The published recipe in PyTorch, written for this project from the paper's appendix, to measure against.
+"""The paper's recipe in PyTorch, written for this project from the paper's appendix, to measure against.
 
-    python benchmarks/torch_recipe.py --batch=1 --size=256    # which tuning is the fastest here, as JSON
+    python benchmarks/torch_recipe.py '{"batch": 1}'    # which tuning is the fastest here, as JSON
 
-`AS_USERS_RUN` is how the popular implementation runs it: float32, one call an operation, plain Adam, the algorithms
+`AS_USERS_RUN` is how pytorch-CycleGAN-and-pix2pix runs it: float32, one call an operation, plain Adam, the algorithms
 that cuDNN finds the fastest. Of the tunings in `candidates` those that work are tried, in a process of their own: a
 CUDA graph that cannot be captured may leave PyTorch's random generator unusable.
 """
@@ -21,12 +21,12 @@ import torch
 from torch import nn
 
 WHAT = ("train", "published", "running")  # steps, or translation by the one or other rules
-READ_EVERY = 100  # steps between looks at the losses: the popular implementation's print_freq
+READ_EVERY = 100  # steps between looks at the losses: print_freq of pytorch-CycleGAN-and-pix2pix
 
 
 @dataclasses.dataclass(frozen=True)
 class Tuning:
-    """What a user may change for speed; all off is the popular implementation."""
+    """Selects what a user may change for speed; with all off it is pytorch-CycleGAN-and-pix2pix."""
 
     channels_last: bool = False
     bfloat16: bool = False
@@ -43,7 +43,7 @@ AS_USERS_RUN = Tuning()
 
 
 def candidates(device: str, what: str) -> list[Tuning]:
-    """Those worth trying; `what` is one of WHAT."""
+    """Lists the tunings worth trying; `what` is one of WHAT."""
     adam = what == "train"
     if device == "cuda":
         best = Tuning(channels_last=True, bfloat16=True, fused_adam=adam, compiled=True, cuda_graph=True)
@@ -127,10 +127,10 @@ def patch_discriminator(features: int) -> nn.Module:
 
 
 class Trainer:
-    """Sequential updates, discriminator first.
+    """Trains by sequential updates, discriminator first.
 
     Attributes:
-      losses: of the last step, on the device: g_gan, g_l1, d_real, d_fake.
+      losses: the last step's, on the device: g_gan, g_l1, d_real, d_fake.
     """
 
     def __init__(self, *, num_downs: int, features: int, device: str | None = None, tuning: Tuning = AS_USERS_RUN):
@@ -145,11 +145,11 @@ class Trainer:
         self.losses: tuple[torch.Tensor, ...] = ()
 
     def place(self, image: torch.Tensor) -> torch.Tensor:
-        """A batch as the step takes it."""
+        """Places a batch as the step takes it."""
         return place(image, self.device, self.tuning)
 
     def step(self, image: torch.Tensor, target: torch.Tensor) -> None:
-        """One update of both networks on (N, 3, H, W) images in [-1, 1] of the device; returns before it is done."""
+        """Updates both networks on (N, 3, H, W) images in [-1, 1] on the device; returns before it is done."""
         if not self.tuning.cuda_graph:
             self.losses = self._step(image, target)
             return
@@ -158,7 +158,7 @@ class Trainer:
         self.losses = self._replay(image, target)
 
     def turn(self, image: torch.Tensor, target: torch.Tensor, calls: int) -> None:
-        """Steps with a look at the losses as often as the popular implementation has it; all done at the end."""
+        """Runs steps and reads the losses every READ_EVERY of them; all are done at the end."""
         for i in range(calls):
             self.step(image, target)
             if (i + 1) % READ_EVERY == 0:
@@ -202,10 +202,10 @@ class Trainer:
 
 
 class Translator:
-    """The generator alone.
+    """Translates with the generator alone.
 
-    With `published` rules dropout stays on and a picture is normalised by its own statistics; otherwise dropout is off
-    and those of training count.
+    With `published`, by the paper's rules, dropout stays on and an image is normalised by its own statistics; otherwise
+    dropout is off and training's running statistics count.
     """
 
     def __init__(
@@ -225,12 +225,12 @@ class Translator:
         self._replay: Replay | None = None
 
     def place(self, image: torch.Tensor) -> torch.Tensor:
-        """A batch as `translate` takes it."""
+        """Places a batch as `translate` takes it."""
         return place(image.to(self._dtype), self.device, self.tuning)
 
     @torch.no_grad()
     def translate(self, image: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) in [-1, 1] to the same; returns before it is done."""
+        """Maps (N, 3, H, W) in [-1, 1] to the same; returns before it is done."""
         if not self.tuning.cuda_graph:
             return self.network(image)
         if self._replay is None:
@@ -238,7 +238,7 @@ class Translator:
         return self._replay(image)
 
     def turn(self, image: torch.Tensor, calls: int) -> None:
-        """As many calls; all done at the end."""
+        """Makes that many calls; all are done at the end."""
         for _ in range(calls):
             output = self.translate(image)
         synchronize(self.device)
@@ -250,14 +250,14 @@ class Translator:
 
 
 def set_up(tuning: Tuning) -> None:
-    """Of the whole process: cuDNN tries its algorithms, as in the popular implementation; tuned, TF32."""
+    """Sets up the process: cuDNN tries its algorithms, as in pytorch-CycleGAN-and-pix2pix; if tuned, TF32."""
     torch.backends.cudnn.benchmark = True
     if tuning != AS_USERS_RUN:
         torch.set_float32_matmul_precision("high")
 
 
 def place(module_or_tensor, device: str, tuning: Tuning):
-    """On the device, in the memory order of the tuning; a network also compiled."""
+    """Moves to the device, in the tuning's memory order; compiles a network if tuned so."""
     order = {"memory_format": torch.channels_last} if tuning.channels_last else {}
     placed = module_or_tensor.to(device, **order)
     if tuning.compiled and isinstance(placed, nn.Module):
@@ -300,28 +300,27 @@ def random_pair(batch: int, size: Sequence[int]) -> tuple[torch.Tensor, torch.Te
 
 
 def choose(*, num_downs: int, features: int, batch: int, size: Sequence[int], what: str = "train") -> Tuning:
-    """The fastest of `candidates` by a trial in another process.
+    """Finds the fastest of `candidates` by a trial in another process.
 
     Args:
-      num_downs: of the U-Net.
-      features: of both networks.
-      batch: pictures.
-      size: (H, W) of them.
+      num_downs: number of halvings of the U-Net.
+      features: features of both networks' first layers.
+      batch: number of images in a batch.
+      size: (H, W) of the images.
       what: one of WHAT.
 
     Raises:
       RuntimeError: none works.
     """
-    case = {"num_downs": num_downs, "features": features, "batch": batch, "size": "{},{}".format(*size), "what": what}
-    flags = [f"--{name}={value}" for name, value in case.items()]
-    answer = subprocess.run([sys.executable, __file__, *flags], stdout=subprocess.PIPE, text=True)
+    case = {"num_downs": num_downs, "features": features, "batch": batch, "size": list(size), "what": what}
+    answer = subprocess.run([sys.executable, __file__, json.dumps(case)], stdout=subprocess.PIPE, text=True)
     if answer.returncode:
         raise RuntimeError(f"no tuning works (exit code {answer.returncode} of torch_recipe.py)")
     return Tuning(**json.loads(answer.stdout.splitlines()[-1])["tuning"])
 
 
 def _trial(tuning: Tuning, arguments: argparse.Namespace) -> float:
-    """Milliseconds of a call, the best of three short turns. Raises FloatingPointError for what is not finite."""
+    """Returns a call's milliseconds, the best of three short turns. Raises FloatingPointError if not finite."""
     case = {"num_downs": arguments.num_downs, "features": arguments.features, "tuning": tuning}
     pair = random_pair(arguments.batch, arguments.size)
     if arguments.what == "train":
@@ -342,17 +341,12 @@ def _trial(tuning: Tuning, arguments: argparse.Namespace) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--what", default="train", choices=WHAT)
-    parser.add_argument("--num_downs", type=int, default=8)
-    parser.add_argument("--features", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split(","))), default=(256, 256))
-    arguments = parser.parse_args()
+    case = argparse.Namespace(what="train", num_downs=8, features=64, batch=1, size=(256, 256))
+    vars(case).update(json.loads(sys.argv[1] if len(sys.argv) > 1 else "{}"))
     found: dict[Tuning, float] = {}
-    for tuning in candidates(default_device(), arguments.what):
+    for tuning in candidates(default_device(), case.what):
         try:
-            found[tuning] = _trial(tuning, arguments)
+            found[tuning] = _trial(tuning, case)
             print(f"torch, {tuning}: {found[tuning]:.3g} ms", file=sys.stderr)
         except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]

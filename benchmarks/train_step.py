@@ -1,10 +1,10 @@
-"""Time of one compiled train step, and its ratio to the same recipe in PyTorch.
+"""Measures one compiled train step, and its speed relative to the same recipe in PyTorch.
 
     python benchmarks/train_step.py                   # 256 px, batch 1
     python benchmarks/train_step.py --against=torch   # beside PyTorch (pip install torch), taking turns in one process
     python benchmarks/train_step.py --against=torch --config.batch_size=64 --config.compute_dtype=bfloat16
 
-"torch" is PyTorch as users of the popular implementation run it, "torch tuned" what can be made of it on this device
+"torch" is PyTorch as users of pytorch-CycleGAN-and-pix2pix run it, "torch tuned" what can be made of it on this device
 (torch_recipe.py). Data stay on the device, and steps follow each other as in a loop, without waiting; a turn ends when
 the last is done. Prints a table and, as the last line, JSON.
 """
@@ -17,16 +17,11 @@ import machine
 import report
 
 from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import validate
 
 
-def torch_step(config, *, tuned: bool) -> report.System:
+def torch_step(config, case: dict[str, int], tuning) -> report.System:
     import torch_recipe
 
-    case = {"num_downs": validate.num_downs(config), "features": config.generator.features}
-    tuning = torch_recipe.AS_USERS_RUN
-    if tuned:
-        tuning = torch_recipe.choose(**case, batch=config.batch_size, size=config.image_size)
     trainer = torch_recipe.Trainer(**case, tuning=tuning)
     image, target = map(trainer.place, torch_recipe.random_pair(config.batch_size, config.image_size))
     turn = functools.partial(trainer.turn, image, target)
@@ -41,10 +36,7 @@ def main() -> None:
     config = config_lib.load(arguments.config, overrides)
     found = machine.facts(*arguments.against)
     report.begin(found, f"train step, {report.describe(config)}")
-    others = {}
-    if "torch" in arguments.against:
-        others["torch"] = functools.partial(torch_step, config, tuned=False)
-        others["torch tuned"] = functools.partial(torch_step, config, tuned=True)
+    others = report.torch_systems(config, functools.partial(torch_step, config)) if arguments.against else {}
     result = report.compare(
         lambda: report.System(turn=bare.train_step(config), precision=bare.precision(config)),
         others,

@@ -1,1 +1,1 @@
-"""Scores, reports, galleries, curves and comparisons."""
+"""Evaluation of trained models: reports, galleries, curves and comparisons."""

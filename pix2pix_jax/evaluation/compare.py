@@ -1,4 +1,4 @@
-"""Several runs side by side: a table of their scores, their curves, and what each makes of the same examples."""
+"""Compares runs side by side: a table of their scores, their curves, and their translations of the same examples."""
 
 import collections
 import dataclasses
@@ -21,24 +21,26 @@ from pix2pix_jax.evaluation import curves, gallery
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import LOWER_IS_BETTER
 
-_UP, _DOWN = "\u2191", "\u2193"  # what is better
-_THREADS = 8  # a bucket takes long for each picture
-_MARKUP = re.compile(r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])")  # of Markdown; an underscore within a word is none
+_UP, _DOWN = "\u2191", "\u2193"  # which way a metric gets better
+_THREADS = 8  # a bucket has a long latency for each image
+_MARKUP = re.compile(
+    r"[\\`*\[\]<>|~$&]|(?<![^\W_])_|_(?![^\W_])"
+)  # Markdown's special characters; an underscore within a word is not one
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """An evaluated run.
+    """Holds an evaluated run.
 
     Attributes:
-      name: the part of the workdir's path that tells it from the other runs'.
-      folder: of the evaluation.
-      step: of the evaluated checkpoint.
-      num_examples: of the split.
-      scores: metric -> its mean over the split, or value for the whole; None where that is not finite.
-      images: (name, how many of that name come before) -> the example's entry in metrics.json.
-      config: field -> value.
-      curves: of its metrics.jsonl.
+      name: the part of the workdir's path in which it differs from the other runs.
+      folder: the folder of the evaluation.
+      step: the step of the evaluated checkpoint.
+      num_examples: number of examples in the split.
+      scores: metric -> its mean over the split, or its value for the whole split; None if that is not finite.
+      images: (name, number of earlier examples of that name) -> the example's entry in metrics.json.
+      config: dotted name of each field -> value.
+      curves: name -> curve in the run's metrics.jsonl.
     """
 
     name: str
@@ -53,7 +55,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """`table`: that of table.md; `folder`: the files."""
+    """Holds the text of table.md and the folder of the files."""
 
     table: str
     folder: epath.Path
@@ -64,18 +66,18 @@ def compare(
 ) -> Comparison:
     """Compares the latest evaluations of runs on a split.
 
-    Writes table.md, curves.png, curves.svg (where a run has logged anything), and index.html with images/ to `output`,
-    which needs nothing of the workdirs any more and can be moved.
+    Writes table.md, curves.png, curves.svg (if a run has logged anything), and index.html with images/ to `output`.
+    This folder is complete by itself and can be moved.
 
     Args:
-      workdirs: of one run or several; `evaluate` has been there.
+      workdirs: the workdirs of one or more runs, which `evaluate` has evaluated.
       split: the evaluated split.
       output: the folder to write.
-      examples: how many to show, spread over those that all runs have; all of them where there are fewer.
+      examples: number of examples to show, spread over those that all runs have; if they are fewer, all are shown.
 
     Raises:
-      UserError: no workdir, or one twice; no evaluation of the split; no example that all have; the folder cannot be
-        written.
+      UserError: a path is no workdir or is given twice, a run has no evaluation of the split, the runs have no example
+        in common, or the folder cannot be written.
     """
     if examples < 1:
         raise UserError(f"--examples={examples}: must be at least 1")
@@ -96,7 +98,7 @@ def compare(
 
 
 def _check_apart(folder: epath.Path, runs: Sequence[Run]) -> None:
-    """Raises UserError if the files would take the place of a run's, or of an evaluation's."""
+    """Raises UserError if the files would overwrite those of a run or of an evaluation."""
     for run in runs:
         if storage.absolute(folder) in map(storage.absolute, (run.folder, run.folder.parent.parent)):
             raise UserError(f"--output={folder}: would overwrite files of {run.name}; choose another folder")
@@ -136,7 +138,7 @@ def _open(workdirs: Sequence[epath.PathLike], split: str) -> list[Run]:
 
 
 def _distinguish(paths: Sequence[str]) -> list[str]:
-    """Distinct paths without the folders in which all begin, and all end; at least one folder each is left."""
+    """Strips from distinct paths the folders with which all begin and all end, but leaves at least one folder each."""
     parts = [path.split("/") for path in paths]
     for end in (0, -1):
         while all(len(p) > 1 for p in parts) and len({p[end] for p in parts}) == 1:
@@ -168,8 +170,8 @@ def _open_run(workdir: epath.Path, name: str, split: str) -> Run:
 
 def _latest_evaluation(workdir: epath.Path, split: str, remedy: str) -> tuple[int, epath.Path]:
     place = workdir / "eval"
-    found = {path.name: path for path in place.iterdir()} if place.exists() else {}
-    steps = {int(match[1]): found[match[0]] for match in map(re.compile(rf"{split}-(\d+)").fullmatch, found) if match}
+    paths = {path.name: path for path in place.iterdir()} if place.exists() else {}
+    steps = {int(match[1]): paths[match[0]] for match in map(re.compile(rf"{split}-(\d+)").fullmatch, paths) if match}
     evaluated = [step for step, folder in steps.items() if (folder / "metrics.json").exists()]
     if not evaluated:
         raise UserError(f"{workdir}: no evaluation of {split} in it; run {remedy}")
@@ -177,7 +179,7 @@ def _latest_evaluation(workdir: epath.Path, split: str, remedy: str) -> tuple[in
 
 
 def _by_name(images: list[dict]) -> dict[tuple[str, int], dict]:
-    """Names may repeat, in subfolders."""
+    """Keys the entries by name and occurrence, as names may repeat in subfolders. Raises what damaged entries raise."""
     seen: collections.Counter[str] = collections.Counter()
     entries = {}
     for entry in images:
@@ -191,18 +193,18 @@ def _by_name(images: list[dict]) -> dict[tuple[str, int], dict]:
 
 
 def _check_inside(path: str) -> None:
-    """Raises ValueError if a metrics.json, which may be a stranger's, names files that are none of its own."""
+    """Raises ValueError if a metrics.json, which may be a stranger's, names a file outside its folder."""
     if path.startswith(("/", "~")) or ".." in path.split("/") or "\0" in path:
         raise ValueError(path)
 
 
 def _number(value: float | None) -> float | None:
-    """A metric's value, null for what is not finite. Raises TypeError or OverflowError for what is none."""
+    """Returns a metric's value, None if it is not finite. Raises TypeError or OverflowError if it is no number."""
     return None if value is None else float(operator.pos(value))
 
 
 def _columns(runs: Sequence[Run]) -> list[str]:
-    """The gallery's name of each run's outputs; its own columns' names are taken."""
+    """Returns the gallery's column for each run; "input" and "target" are columns of their own."""
     return [f"{run.name} (run)" if run.name in ("input", "target") else run.name for run in runs]
 
 
@@ -221,7 +223,7 @@ def _score_table(runs: Sequence[Run]) -> gallery.Table:
 
 
 def _best(values: Sequence[float | str | None], metric: str) -> list[int]:
-    """Where the best is, or the equally good; nowhere if there is nothing to compare."""
+    """Returns the indices of the best value, several if equal; none if there is nothing to compare."""
     known = [value for value in values if isinstance(value, float)]
     if len(known) < 2:
         return []
@@ -231,9 +233,9 @@ def _best(values: Sequence[float | str | None], metric: str) -> list[int]:
 
 def _format(value: float | str | None) -> str:
     if value is None:
-        return "n/a"  # JSON's null: not finite
+        return "n/a"  # not finite: null in JSON
     if isinstance(value, str):
-        return value  # the run lacks the metric
+        return value  # "": the run lacks the metric
     return f"{value:#.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
@@ -247,7 +249,7 @@ def _config_table(runs: Sequence[Run]) -> list[gallery.Table]:
 
 def _value(config: dict[str, Any], field: str) -> str:
     if field not in config:
-        return ""  # of another version
+        return ""  # a field of another version
     value = config[field]
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
@@ -263,14 +265,14 @@ def _markdown(table: gallery.Table) -> str:
 
 def _write_curves(runs: Sequence[Run], folder: epath.Path) -> list[gallery.Picture]:
     if not any(run.curves for run in runs):
-        return []  # of imported weights
+        return []  # imported weights have no curves
     for kind, data in curves.draw({run.name: run.curves for run in runs}).items():
         storage.write(folder / f"curves.{kind}", data)
     return [gallery.Picture("Curves", "curves.svg")]
 
 
 def _copy_pictures(runs: Sequence[Run], chosen: Sequence[tuple[str, int]], folder: epath.Path):
-    """Returns the gallery's rows, and whether all runs have the same targets."""
+    """Copies the examples' images; returns the gallery's rows, and whether all runs have the same targets."""
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         copied = list(pool.map(lambda item: _copy_example(runs, *item, folder), enumerate(chosen)))
     return [row for row, _ in copied], all(same for _, same in copied)
@@ -284,7 +286,7 @@ def _copy_example(
     pictures |= {column: _picture(run, key, "output") for column, run in zip(columns, runs, strict=True)}
     pictures["target"] = _picture(first, key, "target")
     same = all(_picture(run, key, "target") == pictures["target"] for run in runs[1:])
-    # Numbers, as runs' names may be no names of files.
+    # Files are named by number, as a run's name may not be a valid file name.
     paths = {column: f"images/{index:05d}-{place}.png" for place, column in enumerate(pictures)}
     for column, picture in pictures.items():
         storage.write(folder / paths[column], picture)
@@ -304,7 +306,7 @@ def _picture(run: Run, key: tuple[str, int], column: str) -> bytes:
 
 
 def _metrics(entry: dict) -> dict[str, float]:
-    """null stands for what is not finite."""
+    """Returns metric -> value, with NaN for null, which stands for values that are not finite."""
     return {name: math.nan if value is None else value for name, value in _values(entry).items()}
 
 

@@ -1,6 +1,6 @@
-"""Loss and metric curves of runs, drawn from their metrics.jsonl. The only importer of matplotlib.
+"""Draws loss and metric curves of runs from their metrics.jsonl. The only importer of matplotlib.
 
-Figures are made without pyplot, whose state is shared by all that use it in a process; a library has no say in it.
+Figures are made without pyplot: its state belongs to the whole process, which a library must not change.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 from pix2pix_jax.errors import printable
 from pix2pix_jax.io import storage
 
-POINTS = 150  # of a curve: as much as a panel can show, and fewer smooth better
+POINTS = 150  # of a curve: a panel can show no more, and fewer points are smoother
 _LARGEST, _LEAST_LOG = 1e100, 1e-100
-# Okabe and Ito's colours, which the colour-blind tell apart, without black and the yellow that is faint on white.
+# Okabe and Ito's colours, which colour-blind people can tell apart, without black, and without yellow, faint on white.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _DASHES = ("-", "--", ":", "-.")
 _PANEL = (4.4, 2.7)  # inches
 _STYLE = {
-    "svg.fonttype": "none",  # text stays text: small files, and the viewer's fonts have what ours lacks
+    "svg.fonttype": "none",  # text stays text: files are small, and the viewer's fonts have the glyphs that ours lacks
     "svg.hashsalt": "pix2pix_jax",  # the same file every time
     "font.size": 9,
     "axes.spines.top": False,
@@ -40,7 +40,7 @@ _STYLE = {
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A curve: `steps` int64 (N,), not falling; `values` float64 (N,), all finite."""
+    """Holds a curve: `steps` int64 (N,), not decreasing; `values` float64 (N,), all finite."""
 
     steps: np.ndarray
     values: np.ndarray
@@ -61,10 +61,10 @@ def write(workdir: epath.PathLike) -> None:
 
 
 def read(content: bytes) -> dict[str, Series]:
-    """The curves in a metrics.jsonl by name, in the order of their first appearance.
+    """Reads the curves in a metrics.jsonl, by name and in the order of their first appearance.
 
-    What cannot be drawn is left out: lines cut short (the run goes on), values that are null, no numbers, not finite or
-    too large for axes, whose own arithmetic is in float64.
+    Leaves out what cannot be drawn: lines cut short (the run may go on), and values that are null, not numbers, not
+    finite, or too large for the axes' float64 arithmetic.
     """
     points: dict[str, list[tuple[int, float]]] = {}
     for line in content.splitlines():
@@ -94,15 +94,15 @@ def _series(points: list[tuple[int, float]]) -> Series:
 
 
 def draw(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, bytes]:
-    """A panel for each name of a curve, with the curves of all runs that have it.
+    """Draws a panel for each name of a curve, with the curves of all runs that have it.
 
-    A curve of more than `POINTS` points is drawn as the means of as many stretches of equal length; that of a single
-    run in a pale band from the least to the greatest value of each stretch (bands of several would cover one another).
-    The scale is logarithmic where all that a panel shows is positive and spans a factor of 100 or more: on a linear one
-    the first steps of a loss, or one spike, would flatten all the rest.
+    A curve of more than `POINTS` points is drawn as the means of `POINTS` stretches of equal length. If there is only
+    one run, a pale band shows the range of each stretch; several bands would cover one another. The scale is
+    logarithmic if all values are positive and span a factor of 100 or more: on a linear one the first steps of a loss,
+    or a spike, would flatten the rest.
 
     Args:
-      runs: the run's name, any text, to its curves as of `read`.
+      runs: name of a run, any text -> its curves, as returned by `read`.
 
     Returns:
       {"png": ..., "svg": ...}, the contents of the files; the same for the same runs.
@@ -113,11 +113,11 @@ def draw(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, bytes]:
     names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
     if not names:
         raise ValueError("no curves to draw")
-    # The glyphs that our font lacks are boxes in the PNG; the user can do nothing about it.
+    # Glyphs that our font lacks are boxes in the PNG; a warning would not help the user.
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")
         figure = _figure(names, runs)
-        figure.draw_without_rendering()  # finds the layout, once for both files
+        figure.draw_without_rendering()  # computes the layout once for both files
         figure.set_layout_engine("none")
         return {kind: _encode(figure, kind) for kind in ("png", "svg")}
 
@@ -145,7 +145,7 @@ def _style(index: int) -> dict[str, str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Curve:
-    """What is drawn: (N,) steps, and the mean, least and greatest value of each of N stretches."""
+    """Holds what is drawn: steps, means, minima and maxima of N stretches, (N,) each."""
 
     steps: np.ndarray
     means: np.ndarray
@@ -154,7 +154,7 @@ class _Curve:
 
 
 def _thin(series: Series) -> _Curve:
-    """At most `POINTS` stretches of steps, of equal length."""
+    """Thins a series to at most `POINTS` stretches of equal length in steps."""
     steps, values = series.steps, series.values
     if len(steps) <= POINTS:
         return _Curve(steps, values, values, values)
@@ -174,7 +174,7 @@ def _draw_panel(panel: Axes, name: str, curves: Mapping[str, _Curve], *, styles:
     if _spans_magnitudes(curves.values(), banded):
         panel.set_yscale("log")
     for run, curve in curves.items():
-        marker = "o" if len(curve.steps) <= 30 else ""  # a point alone makes no line
+        marker = "o" if len(curve.steps) <= 30 else ""  # a single point makes no line
         panel.plot(curve.steps, curve.means, linewidth=1.3, marker=marker, markersize=3.5, **styles[run])
         if banded:
             panel.fill_between(curve.steps, curve.low, curve.high, color=styles[run]["color"], alpha=0.15, linewidth=0)
@@ -194,7 +194,7 @@ def _add_legend(figure: Figure, styles: Mapping[str, dict], columns: int) -> Non
 
 
 def _set_plain(text: Text, content: str) -> None:
-    """Names are the user's: dollars are no formulas, and line ends are escaped."""
+    """Sets a text that may be anything: dollars begin no formula, and line ends are escaped."""
     text.set_parse_math(False)
     text.set_text(printable(content))
 

@@ -1,4 +1,4 @@
-"""Numbers, pictures and a gallery: of a checkpoint against a whole split, or of picture files against others."""
+"""Evaluates a checkpoint on a whole split, or image files against others: scores, images and a gallery."""
 
 import contextlib
 import dataclasses
@@ -27,15 +27,15 @@ from pix2pix_jax.runtime.console import bar
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What was found.
+    """Holds the results of an evaluation.
 
     Attributes:
-      mean: metric -> mean over the split.
-      total: metric -> value of the whole split: fid, kid, label scores.
-      images: {"name", "files", metric: value} of each example.
-      folder: of the files.
-      left_out: metric -> why it was not computed.
-      other_weights: networks whose weights are not those that others compute their numbers with.
+      mean: metric -> mean over the examples.
+      total: metric -> value of the whole set: fid, kid, label scores.
+      images: for each example {"name": name, "files": column -> path, metric: value, ...}.
+      folder: the folder of the files.
+      left_out: metric -> the reason why it was not computed.
+      other_weights: networks ("inception", "lpips") whose weights are not the published ones.
     """
 
     mean: dict[str, float]
@@ -55,23 +55,23 @@ def evaluate(
     request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     segmenter: str = "",
 ) -> Result:
-    """Translates a whole split and compares the translations, rounded as files would be, with the targets.
+    """Translates a whole split and compares the translations, rounded as in image files, with the targets.
 
     Writes metrics.json, images/ and index.html to `WORKDIR/eval/SPLIT-STEP/`, or to `output`.
 
     Args:
-      model: with its rules of inference.
-      workdir: of its run.
-      split: of its data.
-      output: a folder.
-      request: which metrics. By default l1 (mean absolute difference of images in [-1, 1], as the training loss), psnr
-        (dB), ssim, ms_ssim where pictures are large enough; label scores where the targets are label maps of a set
-        that is known; lpips, fid and kid where their networks' weights are found.
-      segmenter: a segmentation network, .onnx, whose classes are compared with the label maps that the inputs are;
-        the palette is theirs then.
+      model: the trained model, which translates by its own inference rules.
+      workdir: the workdir of its run.
+      split: the split of the config's data set: "train", "val" or "test".
+      output: the folder to write; "": `WORKDIR/eval/SPLIT-STEP/`.
+      request: the metrics to compute. By default l1 (mean absolute difference of images in [-1, 1], as in the training
+        loss), psnr (dB), ssim, and ms_ssim if images are large enough; label scores if the targets are label maps of a
+        known set; lpips, fid and kid if the weights of their networks are found.
+      segmenter: path of a segmentation network, .onnx, whose classes are compared with the inputs, which are label
+        maps; the palette is then that of the inputs. "": none.
 
     Raises:
-      UserError: no such split, a metric that cannot be computed, or the folder cannot be written.
+      UserError: there is no such split, a metric cannot be computed, or the folder cannot be written.
     """
     config = model.config
     segmentation, request = _segmentation(segmenter, request, evaluator.palette_of(config, "input"))
@@ -120,15 +120,15 @@ def evaluate_files(
     """Compares pictures that any program made with their targets, as `evaluate` does.
 
     Args:
-      pictures: a file, a folder or a pattern.
-      targets: likewise. Files belong together by name, but for an ending that all of one side have, as _fake_B.
+      pictures: the pictures: a file, a folder or a glob pattern.
+      targets: their targets, likewise. Files are paired by name, without an ending that all of a side share (_fake_B).
       output: the folder for metrics.json, images/ and index.html.
-      inputs: what the pictures were made from, to be shown, and for `segmenter` the label maps.
-      request: which metrics.
+      inputs: the images that the pictures were made from, which the gallery shows; label maps if `segmenter` is given.
+      request: the metrics to compute.
       segmenter: as in `evaluate`.
 
     Raises:
-      UserError: files are missing, have no partner, differ in size; and as `evaluate`.
+      UserError: files are missing, have no partner or differ in size; or as in `evaluate`.
     """
     if segmenter and not inputs:
         raise UserError("--segmenter: needs the label maps that the pictures were made from; give --inputs=FOLDER")
@@ -144,7 +144,7 @@ def evaluate_files(
         pairs,
         values=UINT8,
         palette="none",
-        words=("files", targets),
+        cache_key=("files", targets),
         mesh=mesh,
         batch_size=meshes.inference_batch(mesh),
         request=request,
@@ -163,7 +163,7 @@ def evaluate_files(
 
 
 def _check_apart(output: epath.Path, places: dict[str, str]) -> None:
-    """Raises UserError if the report's pictures would lie below a compared folder, and be compared the next time."""
+    """Raises UserError if the report's images would lie in a compared folder, and so be compared the next time."""
     written = storage.absolute(output / "images")
     for flag, place in places.items():
         source = storage.folder(place)
@@ -172,12 +172,12 @@ def _check_apart(output: epath.Path, places: dict[str, str]) -> None:
 
 
 def _segmentation(file: str, request: MetricsConfig, known: str) -> tuple[Segmentation | None, MetricsConfig]:
-    """(the segmenter, the request without its palette): with one, label maps are what pictures were made from.
+    """Returns (the segmentation, the request without a palette, which is the inputs' then); (None, request) if none.
 
     Args:
-      file: of the network; "" for none.
-      request: what the user asks for.
-      known: the name of the inputs' palette, or "none".
+      file: path of the network; "" for none.
+      request: the metrics that the user asks for.
+      known: name of the inputs' palette if they are known to be label maps, else "none".
     """
     if not file:
         return None, request
@@ -210,7 +210,7 @@ def _finish(
 
 @contextlib.contextmanager
 def _written(folder: epath.Path) -> Iterator[None]:
-    """Makes of what cannot be written a UserError."""
+    """Turns an OSError of writing to `folder` into a UserError."""
     try:
         yield
     except OSError as error:
@@ -222,7 +222,7 @@ def _progress(scored: Iterator[evaluator.Scored], pairs: PairedDataset, what: st
 
 
 def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.ndarray]:
-    """Column -> uint8 (H, W, 1 or 3)."""
+    """Returns an example's images by column, uint8 (H, W, 1 or 3)."""
     values = build_data.stream_values(model.config)
     shown = {
         "input": picture(scored.example["input"], values["input"]),
@@ -235,7 +235,7 @@ def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.nda
 
 
 def _protocol(choice: ResolvedMetrics) -> dict:
-    """How metrics were made, as far as they depend on more than their name."""
+    """Returns what metrics depend on beside their names: their networks' weights and the palette."""
     return {
         "weights": {
             name: {"sha256": weights.digest, "published": weights.is_published}

@@ -1,4 +1,4 @@
-"""Pictures of a whole split, compared with their targets; as often as asked."""
+"""Compares translations of a whole split with their targets, as often as asked."""
 
 import collections
 import dataclasses
@@ -20,17 +20,14 @@ from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig, choose
 from pix2pix_jax.metrics.scorer import Scorer
 
 _READERS = 8  # threads
-_SAMPLE = 16  # targets that tell whether a palette fits
-_LABELLED = {
-    "facades": "facades",
-    "drawn_facades": "facades",
-    "cityscapes": "cityscapes",
-}  # sets whose B is a label map
+_SAMPLE = 16  # number of targets on which a palette is tried
+# Data sets whose B is a label map -> the name of its palette.
+_LABELLED = {"facades": "facades", "drawn_facades": "facades", "cityscapes": "cityscapes"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """An example: its number in the split, the picture and its pair as stored, and metric -> value."""
+    """Holds a scored example: its number in the split, its translation and pair as stored, and metric -> value."""
 
     index: int
     output: np.ndarray
@@ -39,7 +36,7 @@ class Scored:
 
 
 class Evaluator:
-    """Holds a split and the programs that compare pictures with its targets; `run` does so."""
+    """Compares translations of a split with its targets; the compiled programs serve all calls of `run`."""
 
     def __init__(
         self,
@@ -48,25 +45,25 @@ class Evaluator:
         values: ValueRange,
         input_values: ValueRange = UINT8,
         palette: str,
-        words: Sequence[str],
+        cache_key: Sequence[str],
         mesh: Mesh,
         batch_size: int,
         request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     ):
-        """Chooses metrics.
+        """Chooses metrics and builds the scorer.
 
         Args:
           pairs: the split.
-          values: what stored values of its targets mean.
-          input_values: what those of its inputs mean.
-          palette: the name of its targets', where they are label maps; or "none".
-          words: what tells its targets from others; see `Scorer`.
-          mesh: whose devices share the work.
-          batch_size: pictures at once, which the devices along `data` divide.
-          request: which metrics.
+          values: the value range of its targets.
+          input_values: the value range of its inputs.
+          palette: name of the targets' palette if they are label maps, else "none".
+          cache_key: strings that identify the targets, as for `Scorer`.
+          mesh: the mesh whose devices share the work.
+          batch_size: images in a batch, a multiple of the mesh's `data`.
+          request: the metrics to compute.
 
         Raises:
-          UserError: see `metrics.choice.choose`.
+          UserError: as `metrics.choice.choose`.
         """
         self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
         known = ImageSet(
@@ -74,7 +71,7 @@ class Evaluator:
         )
         self.choice = choose(request, known)
         self._store = jax.jit(functools.partial(from_float, values=values))
-        self._scorer = Scorer(self.choice, mesh=mesh, values=values, words=words)
+        self._scorer = Scorer(self.choice, mesh=mesh, values=values, cache_key=cache_key)
 
     def _sample(self) -> np.ndarray:
         indices = np.linspace(0, len(self.pairs) - 1, min(_SAMPLE, len(self.pairs))).astype(int)
@@ -82,28 +79,28 @@ class Evaluator:
         return np.broadcast_to(pictures, (*pictures.shape[:3], 3))
 
     def run(self, translate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Scored]:
-        """Yields every example of the split; `totals` are ready once all have been.
+        """Scores and yields every example of the split; `totals` are complete after the last one.
 
         Args:
-          translate: f(inputs, ids): inputs as stored, (N, H, W, C), and their `picture_ids` (N,) -> pictures in
-            [-1, 1], floating (N, H, W, D). N is at most the batch size: nothing fills up a partial batch.
+          translate: maps inputs as stored, (N, H, W, C), and their `picture_ids` (N,) to translations in [-1, 1],
+            floating (N, H, W, D). N is at most the batch size: a partial batch comes without padding.
         """
         self._scorer.reset()
         start = 0
         for examples, ids in self._read():
             count, batch = len(examples), stack(examples)
-            index = np.minimum(np.arange(self._batch_size), count - 1)  # the scorer takes whole batches
+            index = np.minimum(np.arange(self._batch_size), count - 1)  # the scorer needs whole batches
             outputs = np.asarray(self._store(np.asarray(translate(batch["input"], ids))[index]))
             for i, values in enumerate(self._scorer.add(outputs, batch["target"][index], count)):
                 yield Scored(start + i, outputs[i], examples[i], values)
             start += count
 
     def totals(self) -> dict[str, float]:
-        """The numbers of the whole set, of the last `run`; see `Scorer.totals`."""
+        """Returns the metrics of the whole split after a `run`; see `Scorer.totals`."""
         return self._scorer.totals()
 
     def _read(self) -> Iterator[tuple[list[Example], np.ndarray]]:
-        """The split in batches of (examples, `picture_ids` of their inputs), read ahead; the last may be partial."""
+        """Yields batches (examples, `picture_ids` of their inputs), read ahead; the last may be partial."""
         count, size = len(self.pairs), self._batch_size
         with futures.ThreadPoolExecutor(_READERS) as pool:
             ahead: collections.deque[futures.Future] = collections.deque()
@@ -132,14 +129,14 @@ def of_split(
     batch_size: int,
     request: MetricsConfig = MetricsConfig(),  # noqa: B008
 ) -> Evaluator:
-    """The evaluator of a split of a config's data. Raises UserError for no such split, and as `Evaluator`."""
+    """Builds the evaluator of a split of a config's data. Raises UserError as `Evaluator`, or for no such split."""
     pairs = build_data.open_pairs(config, split)
     return Evaluator(
         pairs,
         values=build_data.stream_values(config)["target"],
         input_values=build_data.stream_values(config)["input"],
         palette=palette_of(config, "target"),
-        words=(config.dataset, config.data_dir, split, config.direction, *map(str, pairs.size)),
+        cache_key=(config.dataset, config.data_dir, split, config.direction, *map(str, pairs.size)),
         mesh=mesh,
         batch_size=batch_size,
         request=request,
@@ -147,12 +144,12 @@ def of_split(
 
 
 def palette_of(config: ConfigDict, stream: str) -> str:
-    """The name of the palette of "input" or "target", where they are label maps for certain; or "none"."""
+    """Returns the name of the palette of "input" or "target" if they are known to be label maps, else "none"."""
     holds_b = stream == ("target" if config.direction == "AtoB" else "input")
     return _LABELLED.get(config.dataset, "none") if holds_b else "none"
 
 
 def means(records: Sequence[dict], totals: dict[str, float]) -> dict[str, float]:
-    """metric -> mean over examples, of the metrics that are not of the whole set."""
+    """Averages over examples the metrics that are not in `totals`; returns metric -> mean."""
     names = [name for name, value in records[0].items() if isinstance(value, float) and name not in totals]
     return {name: float(np.mean([record[name] for record in records])) for name in names}

@@ -1,4 +1,4 @@
-"""The gallery: one index.html beside its images, opened from disk without a network."""
+"""Writes a gallery: one index.html beside its images, which opens from disk without a network."""
 
 import dataclasses
 import importlib.resources
@@ -15,14 +15,14 @@ from pix2pix_jax.io import storage
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One example of the gallery.
+    """Holds one example of the gallery.
 
     Attributes:
       name: the example's name, any text.
-      images: column (input, output, target or another) to the image's path relative to index.html,
-        with forward slashes, not percent-encoded.
-      metrics: metric to its value for this example; NaN and infinities are allowed.
-      column_metrics: column to such metrics of its own, where several columns are compared.
+      images: column (input, output, target or another) -> the image's path relative to index.html, with forward
+        slashes, not percent-encoded.
+      metrics: metric -> its value for this example; NaN and infinities are allowed.
+      column_metrics: column -> its own metrics, if several columns are compared.
     """
 
     name: str
@@ -33,13 +33,13 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table above the examples.
+    """Holds a table above the examples.
 
     Attributes:
       title: its caption.
       head: the columns' names.
-      rows: the cells' text, as many a row as `head` has; the first of a row names it.
-      best: (row, column) of the cells to be emphasised.
+      rows: the text of each row's cells, as many as `head` has; the first cell names the row.
+      best: (row, column) of each cell to emphasise.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A picture above the examples; `path` is relative to index.html, as those of a Row."""
+    """Holds an image above the examples; `path` is relative to index.html, as in `Row`."""
 
     title: str
     path: str
@@ -67,20 +67,19 @@ def write_gallery(
     columns: Sequence[str] = ("input", "output", "target"),
     above: Sequence[Table | Picture] = (),
 ) -> None:
-    """Writes the page that shows `rows`, with their images, to `path`, whole or not at all.
+    """Writes the page that shows `rows`, whole or not at all; it neither reads nor checks their images.
 
-    The page depends on the set of rows, not on the order in which they or their columns and metrics
-    come. The images themselves are neither read nor checked.
+    The page does not depend on the order of the rows, of their columns and of their metrics.
 
     Args:
-      path: the page, usually index.html; on a disk or gs://.
+      path: path of the page, usually index.html, local or gs://.
       title: heading of the page.
       subtitle: line under the heading, such as the split and the step.
       rows: the examples; they need not all have the same images and metrics.
-      lower_is_better: the metrics of which a small value is good. Names no row has are ignored.
-      totals: metric to its value, for metrics of the whole set that no single example has, such as
-        FID; NaN and infinities are allowed. They are shown beside the means of the others.
-      columns: those that come first, from left to right; the others follow by name.
+      lower_is_better: the metrics of which a small value is good. Names that no row has are ignored.
+      totals: metric -> value, for metrics of the whole set that no single example has, such as FID; NaN and
+        infinities are allowed. They are shown beside the means of the others.
+      columns: the first columns, from left to right; others follow by name.
       above: tables and pictures between the heading and the examples.
 
     Raises:
@@ -115,16 +114,16 @@ def _above(part: Table | Picture) -> dict[str, Any]:
 
 
 def _ordered(names: Iterable[str], first: Sequence[str] = ()) -> list[str]:
-    """The distinct names: those in `first` in its order, then the others sorted."""
-    found = set(names)
-    return [name for name in first if name in found] + sorted(found.difference(first))
+    """Returns the distinct names: those in `first` in its order, then the others sorted."""
+    distinct = set(names)
+    return [name for name in first if name in distinct] + sorted(distinct.difference(first))
 
 
 def _summary(metric: str, rows: Sequence[Row], lower_is_better: bool) -> dict[str, Any]:
-    """A metric's direction and mean; `left_out` counts the values too odd to enter the mean."""
+    """Returns a metric's direction and mean; `left_out` counts the values that are not finite."""
     values = [float(row.metrics[metric]) for row in rows if metric in row.metrics]
     finite = [value for value in values if math.isfinite(value)]
-    # fsum is exact, hence the same in every order.
+    # fsum is exact, so the mean does not depend on the order.
     mean = math.fsum(finite) / len(finite) if finite else None
     return {
         "name": metric,
@@ -135,13 +134,13 @@ def _summary(metric: str, rows: Sequence[Row], lower_is_better: bool) -> dict[st
 
 
 def _column_metrics(rows: Sequence[Row], columns: Sequence[str], lower_is_better: Collection[str]) -> list[dict]:
-    """Which metrics each column has. No means: the examples are a choice, whose means would be taken for the set's."""
-    found = {(metric, column) for row in rows for column, values in row.column_metrics.items() for metric in values}
+    """Returns the metrics of each column, without means: those of a few examples would be taken for the whole set's."""
+    known = {(metric, column) for row in rows for column, values in row.column_metrics.items() for metric in values}
     return [
         {"name": metric, "column": column, "lower_is_better": metric in lower_is_better}
-        for metric in _ordered(metric for metric, _ in found)
-        for column in _ordered((column for _, column in found), first=columns)
-        if (metric, column) in found
+        for metric in _ordered(metric for metric, _ in known)
+        for column in _ordered((column for _, column in known), first=columns)
+        if (metric, column) in known
     ]
 
 
@@ -158,27 +157,27 @@ def _row(row: Row, columns: Sequence[str], metrics: Sequence[str]) -> dict[str, 
 
 
 def _sort_key(row: dict[str, Any]) -> tuple[str, str]:
-    # Names may repeat; the whole row settles the order then.
+    # Rows of the same name are ordered by their whole content.
     return row["name"], json.dumps(row)
 
 
 def _url(path: str) -> str:
-    """`path` as a relative URL. A colon is encoded too, so no name can pass for a URL scheme."""
+    """Encodes `path` as a relative URL. A colon is encoded too, so no name can pass for a URL scheme."""
     if path.startswith("/"):
         raise ValueError(f"image path {path!r} is absolute; give it relative to index.html")
-    # surrogateescape is how Python spells file names that are not UTF-8: this gives the bytes back.
+    # Python reads file names that are not UTF-8 with surrogateescape; this gives the bytes back.
     return urllib.parse.quote(path, errors="surrogateescape")
 
 
 def _json_number(value: float) -> float | str | None:
-    """A JSON value for any float: null for NaN, and what JavaScript calls an infinity."""
+    """Returns a JSON value for any float: null for NaN, JavaScript's name for an infinity."""
     value = float(value)
     if math.isnan(value):
         return None
-    # A PSNR is infinite where output and target are equal: it must still sort as the best.
+    # PSNR is infinite if output and target are equal, and must still sort as the best.
     return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
 
 
 def _script_json(data: Any) -> str:
-    """JSON that is safe in a <script> element: in ASCII, and without the < that could end it."""
+    """Encodes JSON that is safe in a <script> element: ASCII, without the < that could end it."""
     return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

@@ -1,4 +1,4 @@
-"""What an evaluation leaves: metrics.json, images/ and index.html, a gallery."""
+"""Writes the files of an evaluation: metrics.json, images/ and index.html, a gallery."""
 
 import collections
 import json
@@ -17,12 +17,12 @@ from pix2pix_jax.metrics import LOWER_IS_BETTER
 
 
 class Report:
-    """The files of an evaluation. A context manager: on exit without an exception all pictures are written."""
+    """Writes the files of an evaluation. A context manager: on exit without an exception all images are written."""
 
     def __init__(self, folder: epath.Path):
         """Makes the folder. Raises OSError if it cannot be written, as all methods do.
 
-        The numbers of an earlier evaluation go first: a kill in between does not leave them beside other pictures.
+        Deletes the numbers of an earlier evaluation first, so that a kill never leaves them beside other images.
         """
         self.folder, self.records = folder, []
         storage.make_folder(folder / "images")
@@ -36,9 +36,9 @@ class Report:
         """Adds an example.
 
         Args:
-          index: its number.
+          index: its number in the split.
           name: its name.
-          pictures: column -> uint8 (H, W, 1 or 3).
+          pictures: column -> image, uint8 (H, W, 1 or 3).
           values: metric -> value.
         """
         files = self._writer.write(index, name, pictures)
@@ -56,11 +56,11 @@ class Report:
         """Writes metrics.json and index.html.
 
         Args:
-          title: of the gallery.
-          subtitle: of the gallery.
+          title: the gallery's title.
+          subtitle: the gallery's subtitle.
           mean: metric -> mean over the examples.
           total: metric -> value of the whole set.
-          facts: what else metrics.json says: what was compared, and how.
+          facts: further fields of metrics.json: what was compared, and how. "config" comes last.
         """
         report = {
             **{name: value for name, value in facts.items() if name != "config"},
@@ -98,7 +98,7 @@ class Report:
 
 
 class _PictureWriter:
-    """Encodes and writes pictures in threads, as a bucket takes long for each; on exit all are written."""
+    """Encodes and writes images in threads, as a bucket has a long latency; on exit all are written."""
 
     THREADS = 8
 
@@ -107,8 +107,8 @@ class _PictureWriter:
         self._pending: collections.deque[futures.Future] = collections.deque()
 
     def write(self, index: int, name: str, pictures: dict[str, np.ndarray]) -> dict[str, str]:
-        """Begins to write an example's pictures, and returns their paths. Raises what writing earlier ones raised."""
-        # The index keeps apart names that are the same in two subfolders; separators must not leave the folder.
+        """Starts to write an example's images and returns their paths. Raises what writing earlier ones raised."""
+        # The index separates equal names in two subfolders; without separators no name leaves the folder.
         stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
         paths = {column: f"images/{stem}-{column}.png" for column in pictures}
         for column, picture in pictures.items():
@@ -131,7 +131,7 @@ class _PictureWriter:
 
 
 def _without_infinity(value):
-    """JSON has no infinity (the PSNR of equal pictures): null."""
+    """Replaces floats that are not finite, such as the PSNR of equal images, by None: JSON has none."""
     if isinstance(value, dict):
         return {k: _without_infinity(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -1,1 +1,1 @@
-"""The trained model, and files translated by it."""
+"""Inference: the trained model, and the translation of image files."""

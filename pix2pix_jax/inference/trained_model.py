@@ -1,4 +1,4 @@
-"""A trained generator as it is used: pictures in, pictures out."""
+"""Loads a trained generator and translates images with it."""
 
 import contextlib
 import dataclasses
@@ -26,17 +26,17 @@ from pix2pix_jax.workdir import checkpoints
 
 
 def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
-    """Loads the generator of a run; nothing but the workdir is needed.
+    """Loads the generator of a run from its workdir alone.
 
-    What translations compile is kept for other processes, as the command line does (`caches.keep_compiled_programs`).
+    Compiled programs are kept on disk for other processes, as on the command line (`caches.keep_compiled_programs`).
 
     Args:
-      workdir: of a training run.
-      step: of the checkpoint, "latest", or "best" by the config's `best_metric`.
-      **rules: norm_stats, dropout or weights, in the place of those of the config's `inference`.
+      workdir: the workdir of a training run, local or gs://.
+      step: the checkpoint's step, "latest", or "best" by the config's `best_metric`.
+      **rules: norm_stats, dropout or weights, which replace those of the config's `inference`.
 
     Raises:
-      UserError: no checkpoint there, it cannot be read, or it does not have the moving average that is asked for.
+      UserError: there is no such checkpoint, it cannot be read, or it lacks the moving average that is asked for.
     """
     caches.keep_compiled_programs()
 
@@ -53,7 +53,7 @@ def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "Trai
 def restore_variables(
     reader: checkpoints.Checkpoints, step: int, config: ConfigDict, network: str = "generator"
 ) -> dict[str, Any]:
-    """{"params", "batch_stats"} of a checkpoint's generator, as `config.inference.weights` says, or discriminator."""
+    """Restores {"params", "batch_stats"} of the generator, by `config.inference.weights`, or of the discriminator."""
     parts = build_model.build_parts(config, num_examples=1)
     state = jax.eval_shape(functools.partial(build_model.create_state, config, parts))
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
@@ -68,12 +68,12 @@ def restore_variables(
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class TrainedModel:
-    """A generator with its parameters and the inference rules of its config.
+    """Translates images with a generator, by the inference rules of its config.
 
     Attributes:
-      config: of the run, a ConfigDict; its fields have the types that configs/default.py gives them.
+      config: the run's config, a checked ConfigDict.
       variables: the generator's `params` and `batch_stats`.
-      step: updates that made them.
+      step: number of updates that trained them.
     """
 
     config: Any
@@ -81,7 +81,7 @@ class TrainedModel:
     step: int
 
     def __repr__(self) -> str:
-        """One line: the arrays that the dataclass's own would print are not for reading."""
+        """Returns one line, where the dataclass's own would print all arrays."""
         config = self.config
         return (
             f"TrainedModel(step={self.step}, generator={config.generator.name}, "
@@ -96,35 +96,35 @@ class TrainedModel:
     def translate(self, images: AnyPath | AnyArray, *, seed: int = 0) -> np.ndarray: ...
 
     def translate(self, images: AnyPath | Image.Image | AnyArray, *, seed: int = 0) -> np.ndarray | Image.Image:
-        """Translates one picture or several.
+        """Translates one image or several.
 
         The images are resized as `config.preprocess` says, by default to the model's `image_size`, but not cropped, and
-        their translations back. Dropout is drawn from `seed` and the picture as it is given (`picture_ids`), so a
-        picture's translation does not depend on what else is translated with it, nor on its dtype.
+        their translations back. Dropout is drawn from `seed` and the image as it is given (`picture_ids`), so a
+        translation depends neither on the other images of a call nor on the dtype.
 
         Args:
           images: the path of an image file, a PIL image, or an array (N, H, W, C) or (H, W, C) of NumPy, JAX, PyTorch
             or any library whose arrays NumPy can read. Arrays are of the dtype of the model's inputs,
             `config.input_dtype`, with their own values; where that is an integer, also floating in [-1, 1] (not
             [0, 1]). Files and PIL images are turned upright and converted to that dtype; an A|B pair is not halved.
-          seed: of dropout.
+          seed: seed of dropout, in the range of int32.
 
         Returns:
-          Translations at the images' own size, with `config.target_channels` channels. Of a PIL image a PIL image; of
-          an array a NumPy array of the same form, of a path (H, W, C). They are of the dtype and with the values of the
-          model's targets, or float32 in [-1, 1] if `images` were floating in [-1, 1].
+          Translations at the images' own size, with `config.target_channels` channels: a PIL image for a PIL image, a
+          NumPy array of the same form for an array, (H, W, C) for a path. They have the dtype and values of the model's
+          targets, or are float32 in [-1, 1] if `images` were floating in [-1, 1].
 
         Raises:
-          ValueError: another number of dimensions or channels, another dtype, floats that are not finite or outside of
-            [-1, 1], or a PIL image where Pillow cannot hold the model's targets.
-          UserError: no such file, or it is no image.
+          ValueError: `images` have another number of dimensions or channels or another dtype, floats are not finite or
+            outside of [-1, 1], or Pillow cannot hold the model's targets for a PIL image.
+          UserError: there is no such file, or it is not an image.
         """
         pixels = any_image.to_array(images, self.config.input_channels, self.input_values)
         translated = self._translate_array(pixels, seed=seed)
         return to_pillow(translated) if isinstance(images, Image.Image) else translated
 
     def _translate_array(self, images: np.ndarray, *, seed: int) -> np.ndarray:
-        """As `translate`, of arrays alone."""
+        """Translates arrays as `translate` does."""
         batch = images[None] if images.ndim == 3 else images
         normalised = self._is_normalised(batch)
         size, method = build_data.inference_size(self.config, batch.shape[1:3]), self.config.input_interpolation
@@ -141,15 +141,16 @@ class TrainedModel:
 
     @property
     def input_values(self) -> ValueRange:
-        """What the stored values of the model's inputs mean."""
+        """The value range of the model's inputs as stored."""
         return build_data.stream_values(self.config)["input"]
 
     @property
     def target_values(self) -> ValueRange:
+        """The value range of the model's targets as stored."""
         return build_data.stream_values(self.config)["target"]
 
     def _is_normalised(self, images: np.ndarray) -> bool:
-        """Whether they are in [-1, 1], not as the model's inputs are stored. Raises ValueError if they are neither."""
+        """Returns True for images in [-1, 1], False for values of the model's inputs. Raises ValueError if neither."""
         values, floating = self.input_values, np.issubdtype(images.dtype, np.floating)
         if images.dtype == values.dtype or (floating and not values.is_integer):
             return False
@@ -161,13 +162,13 @@ class TrainedModel:
     def translate_resized(
         self, images: np.ndarray, *, seed: int = 0, ids: np.ndarray | None = None, fill: bool = False
     ) -> np.ndarray:
-        """As `translate`, images of a size that the generator takes.
+        """Translates images of a size that the generator takes, without resizing them.
 
         Args:
-          images: (N, H, W, C).
-          seed: of dropout.
-          ids: `picture_ids` of the pictures as they were given; None: they were given as `images`.
-          fill: whether a partial batch goes through the program of a whole one, which spares compiling another.
+          images: (N, H, W, C), stored values of the model's inputs or floating in [-1, 1].
+          seed: seed of dropout.
+          ids: `picture_ids` (N,) of the images as they were given; None: computed from `images`.
+          fill: True pads a partial batch to a whole one, which saves compiling a second program.
 
         Returns:
           float32 (N, H, W, D) in [-1, 1].
@@ -184,12 +185,12 @@ class TrainedModel:
 
     @functools.cached_property
     def batch_size(self) -> int:
-        """Pictures that go through the network at once."""
+        """Number of images that go through the network at once."""
         return meshes.inference_batch(self.mesh)
 
     @functools.cached_property
     def mesh(self) -> Mesh:
-        """Whose devices share the pictures."""
+        """The mesh whose devices share a batch."""
         return meshes.make_local_mesh()
 
     @functools.cached_property
@@ -212,7 +213,7 @@ class TrainedModel:
 def resize_within(
     image: np.ndarray, size: tuple[int, int], interpolation: str, limits: tuple[float, float] | None
 ) -> np.ndarray:
-    """`images.resize`; floats, which overshoot at edges, are clipped to `limits`."""
+    """Resizes as `images.resize`, and clips floats, which overshoot at edges, to `limits`."""
     if image.dtype.kind != "f":
         return resize(image, size, interpolation)
     resized = resize(image.astype(np.float32), size, interpolation)
@@ -220,11 +221,11 @@ def resize_within(
 
 
 def make_translate(config: ConfigDict, *, platform: str):
-    """The inference step f(variables, images, ids, seed) with the rules of `config.inference`.
+    """Makes the inference step f(variables, images, ids, seed) by the rules of `config.inference`.
 
-    Like `steps.make_translate_step`, with each picture's key drawn from `seed` and its id (`picture_ids`). Images and
-    translations are RGB in colourisation too, where the images' own colours are not looked at. Convolutions are traced
-    in their form for `platform`.
+    It is `steps.make_translate_step` with each image's key derived from `seed` and its id (`picture_ids`). Images and
+    translations are RGB in colourisation too, which ignores the images' own colours. Convolutions are traced in their
+    form for `platform`.
     """
     translate = steps.make_translate_step(
         build_model.build_generator(config),
@@ -241,25 +242,25 @@ def make_translate(config: ConfigDict, *, platform: str):
 
 
 def picture_ids(images: Iterable[np.ndarray], values: ValueRange = NORMALISED) -> np.ndarray:
-    """What dropout is drawn from beside the seed: the CRC-32 of each picture, as it is given, at 8 bits.
+    """Computes the ids from which, with the seed, dropout is drawn: the CRC-32 of each image at 8 bits.
 
-    The one rule of translate, evaluate, samples and the evaluation of a running training. A picture as it is given is
-    upright, of the model's number of channels, of its own size, and half of a pair where it comes as one.
+    Translation, evaluation, samples and validation all follow this rule. The images are as they were given, before any
+    resize, but upright, with the model's number of channels, and cut from the pair if they came as one.
 
     Args:
-      images: each (H, W, C).
-      values: what their stored values mean.
+      images: images (H, W, C) of any sizes.
+      values: their value range.
 
     Returns:
-      uint32 (N,). A picture's floats have the id of its bytes.
+      uint32 (N,). An image has the same id in uint8 and in floats.
     """
     return np.array([zlib.crc32(np.ascontiguousarray(levels(image, values))) for image in images], np.uint32)
 
 
 def filled(config: ConfigDict, count: int, size: int) -> np.ndarray:
-    """Indices of `count` pictures, repeated to fill a batch of `size`.
+    """Returns the indices of `count` images, repeated to fill a batch of `size`.
 
-    Under norm_stats "batch" a repeated picture would count as data, so nothing is filled there: a partial batch has a
-    program of its own.
+    With norm_stats "batch" a repeated image would change the statistics, so there a partial batch is not filled, and
+    has a program of its own.
     """
     return np.arange(count if config.inference.norm_stats == "batch" else size) % count

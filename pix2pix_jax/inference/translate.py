@@ -1,4 +1,4 @@
-"""Files in, files out."""
+"""Translates image files to image files."""
 
 import collections
 import dataclasses
@@ -27,7 +27,7 @@ PAIRS = ("auto", "yes", "no")
 
 @dataclasses.dataclass(frozen=True)
 class _Input:
-    """One input: its file, or the files that are stacked to it, and its name below the source."""
+    """Holds one input: its file, or the files that are stacked to it, and its name below the source."""
 
     files: tuple[epath.Path, ...]
     name: str
@@ -35,14 +35,14 @@ class _Input:
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-    """An input's image (H, W, C), or why there is none.
+    """Holds an input's image, or the error for which there is none.
 
     Attributes:
-      image: with the values of the model's inputs.
-      dtype: of its file.
-      halved: whether it is half of an A|B pair.
-      animated: whether it is the first of several frames.
-      error: of a file that cannot be used.
+      image: (H, W, C), in the value range of the model's inputs.
+      dtype: name of the file's dtype.
+      halved: True if it is half of an A|B pair.
+      animated: True if it is the first of several frames.
+      error: the reason why the file cannot be used; "" if it can.
     """
 
     image: np.ndarray | None = None
@@ -57,24 +57,24 @@ def translate_files(
 ) -> list[epath.Path]:
     """Translates image files; each result is named after its input and has its size.
 
-    Results hold the values of the model's targets: PNG of 8 or 16 bits, or TIFF where PNG cannot hold them (floats, 2
-    or more than 4 channels). A TIFF gives a TIFF, a .npy a .npy.
+    Results hold the values of the model's targets: PNG of 8 or 16 bits, or TIFF if PNG cannot hold them (floats, 2 or
+    more than 4 channels). A TIFF gives a TIFF, a .npy a .npy.
 
     Args:
-      model: the trained generator.
-      source: a file, a folder (with its subfolders) or a glob pattern; for a model of several stacked folders the
+      model: the trained model.
+      source: a file, a folder (with its subfolders) or a glob pattern; for a model of several stacked folders, the
         folder that holds these.
-      output: the folder of the results, created if need be; subfolders are kept.
-      seed: of dropout.
-      pairs: whether the files are side-by-side A|B pairs as in training, of which the input half is taken: "yes", "no",
-        or "auto", for those whose halves have the shape of the model's images.
+      output: the folder of the results, made if it does not exist; it gets the subfolders of `source`.
+      seed: seed of dropout.
+      pairs: "yes" takes the input half of each file, a side-by-side A|B pair as in training; "no" takes whole files;
+        "auto" halves those of which each half has the shape of the model's images.
 
     Returns:
       The files written.
 
     Raises:
-      UserError: no such file, no images there, or an output that cannot be written; or, after all others have been
-        translated and the errors listed, files that cannot be used.
+      UserError: there is no such file, there are no images, or the output cannot be written. Files that cannot be used
+        are listed, and raise it after all others have been translated.
     """
     names = _output_names(_find(source, model), model)
     output = storage.folder(output)
@@ -94,7 +94,7 @@ def translate_files(
 
 
 def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> None:
-    """Says what became of the inputs. Raises UserError if some could not be used."""
+    """Prints notes on the inputs. Raises UserError if some could not be used."""
     if halved := sum(item.halved for item in done):
         side = "left" if model.config.direction == "AtoB" else "right"
         console.log(
@@ -118,7 +118,7 @@ def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> N
 
 
 def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
-    """Stored values of images of any sizes -> the stored values of their translations, at their sizes."""
+    """Translates images of any sizes, as stored, to their translations of the same sizes, as stored."""
     values = model.target_values
     sizes = [build_data.inference_size(model.config, image.shape[:2]) for image in batch]
     inputs = [
@@ -141,7 +141,7 @@ def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> l
 
 
 def _find(source: str, model: TrainedModel) -> list[_Input]:
-    """The inputs at `source`, in natural order."""
+    """Lists the inputs at `source`, in natural order."""
     members = model.config.a_folders if model.config.direction == "AtoB" else model.config.b_folders
     if model.config.dataset == "folder" and len(members) > 1:
         return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
@@ -164,7 +164,7 @@ def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
 
 
 def _output_names(found: Sequence[_Input], model: TrainedModel) -> dict[_Input, str]:
-    """Input -> output name: a.jpg becomes a.png, but a.jpg and a.bmp together a.jpg.png and a.bmp.png."""
+    """Maps inputs to names of outputs: a.jpg becomes a.png; a.jpg and a.bmp together become a.jpg.png and a.bmp.png."""
     endings = {item: _extension(item.name, model) for item in found}
     short = {item: os.path.splitext(item.name)[0] + ending for item, ending in endings.items()}
     count = collections.Counter(short.values())
@@ -198,14 +198,14 @@ def _load(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
 
 
 def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
-    """Raises UserError for a file that cannot be used."""
+    """Reads an input. Raises UserError if its file cannot be used."""
     name, values = str(item.files[0]), model.input_values
     animated = any(images.read_header(file, str(file)).animated for file in item.files)
     stored = decode_stack(item.files, model.config.input_channels)
     image = fit_range(stored, values.dtype, values.limits, printable(name))
     loaded = _Loaded(image, dtype=str(stored.dtype), animated=animated)
     height, width = model.config.image_size
-    # Photographs to colour and stacks come alone.
+    # Photographs to colour and stacked files are never pairs.
     looks_like_pair = (
         not build_data.color_space(model.config).colorizes
         and len(item.files) == 1

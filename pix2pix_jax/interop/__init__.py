@@ -1,1 +1,1 @@
-"""Weights of other implementations: reading and writing their files, and how their names map to ours."""
+"""Interoperability with pytorch-CycleGAN-and-pix2pix: its weights to a workdir, and back."""

@@ -1,4 +1,4 @@
-"""The networks of the popular PyTorch implementation of pix2pix: what describes one, and which arrays it has.
+"""Describes the networks of pytorch-CycleGAN-and-pix2pix, and lists the arrays of each.
 
 PyTorch's names are made of indices, as its networks are nested `nn.Sequential`s. Layers without weights (activations,
 padding, dropout, no norm) have indices too; the U-Net's level i lies inside level i - 1.
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 
 from pix2pix_jax.models.network import has_bias
 
-COUNTER = "num_batches_tracked"  # of BatchNorm since PyTorch 0.4.1; only PyTorch's momentum=None makes use of it
+COUNTER = "num_batches_tracked"  # of batches, in BatchNorm since PyTorch 0.4.1; PyTorch uses it only with momentum=None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GeneratorArchitecture:
-    """What a generator's weights tell of it, in the names and values of `config.generator`."""
+    """Describes a generator, as far as its weights show, by the names and values of `config.generator`."""
 
     name: str  # "unet" or "resnet"
     features: int
@@ -25,24 +25,26 @@ class GeneratorArchitecture:
     num_downs: int | None = None  # U-Net
     skips: bool = True  # U-Net
     num_blocks: int | None = None  # ResNet
-    dropout: bool | None = None  # whether there is any; None: the weights do not tell, as with the U-Net
+    dropout: bool | None = None  # True if there is any; None: a U-Net, whose weights do not show it
 
     def described(self) -> str:
+        """Returns a phrase for messages."""
         depth = f"num_downs {self.num_downs}" if self.name == "unet" else f"num_blocks {self.num_blocks}"
         return f"a {self.name} of features {self.features}, {depth}, norm {self.norm}, bias {self.bias}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DiscriminatorArchitecture:
-    """What a discriminator's weights tell of it, in the names and values of `config.discriminator`."""
+    """Describes a discriminator, as far as its weights show, by the names and values of `config.discriminator`."""
 
     num_layers: int  # 0: the pixel discriminator
     features: int
     norm: str
     bias: str
-    channels: int  # of what it sees: input and target together, or the target alone
+    channels: int  # of its input: those of input and target together, or of the target alone
 
     def described(self) -> str:
+        """Returns a phrase for messages."""
         size = f"features {self.features}, num_layers {self.num_layers}"
         return f"a discriminator of {size}, norm {self.norm}, bias {self.bias}"
 
@@ -52,12 +54,12 @@ Architecture = GeneratorArchitecture | DiscriminatorArchitecture
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One array: PyTorch's key and shape, and our path."""
+    """Maps one array: PyTorch's key and shape, and our path."""
 
     key: str
     shape: tuple[int, ...]
-    path: str | None  # "params/..." or "batch_stats/..."; None: we have no counterpart
-    kind: str = "vector"  # or, for kernels, "conv" or "up" (of a transposed convolution)
+    path: str | None  # "params/..." or "batch_stats/..."; None: our networks have no counterpart
+    kind: str = "vector"  # kernels: "conv", or "up" for a transposed convolution
 
     @property
     def is_optional(self) -> bool:
@@ -65,7 +67,7 @@ class Entry:
 
 
 def entries_of(architecture: Architecture) -> list[Entry]:
-    """All arrays, in PyTorch's order."""
+    """Lists all arrays of a network, in PyTorch's order."""
     if isinstance(architecture, DiscriminatorArchitecture):
         rows = _discriminator(architecture)
     else:
@@ -75,7 +77,7 @@ def entries_of(architecture: Architecture) -> list[Entry]:
 
 @dataclasses.dataclass(frozen=True)
 class _Conv:
-    """A convolution: PyTorch's prefix, our path, channels in and out, size of the kernel."""
+    """Describes a convolution: PyTorch's prefix, our path, channels in and out, side of the kernel."""
 
     prefix: str
     path: str
@@ -83,8 +85,8 @@ class _Conv:
     outputs: int
     size: int
     kind: str = "conv"
-    is_first: bool = False  # of a discriminator, where "auto" gives it a bias always
-    is_last: bool = False  # the same at the end of a network
+    is_first: bool = False  # first of a discriminator: always has a bias with "auto"
+    is_last: bool = False  # last of a network: likewise
 
     def entries(self, architecture: Architecture) -> Iterator[Entry]:
         channels = (self.inputs, self.outputs) if self.kind == "up" else (self.outputs, self.inputs)
@@ -95,7 +97,7 @@ class _Conv:
 
 @dataclasses.dataclass(frozen=True)
 class _Norm:
-    """A norm layer; of the norms here only "batch" has weights."""
+    """Describes a norm layer; of the norms here only "batch" has weights."""
 
     prefix: str
     path: str
@@ -118,7 +120,7 @@ _Rows = Iterator[_Conv | _Norm]
 
 
 def unet_level(i: int) -> str:
-    """PyTorch's prefix of the U-Net's level i, 0 the outermost."""
+    """Returns PyTorch's prefix of the U-Net's level i, where 0 is the outermost."""
     return "model" if i == 0 else "model.model.1" + ".model.3" * (i - 1)
 
 
@@ -160,7 +162,7 @@ def _resnet(architecture: GeneratorArchitecture) -> _Rows:
 
 
 def _discriminator(architecture: DiscriminatorArchitecture) -> _Rows:
-    """The pixel discriminator is a PatchGAN of one inner layer and of 1x1 kernels, but for its last bias."""
+    """Lists layers; the pixel discriminator is a PatchGAN of one inner layer and 1x1 kernels, but for its last bias."""
     is_pixel = architecture.num_layers == 0
     prefix, size = ("net", 1) if is_pixel else ("model", 4)
     last = max(architecture.num_layers, 1) + 1
@@ -170,6 +172,7 @@ def _discriminator(architecture: DiscriminatorArchitecture) -> _Rows:
         inputs, width = width, architecture.features * min(2**i, 8)
         yield _Conv(f"{prefix}.{3 * i - 1}", f"conv{i}", inputs, width, size)
         yield _Norm(f"{prefix}.{3 * i}", f"conv{i}_norm", width)
-    # With "auto", the popular implementation gives the pixel discriminator's last layer a bias as to the inner ones.
+    # With "auto", the last layer of pytorch-CycleGAN-and-pix2pix's pixel discriminator has a bias only
+    # if the inner ones do.
     counts_as_last = not (is_pixel and architecture.bias == "auto")
     yield _Conv(f"{prefix}.{3 * last - 1}", f"conv{last}", width, 1, size, is_last=counts_as_last)

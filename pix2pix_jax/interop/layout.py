@@ -1,6 +1,6 @@
-"""Weights of the popular PyTorch implementation of pix2pix, to and from the variables of our networks.
+"""Converts weights of pytorch-CycleGAN-and-pix2pix to and from the variables of our networks.
 
-The table of arrays that `architectures` makes drives everything: which architecture a file fits best, what it lacks,
+The lists of arrays that `architectures` makes decide all: which architecture a file fits best, which arrays it lacks,
 and the conversion both ways.
 """
 
@@ -23,9 +23,9 @@ from pix2pix_jax.interop.architectures import (
 )
 from pix2pix_jax.io.torch_pickle import printable
 
-_PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
+_PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before each key
 _MOST_SHOWN = 8
-# Without parameters of its own, instance norm shows only in the biases that it entails.
+# Instance norm has no parameters here; it shows only in the biases of the convolutions.
 _NORMS_AND_BIASES = (
     *(("batch", bias) for bias in ("auto", "always", "last", "never")),
     ("instance", "auto"),
@@ -34,14 +34,14 @@ _NORMS_AND_BIASES = (
 
 
 def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without what training wraps around a network, and what old versions of PyTorch left in its state dict.
+    """Removes what training wraps around a network, and what old versions of PyTorch left in its state dict.
 
     Args:
       weights: arrays by PyTorch's keys.
 
     Returns:
-      The same without the prefix of DataParallel or torch.compile, where every key has it, and without the unused
-      running statistics of instance norms of before PyTorch 0.4.
+      The arrays without the prefix of DataParallel or torch.compile, if every key has it, and without the unused
+      running statistics that instance norms had before PyTorch 0.4.
     """
     for _ in _PREFIXES:
         for prefix in _PREFIXES:
@@ -57,10 +57,10 @@ def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def infer_generator(weights: Mapping[str, np.ndarray], name_of_file: str) -> GeneratorArchitecture:
-    """The generator that `clean` weights fit best; `from_torch` says where they do not.
+    """Infers the generator that `clean` weights fit best; `from_torch` reports how they do not.
 
     Raises:
-      UserError: they are a discriminator's, or of a network that we do not know.
+      UserError: they are a discriminator's or an unknown network's.
     """
     kind = _kind(weights, name_of_file)
     if kind not in ("unet", "resnet"):
@@ -106,7 +106,7 @@ def _resnet_fields(weights: Mapping[str, np.ndarray], name_of_file: str) -> dict
 
 
 def infer_discriminator(weights: Mapping[str, np.ndarray], name_of_file: str) -> DiscriminatorArchitecture:
-    """As `infer_generator`, of a PatchGAN or a pixel discriminator."""
+    """Infers the PatchGAN or pixel discriminator that weights fit best, as `infer_generator`."""
     kind = _kind(weights, name_of_file)
     if kind not in ("patchgan", "pixel"):
         raise UserError(
@@ -131,23 +131,23 @@ def _kind(weights: Mapping[str, np.ndarray], name_of_file: str) -> str:
         if key in weights:
             return kind
     raise UserError(
-        f"{name_of_file}: holds neither a generator nor a discriminator of the popular PyTorch implementation, but "
+        f"{name_of_file}: holds neither a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix, but "
         f"{_listed(weights)}; check which file it is"
     )
 
 
 def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) -> tuple[int, int]:
-    """The first two axes of a kernel: (out, in), of a transposed convolution (in, out)."""
+    """Returns the first two axes of a kernel: (out, in), or (in, out) for a transposed convolution."""
     if key not in weights or weights[key].ndim != 4 or not weights[key].size:
         raise UserError(
-            f"{name_of_file}: not a network of the popular PyTorch implementation, as {key} is no kernel of a "
+            f"{name_of_file}: not a network of pytorch-CycleGAN-and-pix2pix, as {key} is no kernel of a "
             "convolution; check which file it is"
         )
     return weights[key].shape[:2]
 
 
 def _best_fit(weights: Mapping[str, np.ndarray], architectures: list[Any]) -> Any:
-    """The first of those whose keys differ least."""
+    """Returns the architecture whose keys differ least, the first of several."""
     keys = {key for key in weights if not key.endswith(COUNTER)}
     return min(architectures, key=lambda a: len(keys ^ {e.key for e in entries_of(a) if not e.is_optional}))
 
@@ -155,12 +155,12 @@ def _best_fit(weights: Mapping[str, np.ndarray], architectures: list[Any]) -> An
 def from_torch(
     weights: Mapping[str, np.ndarray], architecture: Architecture, name_of_file: str
 ) -> dict[str, dict[str, Any]]:
-    """Converts to the variables of our network.
+    """Converts PyTorch's arrays to the variables of our network.
 
     Args:
       weights: arrays by PyTorch's keys, as from `clean`.
-      architecture: of the network.
-      name_of_file: what error messages call the file.
+      architecture: the network's architecture.
+      name_of_file: the file's name in error messages.
 
     Returns:
       {"params": ..., "batch_stats": ...}: nested dicts of float32 arrays, batch_stats {} without BatchNorm.
@@ -179,19 +179,20 @@ def from_torch(
 
 
 def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[str, np.ndarray]:
-    """The inverse of `from_torch`.
+    """Converts our variables to PyTorch's arrays, the inverse of `from_torch`.
 
-    Weights do not tell all: slopes, epsilons, padding and where activations are must be the popular implementation's.
+    Weights do not show slopes, epsilons, padding and where activations are: they must be those of
+    pytorch-CycleGAN-and-pix2pix.
 
     Args:
       variables: {"params": ..., "batch_stats": ...} of our network.
-      architecture: of the network.
+      architecture: the network's architecture.
 
     Returns:
-      float32 arrays by PyTorch's keys and in its order; BatchNorm's counters, which we do not have, are int64 zeros.
+      float32 arrays by PyTorch's keys and in its order; BatchNorm's counters, which our networks lack, are int64 zeros.
 
     Raises:
-      UserError: the variables are not that architecture's.
+      UserError: the variables are not those of the architecture.
     """
     ours = traverse_util.flatten_dict({name: variables.get(name, {}) for name in ("params", "batch_stats")}, sep="/")
     entries = entries_of(architecture)
@@ -204,7 +205,7 @@ def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[s
     different |= {e.path for e in entries if e.key in weights and weights[e.key].shape != e.shape}
     if different:
         raise UserError(
-            f"the network is not {architecture.described()} as the popular PyTorch implementation has it, differing in "
+            f"the network is not {architecture.described()} as pytorch-CycleGAN-and-pix2pix has it, differing in "
             f"{_listed(sorted(different))}; it can only be kept in our own format"
         )
     return weights
@@ -224,7 +225,7 @@ def _differences(weights: Mapping[str, np.ndarray], entries: list[Entry]) -> lis
 
 
 def _listed(items: Iterable[str]) -> str:
-    """The first few, fit for one line: a file's keys may be anything."""
+    """Returns the first few items, printable in one line: a file's keys may be anything."""
     items = list(items)
     shown = [printable(item, 160) for item in items[:_MOST_SHOWN]]
     more = [f"and {len(items) - _MOST_SHOWN} more"] if len(items) > _MOST_SHOWN else []
@@ -232,8 +233,8 @@ def _listed(items: Iterable[str]) -> str:
 
 
 def _to_ours(array: np.ndarray, kind: str) -> np.ndarray:
-    """A transposed convolution's kernel is stored by PyTorch as that of the convolution that it transposes."""
-    with np.errstate(over="ignore"):  # float64 beyond float32's range becomes infinite
+    """Converts an array; PyTorch stores a transposed convolution's kernel as that of the convolution it transposes."""
+    with np.errstate(over="ignore"):  # float64 values beyond float32's range become infinite
         array = np.asarray(array, np.float32)
     if kind == "conv":
         array = array.transpose(2, 3, 1, 0)

@@ -1,4 +1,4 @@
-"""From files of the popular PyTorch implementation to a workdir, and back."""
+"""Imports .pth files of pytorch-CycleGAN-and-pix2pix as a workdir, and exports networks as such files."""
 
 import copy
 import os
@@ -21,7 +21,7 @@ from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir import checkpoints
 from pix2pix_jax.workdir import folder as workdir_lib
 
-# What weights do not show, and the popular implementation has no choice of.
+# Fields that weights do not show, with the only value that pytorch-CycleGAN-and-pix2pix has.
 _FIXED = {
     "generator": {"slope": 0.2, "decoder_activation": "after_concat"},
     "discriminator": {"slope": 0.2, "padding": "zero"},
@@ -38,19 +38,19 @@ def import_torch(
     discriminator: str | None = None,
     keep: Collection[str] = (),
 ) -> ConfigDict:
-    """Makes a workdir of PyTorch weights, which evaluate, translate and train take as any other: its step 0.
+    """Makes a workdir of PyTorch weights, as step 0, which evaluate, translate and train take as any other.
 
     Args:
-      config: as from `config.read`. What the weights show of the networks replaces what it says of them, and a U-Net
-        has the size of image that it halves down to 1 pixel; data, losses, slopes and the dropout of a U-Net are as it
-        says.
-      folder: the workdir, without checkpoints.
-      generator: a .pth file.
-      discriminator: a .pth file; without one it is initialised at random.
-      keep: of "image_size" and "resize_size" those that stay as the config says, whatever the U-Net is made for.
+      config: an unchecked ConfigDict, as from `config.read`. The weights replace its fields of the networks as far as
+        they show them, and a U-Net sets its image size to the one that it halves down to 1 pixel. All other fields
+        stay: data, losses, slopes, a U-Net's dropout.
+      folder: path of the workdir, which must not have checkpoints.
+      generator: path of a .pth file.
+      discriminator: path of a .pth file; None initialises it at random.
+      keep: names of fields whose value stays, of "image_size" and "resize_size".
 
     Returns:
-      The config of the workdir.
+      The workdir's config, checked.
 
     Raises:
       UserError: a file cannot be read or does not fit, the config has a bad value, the networks cannot take its images,
@@ -81,7 +81,7 @@ def import_torch(
 def _read(
     config: ConfigDict, generator: str, discriminator: str | None, keep: Collection[str]
 ) -> tuple[ConfigDict, dict[str, Any], dict[str, Any] | None]:
-    """(config that fits the files, variables of the generator, of the discriminator)."""
+    """Returns (config that fits the files, variables of the generator, of the discriminator or None)."""
     config = copy.deepcopy(config)
     weights = layout.clean(pth.read(generator))
     g = layout.infer_generator(weights, generator)
@@ -98,12 +98,12 @@ def _read(
 
 
 def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[str]) -> None:
-    """Sets the sizes that images are resized to and cropped from to those that a U-Net was made for, and says so.
+    """Sets image_size and resize_size to those that a U-Net was made for, and prints a note.
 
-    The popular implementation names its U-Nets by them: unet_128 halves 7 times. A picture of that size would otherwise
-    be enlarged to the config's and its translation reduced again.
+    pytorch-CycleGAN-and-pix2pix names U-Nets by the size: unet_128 halves 7 times. Otherwise an image of that size
+    would be enlarged to the config's, and its translation reduced again.
     """
-    resized = config.preprocess in ("resize_and_crop", *WINDOWED)  # otherwise pictures bring their own sizes
+    resized = config.preprocess in ("resize_and_crop", *WINDOWED)  # other ways keep images' own sizes
     if g.name != "unet" or "image_size" in keep or not resized:
         return
     own, side = config.image_size, 2**g.num_downs
@@ -127,7 +127,7 @@ def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
         config.generator.dropout = (config.generator.dropout or _DROPOUT) if g.dropout else 0.0
     else:
         config.generator.skips, config.generator.bottleneck_norm = g.skips, False
-        # 0 stands for as many as the image takes; where that is so it stays, and with it the config as it was.
+        # 0 means as many as the image size allows; it stays if that is the U-Net's number, so that the config stays.
         if config.generator.num_downs or validate.num_downs(config) != g.num_downs:
             config.generator.num_downs = g.num_downs
     if build_model.network_channels(config) != (g.input_channels, g.target_channels):
@@ -157,7 +157,7 @@ def _with(network: NetworkState, variables: dict[str, Any]) -> NetworkState:
 
 
 def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:
-    """`--config.FIELD=VALUE` of all fields that differ."""
+    """Lists the fields that differ, each as `--config.FIELD=VALUE`."""
     old, new = validate.flatten(before), validate.flatten(after)
     return [f"--config.{name}={value}" for name, value in new.items() if value != old[name]]
 
@@ -165,16 +165,16 @@ def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:
 def export_torch(
     folder: epath.PathLike, output: str | os.PathLike, *, network: str = "generator", step: str | int = "latest"
 ) -> None:
-    """Writes a network of a run as a .pth file that the popular PyTorch implementation loads.
+    """Writes a network of a run as a .pth file that pytorch-CycleGAN-and-pix2pix loads.
 
     Args:
-      folder: the workdir.
-      output: the file.
-      network: "generator" or "discriminator"; of the generator those weights that inference uses.
-      step: of the checkpoint, or "latest".
+      folder: path of the workdir.
+      output: path of the file to write.
+      network: "generator" or "discriminator"; of the generator, the weights that inference uses are written.
+      step: the checkpoint's step, "latest" or "best".
 
     Raises:
-      UserError: no such checkpoint, the network is none that the popular implementation has, or the file cannot be
+      UserError: there is no such checkpoint, pytorch-CycleGAN-and-pix2pix has no such network, or the file cannot be
         written.
     """
     reader = checkpoints.Checkpoints(folder, read_only=True)
@@ -198,7 +198,7 @@ def _check_fixed(config: ConfigDict, network: str) -> None:
     for field, value in fixed.items():
         if flat[field] != value:
             raise UserError(
-                f"config.{field}: {flat[field]}; the popular PyTorch implementation has {value} only, and would "
+                f"config.{field}: {flat[field]}; pytorch-CycleGAN-and-pix2pix has {value} only, and would "
                 "answer otherwise with these weights, so there is no file for it"
             )
 

@@ -1,6 +1,6 @@
-"""Measures of how close translations are to their targets.
+"""Metrics of how close translations are to their targets.
 
-`l1`, `psnr`, `ssim` and `ms_ssim` are functions of arrays; `score` has all metrics, those with networks too.
+`l1`, `psnr`, `ssim` and `ms_ssim` are functions of arrays; `score` computes all metrics, also those with networks.
 """
 
 from etils import epy

@@ -1,4 +1,4 @@
-"""Which metrics are computed, and with what: from the names that a user gives, or from what there is."""
+"""Chooses the metrics to compute: those that a user names, or all that the images and the weights at hand allow."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -17,13 +17,13 @@ _BY_DEFAULT = ("l1", "psnr", "ssim", "ms_ssim", "lpips", "labels", "fid", "kid")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricsConfig:
-    """What a user asks for.
+    """Holds what a user asks for.
 
     Attributes:
-      metrics: of METRICS; None: those that can be had without asking for more.
-      palette: of labels: "auto", "none", a name or a .json file (`labels.find`).
-      inception: the file of the FID's network; "": see `weights.find`.
-      lpips: that of LPIPS.
+      metrics: names in METRICS; None: the default ones that need neither a download nor another flag.
+      palette: the label maps' palette: "auto", "none", a name or a .json file (`labels.find`).
+      inception: path of the weights of FID's network; "": `weights.find` looks for them.
+      lpips: path of the weights of LPIPS; "": likewise.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -34,14 +34,14 @@ class MetricsConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """What is known of the pictures to be compared.
+    """Describes the images to compare.
 
     Attributes:
-      size: (H, W).
-      channels: of each.
-      count: how many a set has.
-      palette: of labels.PALETTES, if the targets are label maps for certain; or "none".
-      sample: () -> some of the targets, uint8 (N, H, W, 3).
+      size: (H, W) of each image.
+      channels: number of channels of each image.
+      count: number of images in each of the two sets.
+      palette: a name in labels.PALETTES if the targets are known to be label maps, else "none".
+      sample: returns some of the targets, uint8 (N, H, W, 3).
     """
 
     size: tuple[int, int]
@@ -53,7 +53,15 @@ class ImageSet:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResolvedMetrics:
-    """`metrics`, of METRICS, and what they need; `left_out`: metric -> why it is not among them."""
+    """Holds the metrics to compute, with the palette and weights that they need.
+
+    Attributes:
+      metrics: names in METRICS.
+      palette: the palette of the label scores; None without them.
+      inception: the network of FID and KID; None without them.
+      lpips: the network of LPIPS; None without it.
+      left_out: metric -> the reason why it is not computed.
+    """
 
     metrics: tuple[str, ...]
     palette: Palette | None = None
@@ -63,11 +71,11 @@ class ResolvedMetrics:
 
 
 def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
-    """Chooses metrics, and loads what they need.
+    """Chooses metrics and loads the networks that they need.
 
     Raises:
-      UserError: a metric that was asked for by name cannot be computed, or a palette does not fit; weights cannot be
-        found, had or read.
+      UserError: a metric that was asked for by name cannot be computed, a palette does not fit, or weights cannot be
+        found, downloaded or read.
     """
     check_names(request.metrics or ())
     name = pictures.palette if request.palette == "auto" else request.palette
@@ -81,7 +89,7 @@ def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
             left_out[metric] = reason
     metrics = tuple(m for m in METRICS if m in (request.metrics or _BY_DEFAULT) and m not in left_out)
     if palette is None:
-        left_out.pop("labels", None)  # most sets have none, which is nothing to speak of
+        left_out.pop("labels", None)  # most data sets have no palette: not worth a line
     return ResolvedMetrics(
         metrics=metrics,
         palette=palette if "labels" in metrics else None,
@@ -92,13 +100,14 @@ def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
 
 
 def check_names(metrics: Sequence[str]) -> None:
+    """Raises UserError for a name that is not in METRICS."""
     for metric in metrics:
         if metric not in METRICS:
             raise UserError(f"{metric or 'an empty name'}: no such metric; there are {', '.join(METRICS)}")
 
 
 def _obstacle(metric: str, pictures: ImageSet, palette: Palette | None) -> str:
-    """Why a metric cannot be computed; "" if it can."""
+    """Returns the reason why a metric cannot be computed; "" if it can."""
     least = {"ssim": image.SSIM_SIDE, "ms_ssim": image.MS_SSIM_SIDE, "lpips": lpips.SIDE}.get(metric, 1)
     if min(pictures.size) < least:
         return f"needs pictures of at least {least} pixels a side, not {height_by_width(pictures.size)}"
@@ -123,7 +132,7 @@ def _too_few(metric: str, count: int) -> str:
 
 
 def _unavailable(metric: str, request: MetricsConfig) -> str:
-    """Why a metric that nobody asked for is not computed: nothing is downloaded without being asked for."""
+    """Returns the reason to leave out a default metric, "" if none: only metrics asked for by name download weights."""
     network, given = (weights.LPIPS, request.lpips) if metric == "lpips" else (weights.INCEPTION, request.inception)
     if metric not in ("lpips", *DISTANCES) or weights.find(network, given):
         return ""

@@ -1,6 +1,6 @@
-"""Features of target pictures, kept in a file from one evaluation to the next.
+"""Keeps the features of target images in a file, from one evaluation to the next.
 
-A feature is found by the SHA-256 of its picture's pixels, so a picture that has changed is never taken for the old one.
+The key is the SHA-256 of an image's pixels, so an image that has changed is never taken for the old one.
 """
 
 import contextlib
@@ -12,14 +12,14 @@ import numpy as np
 
 from pix2pix_jax.runtime import caches
 
-_MOST = 20_000  # pictures, 160 MB: of more than that, features are kept in memory only
+_MOST = 20_000  # images, 160 MB: larger sets are kept in memory only
 
 
 class FeatureCache:
-    """Features, float32 (D,), by picture, uint8 (H, W, 3)."""
+    """Maps images, uint8 (H, W, 3), to their features, float32 (D,)."""
 
     def __init__(self, path: pathlib.Path | None):
-        """path: of the .npz, which need not be there; None: features are kept in memory only."""
+        """Reads the cache in `path`, an .npz that need not exist; with None, features are kept in memory only."""
         self._path, self._rows, self._new = path, {}, False
         if path is not None and path.is_file():
             self._read(path)
@@ -31,19 +31,20 @@ class FeatureCache:
             if len(digests) == len(features) and features.ndim == 2:
                 self._rows = {bytes(d): row for d, row in zip(digests, features.astype(np.float32), strict=True)}
         except Exception:  # zipfile, zlib and numpy raise many types for damaged files
-            pass  # it is only a cache: what cannot be read is computed again
+            pass  # a cache that cannot be read is computed again
 
     def get(self, pictures: np.ndarray) -> np.ndarray | None:
-        """The features (N, D) of pictures (N, H, W, 3), if all are there."""
+        """Returns the features (N, D) of pictures (N, H, W, 3); None unless all are known."""
         rows = [self._rows.get(_digest(picture)) for picture in pictures]
         return None if any(row is None for row in rows) else np.stack(rows)
 
     def put(self, pictures: np.ndarray, features: np.ndarray) -> None:
+        """Adds the features (N, D) of pictures (N, H, W, 3)."""
         self._rows |= {_digest(picture): row for picture, row in zip(pictures, features, strict=True)}
         self._new = True
 
     def save(self) -> None:
-        """Writes the file, whole, if anything is new; a cache that cannot be written is done without."""
+        """Writes the file, whole or not at all, if features were added; a file that cannot be written is no error."""
         if self._path is None or not self._new or len(self._rows) > _MOST:
             return
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.npz")
@@ -58,9 +59,9 @@ class FeatureCache:
                 partial.unlink()
 
 
-def place(*words: str) -> pathlib.Path:
-    """The file of the targets that `words` describe: network, resize, set, split; for others there is another file."""
-    name = hashlib.sha256("\0".join(words).encode()).hexdigest()[:24]
+def place(*cache_key: str) -> pathlib.Path:
+    """Returns the path of the cache for a key of strings: network, resize, data set, split and the like."""
+    name = hashlib.sha256("\0".join(cache_key).encode()).hexdigest()[:24]
     return caches.folder("features") / f"{name}.npz"
 
 

@@ -1,4 +1,4 @@
-"""FID and KID of pictures: the Inception's features, and the distance between two sets of them."""
+"""Computes FID and KID: the distances between the Inception features of two sets of images."""
 
 import jax
 import numpy as np
@@ -9,25 +9,25 @@ from pix2pix_jax.metrics.distances import Statistics
 from pix2pix_jax.metrics.feature_cache import FeatureCache
 from pix2pix_jax.runtime import meshes
 
-# What comes before a metric's name -> whose resize brings pictures to the network's size.
+# Prefix of a metric's name -> the program whose resize it uses, to bring images to the network's size.
 RESIZES = {"": "pytorch-fid", "clean_": "clean-fid"}
 
 
 class FeatureDistances:
-    """The distances of two sets that come batch by batch, after one resize.
+    """Accumulates the features of two sets, batch by batch, and computes their distances for one kind of resize.
 
-    The network runs once for both kinds of distance, and not again for targets whose features are known.
+    FID and KID share one pass of the network, and targets whose features are in the cache need none.
     """
 
     def __init__(self, prefix: str, variables: dict, *, metrics: tuple[str, ...], mesh: Mesh, cache: FeatureCache):
-        """Builds the program.
+        """Places the network on the mesh.
 
         Args:
-          prefix: of RESIZES.
-          variables: of the network.
-          metrics: all that are wanted, of which those with the prefix concern this.
-          mesh: batches are spread over its `data` axis.
-          cache: of the targets' features.
+          prefix: a key of RESIZES.
+          variables: the Inception network's variables.
+          metrics: all metrics to compute; those without the prefix are ignored.
+          mesh: the mesh over whose `data` axis batches are spread.
+          cache: known features of targets.
         """
         self._prefix, self._mesh, self._cache = prefix, mesh, cache
         self._wanted = {name for name in ("fid", "kid") if prefix + name in metrics}
@@ -41,12 +41,12 @@ class FeatureDistances:
         self.reset()
 
     def reset(self) -> None:
-        """Begins anew; the targets' features stay known."""
+        """Forgets both sets; the cache keeps the targets' features."""
         self._statistics = [Statistics(inception.FEATURES), Statistics(inception.FEATURES)]
         self._rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
 
     def add(self, output: np.ndarray, target: np.ndarray, count: int) -> None:
-        """Adds the first `count` of a batch of pictures, uint8 (N, H, W, 3) twice; N is the same in all batches."""
+        """Adds the first `count` pairs of a batch, uint8 (N, H, W, 3) each; N must be the same in all batches."""
         known = self._cache.get(target[:count])
         if known is None:
             known = self._compute(target)[:count]
@@ -62,7 +62,7 @@ class FeatureDistances:
         return np.asarray(self._features(self._variables, meshes.spread(sized, self._mesh)))
 
     def values(self) -> dict[str, float]:
-        """Of all pictures since the last `reset`; at least two."""
+        """Returns metric -> distance over all images since `reset`, at least two; saves the cache."""
         answer = {}
         if "fid" in self._wanted:
             ours, theirs = self._statistics

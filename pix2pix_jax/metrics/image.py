@@ -1,4 +1,4 @@
-"""Distances between pairs of images, one number an image."""
+"""Image metrics L1, PSNR, SSIM and MS-SSIM: one number for each pair of images."""
 
 import flax.linen as nn
 import jax
@@ -8,22 +8,22 @@ from jax import lax
 _WINDOW = 11
 _SIGMA = 1.5
 _SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
-SSIM_SIDE = _WINDOW  # the least that SSIM takes
+SSIM_SIDE = _WINDOW  # smallest side that SSIM takes, in pixels
 MS_SSIM_SIDE = (_WINDOW - 1) * 2 ** (len(_SCALE_WEIGHTS) - 1) + 1
 
 
 def l1(output: jax.Array, target: jax.Array) -> jax.Array:
-    """Mean absolute difference: (N, H, W, C) -> (N,), in the units of the images."""
+    """Computes the mean absolute difference, (N, H, W, C) -> (N,), in the units of the images."""
     return jnp.abs(output.astype(jnp.float32) - target.astype(jnp.float32)).mean((1, 2, 3))
 
 
 def psnr(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
-    """Peak signal-to-noise ratio in dB, 10 log10(data_range^2 / mean squared error); infinite for equal images.
+    """Computes the peak signal-to-noise ratio in dB, 10 log10(data_range^2 / MSE); infinite for equal images.
 
     Args:
       output: (N, H, W, C), integer or floating.
       target: like `output`.
-      data_range: largest less smallest possible value: 255 for uint8, 2 for [-1, 1].
+      data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
 
     Returns:
       float32 (N,).
@@ -33,7 +33,7 @@ def psnr(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> 
 
 
 def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
-    """Structural similarity (Wang et al. 2004), the mean over the channels and over all whole windows.
+    """Computes structural similarity (Wang et al. 2004), averaged over the channels and over all whole windows.
 
     The published constants: a Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance.
     Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`.
@@ -41,7 +41,7 @@ def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> 
     Args:
       output: (N, H, W, C), integer or floating; H, W >= 11.
       target: like `output`.
-      data_range: largest less smallest possible value: 255 for uint8, 2 for [-1, 1].
+      data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
 
     Returns:
       float32 (N,), at most 1.
@@ -58,15 +58,15 @@ def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> 
 
 
 def ms_ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
-    """Structural similarity over five scales (Wang, Simoncelli and Bovik 2003), the mean over the channels.
+    """Computes structural similarity over five scales (Wang, Simoncelli and Bovik 2003), averaged over the channels.
 
-    The published weights of scales, window and constants, as in `ssim`. Between scales, means of 2x2 pixels; sides that
-    are odd get a black border first, and negative structure counts as 0, as in pytorch-msssim, which this equals.
+    Scale weights, window and constants are the published ones. As in pytorch-msssim, whose results it equals, 2x2 means
+    halve the images between scales, odd sides get a black border first, and negative structure counts as 0.
 
     Args:
       output: (N, H, W, C), integer or floating; H, W >= 161.
       target: like `output`.
-      data_range: largest less smallest possible value: 255 for uint8, 2 for [-1, 1].
+      data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
 
     Returns:
       float32 (N,), from 0 to 1.
@@ -90,18 +90,18 @@ def ms_ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) 
 
 
 def _scaled(image: jax.Array, data_range: float) -> jax.Array:
-    """To a range of 1, and centred: variances of bright, flat regions would cancel in float32."""
+    """Maps values to [-0.5, 0.5]; uncentred, variances of bright, flat regions would cancel in float32."""
     return image.astype(jnp.float32) / data_range - 0.5
 
 
 def _halve(x: jax.Array) -> jax.Array:
-    """Images `_scaled`, in which black is -0.5."""
+    """Halves `_scaled` images, in which black is -0.5."""
     border = [(side % 2, side % 2) for side in x.shape[1:3]]
     return nn.avg_pool(x + 0.5, (2, 2), strides=(2, 2), padding=border) - 0.5  # pyright: ignore[reportArgumentType]
 
 
 def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """SSIM's two factors of every window, luminance and contrast with structure; images `_scaled`."""
+    """Returns SSIM's two factors for every window of `_scaled` images: luminance, and contrast times structure."""
     mean_x, mean_y = _blur(x), _blur(y)
     var_x = _blur(x * x) - mean_x**2
     var_y = _blur(y * y) - mean_y**2
@@ -113,7 +113,7 @@ def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _blur(x: jax.Array) -> jax.Array:
-    """Gaussian means over all whole windows: (N, H, W, C) -> (N, H-10, W-10, C)."""
+    """Computes Gaussian-weighted means over all whole windows, (N, H, W, C) -> (N, H-10, W-10, C)."""
     offsets = jnp.arange(_WINDOW) - _WINDOW // 2
     weights = jnp.exp(-(offsets**2) / (2 * _SIGMA**2))
     weights = weights / weights.sum()

@@ -1,11 +1,10 @@
-"""The Inception network of the FID: features of pictures.
+"""The Inception network of FID, which computes features of images.
 
-It is the network of TensorFlow's graph of 2015-12-05 (Szegedy et al. 2015, Inception v3), which the published scores
-are made with, as pytorch-fid ported it. It differs from torchvision's in that average pools leave out the padding and
-that the last block pools by the maximum.
+It is Inception v3 (Szegedy et al. 2015) of TensorFlow's graph of 2015-12-05, by which published scores are computed, as
+pytorch-fid ported it. Unlike torchvision's, its average pools leave out the padding, and its last block has a max pool.
 
-Layers bear pytorch-fid's names. Each is a convolution without bias, batch norm and ReLU there; here the norm, whose
-statistics are fixed, is part of the convolution (`fold`).
+Layers have pytorch-fid's names. There each is a convolution without bias, batch norm and ReLU; here the norm, whose
+statistics are fixed, is folded into the convolution (`fold`).
 """
 
 from collections.abc import Mapping
@@ -21,8 +20,8 @@ from PIL import Image
 
 SIZE = 299  # pixels a side
 FEATURES = 2048
-_EPSILON = 1e-3  # of the norms
-# Of accelerators' matrix units the default precision has 8 to 10 bits, too few for features that are to be compared.
+_EPSILON = 1e-3  # batch norm's
+# Accelerators' default precision has 8 to 10 bits of mantissa, too few to compare features.
 _PRECISION = lax.Precision.HIGHEST
 _Kernel = tuple[int, int]
 
@@ -30,7 +29,7 @@ _Kernel = tuple[int, int]
 def _layer(
     x: jax.Array, name: str, features: int, kernel: _Kernel = (1, 1), *, stride: int = 1, padding: str = "SAME"
 ) -> jax.Array:
-    """Convolution and ReLU; inside a block's compact method."""
+    """Applies a convolution and ReLU, inside a block's compact method."""
     x = nn.Conv(features, kernel, strides=stride, padding=padding, precision=_PRECISION, name=name)(x)
     return nn.relu(x)
 
@@ -54,7 +53,7 @@ def _shrink(x: jax.Array) -> jax.Array:
 
 
 class _BlockA(nn.Module):
-    """35x35 pixels."""
+    """Block at 35x35 pixels."""
 
     pool_features: int
 
@@ -70,7 +69,7 @@ class _BlockA(nn.Module):
 
 
 class _BlockB(nn.Module):
-    """35x35 to 17x17 pixels."""
+    """Block from 35x35 to 17x17 pixels."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -84,7 +83,7 @@ class _BlockB(nn.Module):
 
 
 class _BlockC(nn.Module):
-    """17x17 pixels; 7x7 windows as 1x7 and 7x1."""
+    """Block at 17x17 pixels, with 7x7 kernels factored into 1x7 and 7x1."""
 
     width: int
 
@@ -108,7 +107,7 @@ class _BlockC(nn.Module):
 
 
 class _BlockD(nn.Module):
-    """17x17 to 8x8 pixels."""
+    """Block from 17x17 to 8x8 pixels."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -122,7 +121,7 @@ class _BlockD(nn.Module):
 
 
 class _BlockE(nn.Module):
-    """8x8 pixels."""
+    """Block at 8x8 pixels."""
 
     pool: str  # average | maximum
 
@@ -143,7 +142,7 @@ class _BlockE(nn.Module):
 
 
 class Inception(nn.Module):
-    """float32 (N, 299, 299, 3) in [-1, 1] -> features, float32 (N, 2048)."""
+    """Maps float32 (N, 299, 299, 3) in [-1, 1] to features, float32 (N, 2048)."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -164,7 +163,7 @@ class Inception(nn.Module):
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """The arrays of pytorch-fid's file that the network needs, by its names: kernels OIHW, and the norms'."""
+    """Returns name -> shape of the arrays that the network needs of pytorch-fid's file: OIHW kernels and norms."""
     variables = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))
     answer = {}
     for path, array in traverse_util.flatten_dict(variables["params"], sep=".").items():
@@ -177,7 +176,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def fold(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Arrays by pytorch-fid's names to the network's variables; in float64, rounded to float32 at the end."""
+    """Converts pytorch-fid's arrays to the network's variables, in float64, rounded to float32 at the end."""
     params = {}
     for name in weights:
         if not name.endswith(".conv.weight"):
@@ -194,7 +193,7 @@ def fold(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def resize_as_pytorch_fid(pictures: jax.Array) -> jax.Array:
-    """As pytorch-fid does, bilinear without antialiasing: uint8 (N, H, W, 3) -> float32 (N, 299, 299, 3) in [-1, 1]."""
+    """Resizes bilinearly without antialiasing: uint8 (N, H, W, 3) -> float32 (N, 299, 299, 3) in [-1, 1]."""
     pixels = pictures.astype(jnp.float32)
     for axis in (1, 2):
         low, high, weight = _neighbours(pixels.shape[axis])
@@ -204,16 +203,19 @@ def resize_as_pytorch_fid(pictures: jax.Array) -> jax.Array:
 
 
 def _neighbours(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Between which two of `size` pixels each of SIZE lies, and how near to the second; jax.image takes float32."""
+    """Returns for each of SIZE pixels its two neighbours among `size`, and the weight of the second.
+
+    In float64, where jax.image computes in float32.
+    """
     place = ((np.arange(SIZE) + 0.5) * size / SIZE - 0.5).clip(0)
     low = place.astype(int)
     return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)
 
 
 def resize_as_clean_fid(pictures: np.ndarray) -> np.ndarray:
-    """As clean-fid does (Parmar et al. 2022): uint8 (N, H, W, 3) -> float32 (N, 299, 299, 3) in [-1, 1).
+    """Resizes as Parmar et al. (2022): uint8 (N, H, W, 3) -> float32 (N, 299, 299, 3) in [-1, 1).
 
-    Pillow's bicubic with antialiasing, channel by channel in float, clipped to [0, 255]; 128 becomes 0.
+    It is Pillow's bicubic with antialiasing, channel by channel in float, clipped to [0, 255]; 128 becomes 0.
     """
     resized = np.empty((len(pictures), SIZE, SIZE, 3), np.float32)
     for picture, place in zip(pictures, resized, strict=True):

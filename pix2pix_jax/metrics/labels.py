@@ -1,4 +1,4 @@
-"""Scores of label maps: the class of a pixel is that of the nearest colour of a palette."""
+"""Scores label maps, where the class of a pixel is that of the nearest colour of a palette."""
 
 import dataclasses
 import json
@@ -13,20 +13,21 @@ from pix2pix_jax.data.sources.drawn_facades.draw import LABELS
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics.names import LABEL_SCORES
 
-FAR = 32.0  # of 255, from which on a pixel's distance to the nearest colour is no noise
+FAR = 32.0  # of 255: noise leaves pixels nearer than this to a colour of the palette
 _MAX_CLASSES, _MAX_FILE = 256, 2**20
-# Of the pixels of label maps that fit: borders are mixed. The published facades have 19 %, 24 % at 64 pixels.
+# Largest share of FAR pixels in a label map that fits: resizing mixes colours at borders. The published facades have
+# 19 %, at 64 pixels 24 %.
 _MOST_FAR = 0.4
 
 
 @dataclasses.dataclass(frozen=True)
 class Palette:
-    """The colours of classes.
+    """Holds the colours of classes.
 
     Attributes:
-      name: for messages.
-      colours: of the classes, name -> (red, green, blue) from 0 to 255.
-      void: colours that a ground truth may have where no class is to be found; such pixels are not counted.
+      name: the palette's name in messages.
+      colours: class -> (red, green, blue), each from 0 to 255.
+      void: colours of the targets' pixels that belong to no class and are not counted.
     """
 
     name: str
@@ -37,11 +38,11 @@ class Palette:
         return len(self.colours)
 
     def classes(self, pictures: jax.Array, *, with_void: bool = False) -> jax.Array:
-        """uint8 (N, H, W, 3) -> class numbers, int32 (N, H, W); with void, len(self) and above are no class."""
+        """Maps uint8 (N, H, W, 3) to class numbers, int32 (N, H, W); with void, len(self) and above are no class."""
         return _nearest(pictures, self._table(with_void))[0]
 
     def far(self, pictures: jax.Array) -> jax.Array:
-        """The share of pixels that are FAR from all colours: uint8 (N, H, W, 3) -> float32 (N,)."""
+        """Computes the share of pixels that are FAR from all colours, uint8 (N, H, W, 3) -> float32 (N,)."""
         return (_nearest(pictures, self._table(True))[1] > FAR**2).mean((1, 2))
 
     def _table(self, with_void: bool) -> np.ndarray:
@@ -49,20 +50,20 @@ class Palette:
 
 
 def _nearest(pictures: jax.Array, table: np.ndarray) -> tuple[jax.Array, jax.Array]:
-    """(number of the nearest colour, squared distance to it) of every pixel; of equal distances the first counts."""
+    """Returns each pixel's (number of the nearest colour, squared distance); the first of equally near ones."""
     pixels = pictures.astype(jnp.int32)
     best = jnp.zeros(pixels.shape[:3], jnp.int32)
     least = jnp.full(pixels.shape[:3], jnp.iinfo(jnp.int32).max)
-    for number, colour in enumerate(table):  # one after the other, or all distances would be in memory at once
+    for number, colour in enumerate(table):  # a loop, as all distances at once would take much memory
         distance = jnp.square(pixels - colour.reshape(1, 1, 1, 3)).sum(-1)
         best, least = jnp.where(distance < least, number, best), jnp.minimum(distance, least)
     return best, least
 
 
 def confusion(predicted: jax.Array, truth: jax.Array, num_classes: int) -> jax.Array:
-    """Counts pixels: class numbers (N, H, W) twice -> int32 (N, truth, predicted).
+    """Counts pixels by class: class numbers (N, H, W) twice -> int32 (N, truth, predicted).
 
-    Pixels whose truth is beyond `num_classes` are left out.
+    Pixels whose true class is `num_classes` or above are left out.
     """
 
     def count(predicted: jax.Array, truth: jax.Array) -> jax.Array:
@@ -73,16 +74,16 @@ def confusion(predicted: jax.Array, truth: jax.Array, num_classes: int) -> jax.A
 
 
 def scores(confusion: np.ndarray) -> dict[str, float]:
-    """Scores of a whole set, as Long et al. (2015) define them and the paper's tables have them.
+    """Computes the scores of a whole set, as Long et al. (2015) define them and the pix2pix paper reports them.
 
     Args:
-      confusion: pixels (truth, predicted) of all pictures.
+      confusion: counts of pixels, integer (truth, predicted), summed over all images.
 
     Returns:
       pixel_accuracy: the share of pixels that are right.
       class_accuracy: the mean over classes of the share of their pixels that are right.
-      mean_iou: the mean over classes of intersection over union. Classes that do not occur are in neither mean; NaN
-        where none occurs.
+      mean_iou: the mean over classes of intersection over union.
+      Neither mean includes classes that do not occur. Where none occurs, all three are NaN.
     """
     counts = np.asarray(confusion, np.float64)
     right, truth, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
@@ -97,10 +98,10 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
 
 
 def find(name: str) -> Palette:
-    """A palette by its name in PALETTES, or out of a .json file {"CLASS": [R, G, B], ..., "void": [[R, G, B], ...]}.
+    """Returns the palette of a name in PALETTES or a .json file {"CLASS": [R, G, B], ..., "void": [[R, G, B], ...]}.
 
     Raises:
-      UserError: neither.
+      UserError: `name` is neither, or the file is no palette.
     """
     if name in PALETTES:
         return PALETTES[name]
@@ -129,7 +130,7 @@ def _colour(values: Sequence[int]) -> tuple[int, int, int]:
 
 
 def misfit(palette: Palette, label_maps: np.ndarray) -> str:
-    """Why a palette does not fit label maps, uint8 (N, H, W, 3); "" if it does."""
+    """Returns the reason why a palette does not fit label maps, uint8 (N, H, W, 3); "" if it does."""
     far = float(palette.far(label_maps).mean())
     if far <= _MOST_FAR:
         return ""
@@ -161,8 +162,8 @@ _CITYSCAPES = {
     "motorcycle": (0, 0, 230),
     "bicycle": (119, 11, 32),
 }
-# Its colours of no class of evaluation: unlabelled, dynamic, ground, parking, rail track, bridge, tunnel. Those of
-# caravans, trailers and guard rails are so near to a class's that noise would take one for the other.
+# Cityscapes' colours outside these classes: unlabelled, dynamic, ground, parking, rail track, bridge, tunnel. Those of
+# caravans, trailers and guard rails are missing: they are so near to a class's colour that noise would confuse them.
 _CITYSCAPES_VOID = (
     *((0, 0, 0), (111, 74, 0), (81, 0, 81), (250, 170, 160)),
     *((230, 150, 140), (150, 100, 100), (150, 120, 90)),

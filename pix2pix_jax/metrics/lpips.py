@@ -1,4 +1,4 @@
-"""LPIPS: how different two pictures look (Zhang et al. 2018), version 0.1 with AlexNet."""
+"""LPIPS, a perceptual distance between images (Zhang et al. 2018): version 0.1 with AlexNet."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ import numpy as np
 from flax import traverse_util
 from jax import lax
 
-SIDE = 32  # the least that its pools leave something of
+SIDE = 32  # smallest side in pixels: its pools leave nothing of smaller images
 _SHIFT = np.float32([-0.030, -0.088, -0.188]).reshape(1, 1, 1, 3)
 _SCALE = np.float32([0.458, 0.448, 0.450]).reshape(1, 1, 1, 3)
-_LAYERS = (  # width, kernel, stride, padding, whether a pool comes before
+_LAYERS = (  # features, kernel, stride, padding, whether a max pool comes before
     (64, 11, 4, 2, False),
     (192, 5, 1, 2, True),
     (384, 3, 1, 1, True),
@@ -23,7 +23,7 @@ _LAYERS = (  # width, kernel, stride, padding, whether a pool comes before
 
 
 class _AlexNet(nn.Module):
-    """The activations after each convolution."""
+    """Returns the activations after each convolution."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
@@ -45,14 +45,14 @@ class _AlexNet(nn.Module):
 
 
 class LPIPS(nn.Module):
-    """Two pictures, float32 (N, H, W, 3) in [-1, 1], H, W >= SIDE -> distance (N,), 0 for equal ones."""
+    """Maps two batches of images, float32 (N, H, W, 3) in [-1, 1] with H, W >= SIDE, to distances (N,), 0 if equal."""
 
     @nn.compact
     def __call__(self, output: jax.Array, target: jax.Array) -> jax.Array:
         pictures = (jnp.concatenate([output, target]) - _SHIFT) / _SCALE
         distance = jnp.zeros(len(output))
         for i, activations in enumerate(_AlexNet(name="alexnet")(pictures)):
-            # Directions of activations are compared; 1e-10 is the published guard.
+            # Activations are compared by their direction; 1e-10 is what the authors add to the norm.
             norms = jnp.sqrt(jnp.square(activations).sum(-1, keepdims=True))
             ours, theirs = jnp.split(activations / (norms + 1e-10), 2)
             weights = self.param(f"lin{i}", nn.initializers.ones, (activations.shape[-1],))
@@ -61,7 +61,7 @@ class LPIPS(nn.Module):
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
-    """The arrays that the network needs: `convN.kernel` (HWIO), `convN.bias`, `linN.weight`."""
+    """Returns the shapes of the arrays that the network needs: `convN.kernel` (HWIO), `convN.bias`, `linN.weight`."""
     images = jnp.zeros((1, SIDE, SIDE, 3))
     params = jax.eval_shape(LPIPS().init, jax.random.key(0), images, images)["params"]
     return {name: array.shape for name, array in _flat_names(params).items()}
@@ -73,20 +73,20 @@ def _flat_names(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def variables(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Arrays by the names of `shapes` to the network's variables."""
+    """Converts arrays, named as in `shapes`, to the network's variables."""
     lins = {name.removesuffix(".weight"): array for name, array in weights.items() if name.startswith("lin")}
     layers = {name: array for name, array in weights.items() if name.startswith("conv")}
     return {"params": {"alexnet": traverse_util.unflatten_dict(layers, sep="."), **lins}}
 
 
 def from_torch(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays by PyTorch's names, to those of `shapes`; what is not LPIPS is left out.
+    """Renames PyTorch's arrays as in `shapes`; leaves out what is not part of LPIPS.
 
     Args:
-      weights: the state dict of the `lpips` package's network, or of torchvision's AlexNet and of that package's
-        linear layers together.
+      weights: the state dict of the `lpips` package's network, or torchvision's AlexNet and that package's linear
+        layers in one dict.
     """
-    places = {place: i for i, place in enumerate((0, 3, 6, 8, 10))}  # of the convolutions in torchvision's list
+    places = {place: i for i, place in enumerate((0, 3, 6, 8, 10))}  # index of each convolution in torchvision's list
     answer = {}
     for name, array in weights.items():
         parts = name.split(".")

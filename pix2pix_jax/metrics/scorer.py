@@ -1,4 +1,4 @@
-"""All metrics of a set of pictures against their targets, batch after batch, on all devices of a mesh."""
+"""Computes all metrics of a set of images against their targets, batch after batch, on all devices of a mesh."""
 
 import functools
 from collections.abc import Sequence
@@ -16,31 +16,31 @@ from pix2pix_jax.runtime import meshes
 
 
 class Scorer:
-    """Takes batches of pictures and targets; answers each picture's numbers, and at the end those of the set.
+    """Scores batches of images against their targets: each image in `add`, the whole set in `totals`.
 
-    All processes of a run call the same methods with the same pictures; each device computes a share.
+    All processes of a run must call the same methods with the same images; each device computes a share.
     """
 
-    def __init__(self, choice: ResolvedMetrics, *, mesh: Mesh, values: ValueRange, words: Sequence[str] = ()):
-        """Builds the programs.
+    def __init__(self, choice: ResolvedMetrics, *, mesh: Mesh, values: ValueRange, cache_key: Sequence[str] = ()):
+        """Builds the programs that compute metrics.
 
         Args:
-          choice: of metrics.
-          mesh: batches are spread over its `data` axis.
-          values: what the stored values of the pictures mean.
-          words: what tells the targets from others, as the set and the split, for the files that keep their features;
-            without, features are kept in memory only.
+          choice: the metrics to compute.
+          mesh: the mesh over whose `data` axis batches are spread.
+          values: the value range of the images.
+          cache_key: strings that identify the targets, such as data set and split. The targets' Inception features are
+            kept in a file of that key; without a key, in memory only.
         """
         self._choice, self._mesh = choice, mesh
         self._lpips = meshes.replicate(choice.lpips.variables, mesh) if choice.lpips else {}
-        # A program of its own: fused with what follows, equal pictures would come to differ in a last bit.
+        # Compiled apart: fused with the metrics, equal images could differ in their last bit.
         self._normalise = jax.jit(functools.partial(to_float, values=values))
         self._compare = jax.jit(self._compare_batch, out_shardings=meshes.replicated(mesh))
         self._distances = []
         for prefix, resize in RESIZES.items():
             if {f"{prefix}fid", f"{prefix}kid"} & set(choice.metrics):
-                # Processes would have to find the same in their files, or they would not run the same programs.
-                place = feature_cache.place(choice.inception.digest, resize, *words) if words else None
+                # Only in one process: several might find different features there, and then run different programs.
+                place = feature_cache.place(choice.inception.digest, resize, *cache_key) if cache_key else None
                 cache = feature_cache.FeatureCache(place if jax.process_count() == 1 else None)
                 self._distances.append(
                     FeatureDistances(prefix, choice.inception.variables, metrics=choice.metrics, mesh=mesh, cache=cache)
@@ -48,7 +48,7 @@ class Scorer:
         self.reset()
 
     def reset(self) -> None:
-        """Begins another set."""
+        """Forgets all images, to begin another set."""
         self._confusion = 0
         for distance in self._distances:
             distance.reset()
@@ -57,12 +57,12 @@ class Scorer:
         """Adds a batch.
 
         Args:
-          output: (N, H, W, C), as stored; N is the same in all batches, and `data` of the mesh divides it.
+          output: translations as stored, (N, H, W, C). N is the same in all batches, a multiple of the mesh's `data`.
           target: like `output`.
-          count: of the batch's first that count; what follows fills it up.
+          count: number of examples; those after the first `count` are padding.
 
         Returns:
-          For each of them, metric -> value; of label scores the pixel accuracy.
+          For each example, metric -> value. Of the label scores, only pixel accuracy.
         """
         placed = (self._normalise(meshes.spread(x, self._mesh)) for x in (output, target))
         compared = jax.tree.map(np.asarray, self._compare(self._lpips, *placed))
@@ -76,16 +76,16 @@ class Scorer:
         return [{name: float(values[i]) for name, values in compared.items()} for i in range(count)]
 
     def totals(self) -> dict[str, float]:
-        """The numbers of all pictures since `reset` that are of the whole set: label scores, FID, KID."""
+        """Returns the metrics of the whole set since `reset`: label scores, FID and KID."""
         answer = labels.scores(self._confusion) if self._choice.palette else {}
         for distance in self._distances:
             answer |= distance.values()
         return answer
 
     def _compare_batch(self, lpips_variables, *floats: jax.Array) -> dict[str, jax.Array]:
-        """All that pictures, in [-1, 1], are compared by on the device."""
-        bright = floats[0] + 1, floats[1] + 1  # SSIM weighs brightness, which is to begin at 0
-        pictures = [_rgb(to_uint8(x)) for x in floats]  # as files for people have them
+        """Computes metrics of output and target, floating (N, H, W, C) in [-1, 1], as far as the device does."""
+        bright = floats[0] + 1, floats[1] + 1  # SSIM compares brightness, so black must be 0
+        pictures = [_rgb(to_uint8(x)) for x in floats]  # rounded as in image files
         palette = self._choice.palette
         everything = {
             "l1": lambda: image.l1(*floats),
@@ -102,7 +102,7 @@ class Scorer:
 
 
 def _rgb(pictures: jax.Array) -> jax.Array:
-    """(N, H, W, C) -> (N, H, W, 3): grey is repeated; metrics of colours are refused for other numbers of channels."""
+    """Converts (N, H, W, C) to (N, H, W, 3) by repeating grey; `choose` refuses colour metrics for other channels."""
     return jnp.broadcast_to(pictures[..., :3], (*pictures.shape[:3], 3)) if pictures.shape[-1] != 2 else pictures
 
 
@@ -111,18 +111,18 @@ def score(
     targets: np.ndarray,
     request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """All metrics of pictures in memory.
+    """Computes all metrics of images in memory.
 
     Args:
-      outputs: uint8 (N, H, W, C).
+      outputs: translations, uint8 (N, H, W, C).
       targets: like `outputs`.
-      request: which metrics, and where the weights of their networks are.
+      request: the metrics to compute, and the files of their networks' weights.
 
     Returns:
-      (metric -> value of each picture, metric -> value of the set).
+      (for each image metric -> value, metric -> value of the whole set).
 
     Raises:
-      ValueError: arrays of other or different shapes and dtypes.
+      ValueError: the arrays are not uint8 (N, H, W, C), or their shapes differ.
       UserError: a metric that was asked for cannot be computed; see `choice.choose`.
     """
     if outputs.shape != targets.shape or outputs.ndim != 4 or not outputs.dtype == targets.dtype == np.uint8:

@@ -1,8 +1,7 @@
-"""Scores of pictures made from label maps: what a segmentation network finds in them, against those label maps.
+"""Scores images made from label maps: a segmentation network labels them, and is compared with those label maps.
 
-It is the FCN score of the paper (section 4.1) with any exported network in the place of Caffe's FCN-8s. What the same
-network finds in the real photographs is the ceiling, which the paper gives too: a translation can hardly score more.
-The only module that imports onnxruntime.
+It is the FCN score of the paper (section 4.1), with any exported network in place of Caffe's FCN-8s. The real
+photographs are scored too, as in the paper: translations can hardly score higher. The only importer of onnxruntime.
 """
 
 import importlib.util
@@ -15,28 +14,27 @@ from pix2pix_jax.data.files.images import resize
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import labels
 
-_MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])  # of ImageNet, in [0, 1]
+_MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])  # ImageNet's, for values in [0, 1]
 
 
 class Segmenter:
-    """An exported segmentation network.
+    """Runs an exported segmentation network.
 
-    What is asked of the ONNX file:
-      input: one, of (N, 3, H, W) or (N, H, W, 3), RGB. If its type is uint8 it gets 0 to 255; if float32, values less
-        ImageNet's mean over its deviation, as torchvision's networks take them; unless the file's metadata have
-        `pix2pix.scale` = "0..1", "0..255" or "-1..1". N may be 1 or free; H and W may be fixed, and pictures are
-        resized then, or free.
-      output: the first, (N, K, h, w) or (N, h, w, K) scores of K classes in the palette's order, or integer class
-        numbers (N, h, w). Where h, w are not the label map's, the nearest pixel's class counts.
+    The ONNX file must have:
+      input: exactly one, RGB of (N, 3, H, W) or (N, H, W, 3). A uint8 input gets 0 to 255. A float32 input gets values
+        normalised by ImageNet's mean and deviation, as torchvision's networks take them, unless the file's metadata say
+        `pix2pix.scale` = "0..1", "0..255" or "-1..1". N may be 1 or free. If H and W are fixed, images are resized.
+      output: the first one, scores of K classes (N, K, h, w) or (N, h, w, K) in the palette's order, or integer class
+        numbers (N, h, w). If h, w are not the label map's, each pixel takes the class of the nearest one.
     """
 
     SCALES = ("imagenet", "0..1", "0..255", "-1..1")
 
     def __init__(self, file: str, num_classes: int):
-        """Opens the file.
+        """Opens an .onnx file.
 
         Raises:
-          UserError: onnxruntime is not installed, or the file is no such network.
+          UserError: onnxruntime is not installed, or the file is not such a network.
         """
         if importlib.util.find_spec("onnxruntime") is None:
             raise UserError("--segmenter: needs onnxruntime; pip install onnxruntime, or '.[onnx]'")
@@ -46,12 +44,12 @@ class Segmenter:
             raise UserError(f"--segmenter={file}: no such file; name an .onnx file")
         self._file, self._num_classes = file, num_classes
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what goes wrong is raised
+        options.log_severity_level = 4  # errors are raised; the log would repeat them
         try:
             self._session = onnxruntime.InferenceSession(file, options, providers=onnxruntime.get_available_providers())
             self._scale = self._session.get_modelmeta().custom_metadata_map.get("pix2pix.scale", "imagenet")
         except Exception as error:  # onnxruntime's types have no common base
-            raise UserError(f"--segmenter={file}: cannot be read as ONNX ({_gist(error)})") from error
+            raise UserError(f"--segmenter={file}: cannot be read as ONNX ({_summary(error)})") from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape
         if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(uint8)"):
@@ -65,7 +63,7 @@ class Segmenter:
         self._size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
 
     def classes(self, picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-        """uint8 (H, W, 1 or 3) -> class numbers, integer (*size). Raises UserError if the network does not answer."""
+        """Maps uint8 (H, W, 1 or 3) to class numbers, integer (*size). Raises UserError if the network fails."""
         picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
         values = resize(np.ascontiguousarray(picture), self._size or size, "bilinear")
         if self._floats:
@@ -74,12 +72,14 @@ class Segmenter:
         try:
             answer = self._session.run(None, {self._name: np.ascontiguousarray(batch)})[0]
         except Exception as error:
-            raise self._unfit(f"fails for pictures of {height_by_width(size)} ({_gist(error)})") from error
-        found = self._numbers(np.asarray(answer))
-        if found.size == 0 or found.min() < 0 or found.max() >= self._num_classes:
-            raise self._unfit(f"answers class {found.max(initial=0)}, but the palette has {self._num_classes} classes")
-        rows, columns = (np.arange(n) * m // n for n, m in zip(size, found.shape, strict=True))
-        return found[rows[:, None], columns]
+            raise self._unfit(f"fails for pictures of {height_by_width(size)} ({_summary(error)})") from error
+        numbers = self._numbers(np.asarray(answer))
+        if numbers.size == 0 or numbers.min() < 0 or numbers.max() >= self._num_classes:
+            raise self._unfit(
+                f"answers class {numbers.max(initial=0)}, but the palette has {self._num_classes} classes"
+            )
+        rows, columns = (np.arange(n) * m // n for n, m in zip(size, numbers.shape, strict=True))
+        return numbers[rows[:, None], columns]
 
     def _scaled(self, picture: np.ndarray) -> np.ndarray:
         values = picture.astype(np.float32)
@@ -91,7 +91,7 @@ class Segmenter:
         return values if self._scale == "0..1" else (values - _MEAN) / _STD
 
     def _numbers(self, answer: np.ndarray) -> np.ndarray:
-        """An output to class numbers (h, w)."""
+        """Converts the network's output to class numbers (h, w)."""
         if answer.ndim == 3 and len(answer) == 1 and answer.dtype.kind in "iu":
             return answer[0]
         if answer.ndim == 4 and len(answer) == 1 and self._num_classes in (answer.shape[1], answer.shape[3]):
@@ -106,10 +106,10 @@ class Segmenter:
 
 
 class Segmentation:
-    """Sums up what a segmenter finds in translations and in real photographs."""
+    """Accumulates the scores of a segmenter on translations and on real photographs."""
 
     def __init__(self, file: str, palette: str):
-        """Opens the network; `palette` is the label maps', as `labels.find` takes it. Raises UserError."""
+        """Opens the network in `file`; `palette` names the label maps' palette (`labels.find`). Raises UserError."""
         if palette in ("auto", "none"):
             raise UserError(
                 "--segmenter: needs the colours of the label maps; give --palette=cityscapes, facades or FILE"
@@ -128,12 +128,12 @@ class Segmentation:
         self._fits = True
         truth = self._palette.classes(batch, with_void=True)
         for prefix, picture in (("fcn_", output), ("fcn_real_", target)):
-            found = self._segmenter.classes(picture, label_map.shape[:2])
-            counts = labels.confusion(found[None].astype(np.int32), truth, len(self._palette))
+            predicted = self._segmenter.classes(picture, label_map.shape[:2])
+            counts = labels.confusion(predicted[None].astype(np.int32), truth, len(self._palette))
             self._confusion[prefix] += np.asarray(counts[0], np.int64)
 
     def totals(self) -> dict[str, float]:
-        """fcn_pixel_accuracy, fcn_class_accuracy, fcn_mean_iou; and with fcn_real_ those of the photographs."""
+        """Returns fcn_pixel_accuracy, fcn_class_accuracy and fcn_mean_iou; with fcn_real_, those of the photographs."""
         return {
             prefix + name: value
             for prefix, confusion in self._confusion.items()
@@ -141,5 +141,5 @@ class Segmentation:
         }
 
 
-def _gist(error: Exception) -> str:
+def _summary(error: Exception) -> str:
     return " ".join(str(error).split())[:150]

@@ -1,9 +1,8 @@
-"""The published weights of the networks that metrics are made with: where they are found, and whether they are those.
+"""Finds, downloads and checks the published weights of the networks that metrics use.
 
-A file is looked for where a flag says, where the environment says, and among those that were downloaded. It may be an
-.npz of plain arrays or a .pth of PyTorch weights; nothing in it is executed. The scores of two programs are only the
-same if their networks are, so what is read is compared with the digest of the published numbers, whatever the file's
-format.
+A file is looked for where a flag says, where the environment says, and among earlier downloads. It may be an .npz of
+plain arrays or a .pth of PyTorch weights; nothing in it is executed. Scores can only be compared if their networks are
+the same, so the digest of what is read is compared with that of the published arrays, whatever the file's format.
 """
 
 import dataclasses
@@ -21,21 +20,21 @@ from pix2pix_jax.io import download, pth
 from pix2pix_jax.metrics import inception, lpips
 from pix2pix_jax.runtime import caches
 
-_MAX_BYTES = 1 << 30  # the Inception's file has 95 MB
+_MAX_BYTES = 1 << 30  # Inception's file has 95 MB
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """A network of a metric, as its authors give it away.
+    """Describes the published network of a metric.
 
     Attributes:
-      name: of the command line's flag.
-      variable: of the environment.
-      urls: .pth files that hold it together.
-      digest: of its arrays, `_digest`.
-      shapes: () -> the arrays that it needs, by name.
-      convert: arrays by PyTorch's names, to those names.
-      prepare: the arrays to Flax variables.
+      name: the command line's flag, without dashes.
+      variable: the environment variable that names its file.
+      urls: the .pth files that hold it together.
+      digest: `_digest` of its arrays, in hexadecimal.
+      shapes: returns name -> shape of the arrays that it needs.
+      convert: renames PyTorch's arrays to those names.
+      prepare: converts the arrays to Flax variables.
     """
 
     name: str
@@ -74,7 +73,7 @@ LPIPS = Published(
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """A network's variables, `digest` of what they were made of, and whether that is what was published."""
+    """Holds a network's variables, the digest of the arrays they came from, and whether it is the published one."""
 
     variables: dict[str, Any]
     digest: str
@@ -83,10 +82,10 @@ class Weights:
 
 
 def find(network: Published, given: str = "") -> pathlib.Path | None:
-    """The file that the flag, else the environment, else an earlier download has; None: there is none.
+    """Returns the file named by the flag, else by the environment, else of an earlier download; None if there is none.
 
     Raises:
-      UserError: the flag or the environment names what is no file.
+      UserError: the flag or the environment names a file that does not exist.
     """
     for origin, path in ((f"--{network.name}", given), (network.variable, os.environ.get(network.variable, ""))):
         if path:
@@ -98,7 +97,7 @@ def find(network: Published, given: str = "") -> pathlib.Path | None:
 
 
 def load(network: Published, given: str = "") -> Weights:
-    """Reads the file that `find` finds; where there is none, downloads it, checks it and keeps it for the next time.
+    """Reads the file that `find` returns; if there is none, downloads the weights, checks them and keeps them.
 
     Raises:
       UserError: no such file, it does not hold this network, or it cannot be downloaded.
@@ -113,11 +112,11 @@ def load(network: Published, given: str = "") -> Weights:
         download.fetch(url, part, remedy=remedy)
         arrays |= pth.read(part)
     arrays = _selected(network, arrays, ", ".join(map(str, parts)))
-    found = _digest(arrays)
+    digest = _digest(arrays)
     for part in parts:
         part.unlink()
-    if found != network.digest:
-        raise UserError(f"{network.urls[0]}: is not what was published (sha256 {found[:16]}); {remedy}")
+    if digest != network.digest:
+        raise UserError(f"{network.urls[0]}: is not what was published (sha256 {digest[:16]}); {remedy}")
     kept = caches.folder("metrics") / f"{network.name}.npz"
     partial = kept.with_name(f".{os.getpid()}.npz")
     np.savez(partial, **arrays)
@@ -133,7 +132,7 @@ def read(network: Published, path: pathlib.Path) -> Weights:
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Raises UserError if it is damaged, holds Python objects, or unpacks to more than weights need."""
+    """Reads arrays. Raises UserError if the file is damaged, holds Python objects, or unpacks to over _MAX_BYTES."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
@@ -151,7 +150,7 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _selected(network: Published, arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """What the network needs, in float32. Raises UserError if something lacks, has another shape or is not finite."""
+    """Returns the network's arrays in float32. Raises UserError if one is missing, misshapen or not finite."""
     shapes = network.shapes()
     if not shapes.keys() <= arrays.keys():
         arrays = network.convert(arrays)
@@ -173,7 +172,7 @@ def _selected(network: Published, arrays: Mapping[str, np.ndarray], where: str) 
 
 
 def _digest(arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of names, shapes and little-endian float32 numbers, in the order of names."""
+    """Computes SHA-256 over names, shapes and little-endian float32 values, in the order of names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].shape}\n".encode())

@@ -5,7 +5,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
 
 from pix2pix_jax.metrics import inception, weights
 
@@ -34,13 +33,3 @@ def test_random_weights_are_read_and_keep_activations_finite(tmp_path):
     features = benchmark.jax_features(file)(np.random.default_rng(0).uniform(-1, 1, (1, 299, 299, 3)).astype("f"))
     assert features.shape == (1, 2048)
     assert np.isfinite(features).all() and 1e-3 < features.std() < 1e3
-
-
-def test_halves_of_pairs(tmp_path):
-    (tmp_path / "pairs").mkdir()
-    pair = np.zeros((4, 10, 3), np.uint8)
-    pair[:, 5:] = 255
-    Image.fromarray(pair).save(tmp_path / "pairs" / "a.png")
-    right, left = benchmark.split_pairs(str(tmp_path / "pairs"), tmp_path)
-    assert np.asarray(Image.open(right / "a.png")).tolist() == np.full((4, 5, 3), 255).tolist()
-    assert not np.asarray(Image.open(left / "a.png")).any()

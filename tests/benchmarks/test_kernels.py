@@ -39,10 +39,9 @@ def test_launches_by_kind():
     }
 
 
-def test_the_report_ends_with_json_and_lists_the_largest(capsys):
-    kernels.report(list(hlo.launches(PROGRAM)), 1, {"devices": 1})
-    *table, last = capsys.readouterr().out.splitlines()
-    assert "convolutions, f32[8,8], u8[16]" in table[-1]
+def test_the_report_ends_with_json(capsys):
+    kernels.report(hlo.launches(PROGRAM), {"devices": 1})
+    *_, last = capsys.readouterr().out.splitlines()
     result = json.loads(last)
     assert result["devices"] == 1 and result["launches"] == 7
     assert result["bytes"] == hlo.memory_traffic(PROGRAM) == result["least_ms"] / 1e3 * kernels.BANDWIDTH

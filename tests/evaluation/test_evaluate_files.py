@@ -31,7 +31,7 @@ def pictures():
 
 @pytest.fixture
 def folders(tmp_path, pictures, monkeypatch):
-    """The layout that the popular PyTorch implementation leaves: all in one folder, told apart by their endings."""
+    """Files as pytorch-CycleGAN-and-pix2pix leaves them: all in one folder, told apart by their endings."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for variable in ("PIX2PIX_INCEPTION", "PIX2PIX_LPIPS"):
         monkeypatch.delenv(variable, raising=False)

@@ -1,10 +1,10 @@
-"""Writes popular/: files of weights as the popular PyTorch implementation of pix2pix saves them, and what they compute.
+"""Writes popular/: files of weights as pytorch-CycleGAN-and-pix2pix saves them, and their outputs.
 
 Independent of pix2pix_jax. Needs numpy and torch (CPU), which the tests do not; to make the files anew:
 
     python tests/golden/make_popular.py
 
-The networks have that implementation's names, which their nesting makes; the weights are random. `outputs.npz` holds
+The networks have that program's names, which their nesting makes; the weights are random. `outputs.npz` holds
 for every file NAME.pth the arrays NAME/input, NAME/eval and NAME/train: float32 (N, H, W, C), computed in float64, in
 evaluation and in training mode, without dropout. All is drawn anew alike, but the legacy format names its storages by
 their addresses, so that the bytes of unet_legacy.pth differ.

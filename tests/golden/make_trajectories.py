@@ -1,4 +1,4 @@
-"""Writes trajectories.npz: what ten training steps of the published recipes do in PyTorch.
+"""Writes trajectories.npz: ten training steps in PyTorch of each recipe in `RECIPES`.
 
 Independent of pix2pix_jax. Needs numpy and torch (CPU), which the tests do not; to make the file anew:
 

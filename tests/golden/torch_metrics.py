@@ -1,7 +1,7 @@
 """The metrics' networks and formulas in PyTorch and NumPy, written apart from pix2pix_jax to compare it with.
 
 Images are (N, C, H, W). The networks take the names of the published weights: those of pytorch-fid for Inception, and
-`convN`, `linN` for LPIPS. benchmarks/torch_inception.py measures the Inception here.
+`convN`, `linN` for LPIPS. benchmarks/inception.py measures the Inception here.
 """
 
 import numpy as np

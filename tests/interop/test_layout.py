@@ -1,4 +1,4 @@
-"""The popular PyTorch implementation's weights in our networks, against its outputs (tests/golden/make_popular.py)."""
+"""Weights of pytorch-CycleGAN-and-pix2pix in our networks, against its outputs (tests/golden/make_popular.py)."""
 
 import importlib.util
 import pathlib
@@ -16,7 +16,7 @@ from pix2pix_jax.models.patchgan import PatchDiscriminator
 from pix2pix_jax.models.resnet import ResNetGenerator
 from pix2pix_jax.models.unet import UNetGenerator
 
-POPULAR = pathlib.Path(__file__).parents[1] / "golden" / "popular"
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "popular"
 UNET = GeneratorArchitecture(
     name="unet", features=1, norm="batch", bias="auto", input_channels=3, target_channels=3, num_downs=5
 )
@@ -50,7 +50,7 @@ FILES = {
 
 
 def weights_of(name: str) -> dict[str, np.ndarray]:
-    return layout.clean(pth.read(POPULAR / f"{name}.pth"))
+    return layout.clean(pth.read(GOLDEN / f"{name}.pth"))
 
 
 def infer(weights, architecture):
@@ -83,7 +83,7 @@ def test_a_file_tells_its_architecture(name):
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("name", FILES)
 def test_our_networks_answer_as_pytorchs(name, mode):
-    outputs = np.load(POPULAR / "outputs.npz")
+    outputs = np.load(GOLDEN / "outputs.npz")
     variables = layout.from_torch(weights_of(name), FILES[name], name)
     model, options = network(FILES[name])
 
@@ -141,20 +141,20 @@ def test_every_variant_of_our_networks_survives_the_way_there_and_back(architect
 
 def test_pytorchs_networks_take_our_weights(tmp_path):
     torch = pytest.importorskip("torch")
-    spec = importlib.util.spec_from_file_location("make_popular", POPULAR.parent / "make_popular.py")
-    popular = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(popular)
-    theirs = popular.UNet(3, 2, features=1, num_downs=5, norm="instance")
+    spec = importlib.util.spec_from_file_location("make_popular", GOLDEN.parent / "make_popular.py")
+    make_popular = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(make_popular)
+    theirs = make_popular.UNet(3, 2, features=1, num_downs=5, norm="instance")
     architecture = like(UNET, norm="instance", target_channels=2)
-    popular.fill(theirs, seed=0)
+    make_popular.fill(theirs, seed=0)
     variables = layout.from_torch({k: v.numpy() for k, v in theirs.state_dict().items()}, architecture, "w.pth")
     image = np.random.RandomState(0).uniform(-1, 1, (1, 32, 32, 3)).astype(np.float32)
     model, options = network(architecture)
     ours = jax.jit(lambda variables, image: model.apply(variables, image, **options))(variables, image)
     pth.write(tmp_path / "w.pth", layout.to_torch(variables, architecture))
-    popular.fill(theirs, seed=1)
+    make_popular.fill(theirs, seed=1)
     theirs.load_state_dict(torch.load(tmp_path / "w.pth", weights_only=True), strict=True)
-    np.testing.assert_allclose(ours, popular.answers(theirs, image)["train"], atol=1e-5)
+    np.testing.assert_allclose(ours, make_popular.answers(theirs, image)["train"], atol=1e-5)
 
 
 def test_clean_strips_wrappers_and_unused_statistics():
@@ -163,7 +163,7 @@ def test_clean_strips_wrappers_and_unused_statistics():
         assert list(layout.clean({prefix + key: array for key, array in weights.items()})) == list(weights)
     some = {"module.a.weight": weights["model.0.weight"], "b.weight": weights["model.0.weight"]}
     assert list(layout.clean(some)) == list(some)
-    old = pth.read(POPULAR / "patchgan_old.pth")
+    old = pth.read(GOLDEN / "patchgan_old.pth")
     assert set(old) - set(layout.clean(old)) == {"model.3.running_mean", "model.3.running_var"}
 
 

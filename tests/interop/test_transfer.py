@@ -13,8 +13,8 @@ from pix2pix_jax.interop import layout, transfer
 from pix2pix_jax.io import pth
 from pix2pix_jax.training import train
 
-POPULAR = pathlib.Path(__file__).parents[1] / "golden" / "popular"
-UNET, RESNET, PATCHGAN, PIXEL = (str(POPULAR / f"{name}.pth") for name in ("unet", "resnet", "patchgan", "pixel"))
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "popular"
+UNET, RESNET, PATCHGAN, PIXEL = (str(GOLDEN / f"{name}.pth") for name in ("unet", "resnet", "patchgan", "pixel"))
 SIZES = ("--config.image_size=32,32", "--config.resize_size=36,36", "--config.direction=BtoA")
 PLAIN = ("--config.inference.norm_stats=running", "--config.inference.dropout=off")  # PyTorch's eval mode
 
@@ -25,7 +25,7 @@ def load(*overrides: str):
 
 @pytest.fixture(scope="module")
 def outputs() -> dict[str, np.ndarray]:
-    return dict(np.load(POPULAR / "outputs.npz"))
+    return dict(np.load(GOLDEN / "outputs.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def imported(tmp_path_factory):
 def test_an_imported_generator_answers_as_in_pytorch(name, outputs, tmp_path):
     image = outputs[f"{name}/input"]
     config = load(*PLAIN, f"--config.image_size={image.shape[1]},{image.shape[2]}")
-    transfer.import_torch(config, tmp_path, generator=str(POPULAR / f"{name}.pth"))
+    transfer.import_torch(config, tmp_path, generator=str(GOLDEN / f"{name}.pth"))
     model = trained_model.load(tmp_path)
     np.testing.assert_allclose(model.translate_resized(image), outputs[f"{name}/eval"], atol=1e-4)
 
@@ -83,7 +83,7 @@ def test_a_resnet_is_recognised(tmp_path):
     image = ("--config.image_size=36,28",)
     config = transfer.import_torch(load(*image), tmp_path / "plain", generator=RESNET)
     assert (config.generator.name, config.generator.dropout) == ("resnet", 0)
-    with_dropout = str(POPULAR / "resnet_dropout.pth")
+    with_dropout = str(GOLDEN / "resnet_dropout.pth")
     config = transfer.import_torch(load(*image), tmp_path / "dropout", generator=with_dropout)
     assert (config.generator.norm, config.generator.dropout) == ("instance", 0.5)
 
@@ -164,7 +164,7 @@ def test_wrong_files_are_refused_in_one_line(refusal, tmp_path):
     assert "holds a discriminator, not a generator" in refusal(f"--generator={PATCHGAN}")
     assert "holds a generator, not a discriminator" in refusal(f"--generator={UNET}", f"--discriminator={UNET}")
     assert "no such file" in refusal(f"--generator={tmp_path / 'none.pth'}")
-    other_channels = str(POPULAR / "pixel_none.pth")
+    other_channels = str(GOLDEN / "pixel_none.pth")
     message = refusal(f"--generator={UNET}", f"--discriminator={other_channels}")
     assert "sees 4 channels, where the generator makes 3 of 3" in message
     (tmp_path / "text.pth").write_text("not weights")

@@ -48,7 +48,7 @@ def test_in_memory_alone(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_other_words_are_another_place(monkeypatch, tmp_path):
+def test_another_key_is_another_place(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    places = {place(*words) for words in (("a", "bc"), ("ab", "c"), ("a", "b", "c"), ("../a", "/b"))}
+    places = {place(*key) for key in (("a", "bc"), ("ab", "c"), ("a", "b", "c"), ("../a", "/b"))}
     assert len(places) == 4 and {path.parent for path in places} == {tmp_path / "pix2pix_jax" / "features"}
