@@ -29,7 +29,7 @@ import report
 from etils import epath
 
 from pix2pix_jax.io import storage
-from pix2pix_jax.metrics.labels import SCORES
+from pix2pix_jax.metrics.names import LABEL_SCORES
 
 SPLIT = "test"
 METRICS = "l1,psnr,ssim,ms_ssim,lpips,fid,kid"
@@ -186,7 +186,7 @@ def table(names: Sequence[str], results: Results, overrides: Sequence[str]) -> s
 def _row(name: str, entry: dict[str, Any]) -> list[str]:
     scores, turns = entry["scores"], entry["turns"]
     devices = dict.fromkeys(machine.devices(turn["machine"]) for turn in turns)
-    labels = [_format(scores.get(score), 2) for score in SCORES if score in scores]
+    labels = [_format(scores.get(score), 2) for score in LABEL_SCORES if score in scores]
     return [
         name,
         RUNS[name].about,

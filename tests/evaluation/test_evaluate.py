@@ -15,7 +15,6 @@ from pix2pix_jax import cli
 from pix2pix_jax.data.sources import datasets
 from pix2pix_jax.evaluation import evaluate, report
 from pix2pix_jax.inference import trained_model
-from pix2pix_jax.metrics import labels
 from pix2pix_jax.runtime import meshes
 
 METRICS = ("l1", "psnr", "ssim")
@@ -165,7 +164,7 @@ def test_a_segmenter_scores_what_was_made_from_label_maps(trained, tmp_path, mon
     flags = (f"--segmenter={segmenter}", "--metrics=l1", f"--output={tmp_path / 'out'}")
     assert cli.main(["evaluate", f"--workdir={trained}", *flags]) == 0
     total = json.loads((tmp_path / "out" / "metrics.json").read_text())["total"]
-    assert total.keys() == {f"fcn_{real}{name}" for real in ("", "real_") for name in labels.SCORES}
+    assert total.keys() == {f"fcn_{real}{name}" for real in ("", "real_") for name in names.LABEL_SCORES}
     assert 0 <= total["fcn_mean_iou"] < 1 and "fcn_real_mean_iou" in capsys.readouterr().out
     labels_as_pictures = tmp_path / "out" / "images" / "*-input.png"
     files = (f"--pictures={labels_as_pictures}", f"--targets={labels_as_pictures}", f"--inputs={labels_as_pictures}")
