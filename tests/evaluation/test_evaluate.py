@@ -15,6 +15,7 @@ from pix2pix_jax import cli
 from pix2pix_jax.data.sources import datasets
 from pix2pix_jax.evaluation import evaluate, report
 from pix2pix_jax.inference import trained_model
+from pix2pix_jax.metrics import names
 from pix2pix_jax.runtime import meshes
 
 METRICS = ("l1", "psnr", "ssim")
