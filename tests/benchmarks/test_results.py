@@ -40,7 +40,7 @@ def test_scores_are_those_of_the_last_evaluation(workdir):
     entry = found["runs"]["labels"]
     report = json.loads((workdir / "labels" / "eval" / "test-8" / "metrics.json").read_text())
     assert entry["scores"] == {**report["mean"], **report["total"]}
-    assert set(entry["scores"]) == {"l1", "ssim", *results.SCORES}
+    assert set(entry["scores"]) == {"l1", "ssim", *results.LABEL_SCORES}
     assert entry["num_examples"] == 100
 
 
