@@ -31,9 +31,10 @@ from absl import flags
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS(sys.argv[:1])  # grain reads absl flags, which pytest never parses
 
+from pix2pix_jax import cli
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_model
-from pix2pix_jax.training import train
+from pix2pix_jax.training.train import train as train_run
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"
 
@@ -78,6 +79,44 @@ def tiny_config():
     return lambda *overrides: config_lib.load("default", [*TINY, *overrides])
 
 
+@pytest.fixture
+def run(capsys):
+    """run("evaluate", "--workdir=W") -> (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            code = cli.main([str(argument) for argument in arguments])
+        except SystemExit as stopped:  # as argparse ends
+            code = stopped.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def train(run, tiny_flags, tmp_path):
+    """Trains the tiny config, whose source is the folder set `data`, in tmp_path/run."""
+
+    def train(data, *overrides, workdir=tmp_path / "run"):
+        source = ("--config.dataset=folder", f"--config.data_dir={data}")
+        return run("train", "--config=default", f"--workdir={workdir}", *tiny_flags, *source, *overrides)
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def tiny_flags(tiny_config):
+    """The flags that `tiny_config` is made of."""
+    fields = config_lib.flatten(config_lib.load("default"))
+    tiny = config_lib.flatten(tiny_config())
+    changed = {name: value for name, value in tiny.items() if fields[name] != value}
+    return [
+        f"--config.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in changed.items()
+    ]
+
+
 @pytest.fixture(scope="session")
 def make_batch():
     """Makes a batch at the load size of `tiny_config`: blocks of random colours, and their negatives."""
@@ -106,7 +145,7 @@ def build():
 def trained(tmp_path_factory, tiny_config):
     """The workdir of a tiny run of 6 steps on drawn_facades. Not to be written to."""
     workdir = tmp_path_factory.mktemp("trained") / "run"
-    train.train(tiny_config(), workdir)
+    train_run(tiny_config(), workdir)
     return workdir
 
 

@@ -1,9 +1,7 @@
 """The command line: a mistake ends in one line, exit code 2 and nothing lost."""
 
 import json
-import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +9,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from command_line import assert_refused, lines, snapshot, write_pairs
 
 import pix2pix_jax
 from pix2pix_jax import cli
@@ -19,74 +17,6 @@ from pix2pix_jax.config import build_model
 from pix2pix_jax.data.sources import datasets
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.workdir.checkpoints import Checkpoints
-
-
-@pytest.fixture
-def run(capsys):
-    """run("evaluate", "--workdir=W") -> (exit code, stdout, stderr)."""
-
-    def run(*arguments):
-        capsys.readouterr()
-        try:
-            code = cli.main([str(argument) for argument in arguments])
-        except SystemExit as stopped:  # as argparse ends
-            code = stopped.code
-        return code, *capsys.readouterr()
-
-    return run
-
-
-@pytest.fixture
-def train(run, tiny_flags, tmp_path):
-    """Trains the tiny config, whose source is the folder set `data`, in tmp_path/run."""
-
-    def train(data, *overrides, workdir=tmp_path / "run"):
-        source = ("--config.dataset=folder", f"--config.data_dir={data}")
-        return run("train", "--config=default", f"--workdir={workdir}", *tiny_flags, *source, *overrides)
-
-    return train
-
-
-@pytest.fixture(scope="session")
-def tiny_flags(tiny_config):
-    """The flags that `tiny_config` is made of."""
-    from pix2pix_jax import config as config_lib
-
-    fields = config_lib.flatten(config_lib.load("default"))
-    tiny = config_lib.flatten(tiny_config())
-    changed = {name: value for name, value in tiny.items() if fields[name] != value}
-    return [
-        f"--config.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in changed.items()
-    ]
-
-
-def write_pairs(folder, count, *, size=(32, 64), kind="jpg"):
-    folder.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng(count)
-    for i in range(count):
-        Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8)).save(folder / f"{size[0]}-{i}.{kind}")
-    return folder
-
-
-def lines(stderr):
-    """What is left to see of stderr; progress bars overwrite themselves after a carriage return."""
-    return [line for line in re.split(r"[\r\n]+", stderr) if line.strip()]
-
-
-def assert_refused(result, *words, after_bars=False):
-    """Exit code 2 and an error with `words`: the only line of stderr, or the last where progress bars came before."""
-    code, _, stderr = result
-    assert code == cli.EXIT_USER_ERROR
-    assert "Traceback" not in stderr
-    seen = lines(stderr)
-    assert after_bars or len(seen) == 1, seen
-    assert re.match(r"pix2pix( [\w-]+)?: error: ", seen[-1]), seen
-    assert all(str(word) in seen[-1] for word in words), (seen[-1], words)
-
-
-def snapshot(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_the_version_is_that_of_the_package(run):
@@ -301,89 +231,6 @@ def with_data(trained, workdir, data):
     return workdir
 
 
-def test_a_workdir_that_cannot_be_written(train, tmp_path):
-    data = write_pairs(tmp_path / "data", 4)
-    (tmp_path / "file").write_text("precious")
-    assert_refused(train(data, workdir=tmp_path / "file" / "x"), tmp_path / "file" / "x", "cannot be written")
-    assert (tmp_path / "file").read_text() == "precious"
-
-
-def test_an_output_that_cannot_be_written(run, trained, tmp_path):
-    (tmp_path / "file").write_text("precious")
-    pairs = write_pairs(tmp_path / "in", 1)
-    output = tmp_path / "file" / "x"
-    result = run("translate", f"--workdir={trained}", f"--input={pairs}", f"--output={output}")
-    assert_refused(result, output, "cannot be written", "--output", after_bars=True)
-    result = run("evaluate", f"--workdir={trained}", f"--output={output}")
-    assert_refused(result, output, "cannot be written", "--output")
-    assert (tmp_path / "file").read_text() == "precious"
-
-
-@pytest.fixture
-def mounted(tmp_path):
-    """mounted("size=3m") -> an empty tmpfs with these options; only where this process may mount."""
-    folders = []
-
-    def mount(options):
-        folder = tmp_path / f"tmpfs{len(folders)}"
-        folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-        if not sys.platform.startswith("linux") or subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("needs the permission to mount a tmpfs")
-        folders.append(folder)
-        return folder
-
-    yield mount
-    for folder in folders:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_read_only_file_system(train, mounted, tmp_path):
-    folder = mounted("ro")
-    data = write_pairs(tmp_path / "data", 4)
-    assert_refused(train(data, workdir=folder / "run"), folder / "run", "Read-only file system", "another --workdir")
-
-
-def disk_usage(folder):
-    return sum(-(-len(content) // 4096) * 4096 for content in snapshot(folder).values())
-
-
-def test_a_full_disk_keeps_the_earlier_checkpoint(mounted, tmp_path, trained, tiny_flags):
-    two, one = (disk_usage(trained / "checkpoints" / name) for name in ("", "6"))
-    folder = mounted(f"size={two - one // 2}")
-    data = write_pairs(tmp_path / "data", 4)
-    command = [
-        *(sys.executable, "-m", "pix2pix_jax", "train", "--config=default", f"--workdir={folder / 'run'}"),
-        *(*tiny_flags, "--config.dataset=folder", f"--config.data_dir={data}"),
-    ]
-    # Not in this process: the threads that write would print behind pytest's back.
-    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
-    seen = lines(stopped.stderr)
-    assert_refused((stopped.returncode, "", seen[-1]), folder / "run", "could not be written", "make room", "step 3")
-    assert not any("ERROR:" in line for line in seen)  # what orbax and asyncio log of each array
-    assert trained_model.load(folder / "run").step == 3
-
-
-def test_a_disk_that_is_full_during_a_run_stops_it_soon(mounted, tmp_path, trained, tiny_flags):
-    """Long before the next save, which is when orbax would tell of the one that failed."""
-    folder = mounted(f"size={disk_usage(trained / 'checkpoints' / '6') // 2}")
-    data = write_pairs(tmp_path / "data", 4)
-    command = [
-        *(sys.executable, "-m", "pix2pix_jax", "train", "--config=default", f"--workdir={folder / 'run'}"),
-        *(*tiny_flags, "--config.dataset=folder", f"--config.data_dir={data}", "--config.num_steps=1000"),
-        *("--config.checkpoint_every_steps=100", "--config.sample_every_steps=0", "--config.log_every_steps=10"),
-    ]
-    stopped = subprocess.run(command, capture_output=True, text=True, check=False)
-    seen = lines(stopped.stderr)
-    assert_refused(
-        (stopped.returncode, "", seen[-1]), folder / "run", "pace left on", "make room", "no earlier checkpoint"
-    )
-    assert not any("Traceback" in line for line in seen)
-    logged = [json.loads(line)["step"] for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert 100 <= logged[-1] < 200
-    assert not [path for path in (folder / "run" / "checkpoints").iterdir() if path.name.isdigit()]
-
-
 def test_losses_that_are_not_finite(train, tmp_path):
     """The first update leaves huge but finite parameters, which are saved; their losses are not finite."""
     data = write_pairs(tmp_path / "data", 4)
@@ -407,11 +254,3 @@ def test_errors_of_other_kinds_are_not_hidden(run, trained, monkeypatch):
     monkeypatch.setattr(trained_model, "load", broken)
     with pytest.raises(FileNotFoundError):
         run("evaluate", f"--workdir={trained}")
-
-
-def test_a_disk_that_fills_up_anywhere_is_one_line(run, trained, monkeypatch):
-    def full(*arguments, **keywords):
-        raise OSError(28, os.strerror(28), str(pathlib.Path("some") / "file"))
-
-    monkeypatch.setattr(trained_model, "load", full)
-    assert_refused(run("evaluate", f"--workdir={trained}"), "file: No space left on device", "make room")
