@@ -27,8 +27,11 @@ class Saving(Callback):
     speed: Throughput
     validator: Validator | None
 
-    def on_step(self, step: int, state: TrainState, metrics: Any) -> None:
+    def before_step(self, step: int, state: TrainState) -> None:
+        """Raises UserError if the last save has failed: before this step's samples and validation, which take long."""
         self.checkpoints.check()
+
+    def on_step(self, step: int, state: TrainState, metrics: Any) -> None:
         is_best = self.validator is not None and self.validator.is_best(step)
         if step < self.total and (is_best or due(step, self.config.checkpoint_every_steps)):
             self._save(step, state)
