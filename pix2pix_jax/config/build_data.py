@@ -183,9 +183,12 @@ def _build_pairs(
         width=config.resize_size[1],
         multiple=validate.size_multiple(config),
         centred=centred,
-        **{field: config[field] for field in ("input_interpolation", "target_interpolation")},
-        **{f"{name}_dtype": config[f"{name}_dtype"].replace("auto", "uint8") for name in STREAMS},
-        **{f"{name}_range": None if config[f"{name}_dtype"] == "auto" else config[f"{name}_range"] for name in STREAMS},
+        input_interpolation=config.input_interpolation,
+        target_interpolation=config.target_interpolation,
+        input_dtype=config.input_dtype.replace("auto", "uint8"),
+        target_dtype=config.target_dtype.replace("auto", "uint8"),
+        input_range=None if config.input_dtype == "auto" else config.input_range,
+        target_range=None if config.target_dtype == "auto" else config.target_range,
     )
 
 

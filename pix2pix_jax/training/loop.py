@@ -60,7 +60,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """The state after `step` updates, where training starts; for `progress` see `checkpoints.NO_PROGRESS`."""
+    """The state after `step` updates, where training starts; for `progress` see `workdir/progress.py`."""
 
     state: TrainState
     step: int

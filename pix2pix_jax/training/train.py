@@ -23,7 +23,8 @@ from pix2pix_jax.training import interruption, profiling, validation
 from pix2pix_jax.training.loop import ResumePoint, Run, train_loop
 from pix2pix_jax.workdir import folder as workdir_lib
 from pix2pix_jax.workdir import lock
-from pix2pix_jax.workdir.checkpoints import NO_PROGRESS, Checkpoints, abstract
+from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
+from pix2pix_jax.workdir.progress import NO_PROGRESS
 
 
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
@@ -44,7 +45,12 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     """
     workdir = storage.folder(workdir)
     lock.check(workdir)
-    mesh = meshes.make_mesh(batch_size=config.batch_size, accumulate_steps=config.accumulate_steps, **config.mesh)
+    mesh = meshes.make_mesh(
+        batch_size=config.batch_size,
+        accumulate_steps=config.accumulate_steps,
+        data=config.mesh.data,
+        rows=config.mesh.rows,
+    )
     config, pairs = build_data.open_training(config)
     for note in build_data.fitted_files(config, pairs):
         console.log(note)

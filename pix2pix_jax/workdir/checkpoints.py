@@ -5,7 +5,6 @@ import copy
 import hashlib
 import json
 import os
-import types
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -23,12 +22,8 @@ from pix2pix_jax.io import storage
 from pix2pix_jax.metrics.names import LOWER_IS_BETTER
 from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir.checksums import checksums
+from pix2pix_jax.workdir.progress import NO_PROGRESS, is_progress
 from pix2pix_jax.workdir.retention import Retention
-
-# What a checkpoint holds beside the state, as JSON: "losses" since the last log line, which the next line averages, the
-# "best" evaluation so far, the "evaluation" of this state if there was one (both as `Validator.best`), and the
-# fingerprint of the training "data" (`data/sources/fingerprint.py`).
-NO_PROGRESS = types.MappingProxyType({"losses": (), "best": None, "evaluation": None, "data": None})
 
 
 class DamagedError(UserError):
@@ -85,7 +80,7 @@ class Checkpoints:
           step: the step of the state.
           state: the train state.
           config: the config of the run.
-          progress: a value for each key of NO_PROGRESS.
+          progress: a value for each key of `progress.NO_PROGRESS`.
 
         Raises:
           UserError: the folder cannot be written.
@@ -264,8 +259,8 @@ class Checkpoints:
     def progress(self, step: int) -> dict[str, Any]:
         """Reads the `progress` that was saved. Raises DamagedError."""
         progress = self._read_json(step, "progress")
-        if not isinstance(progress, dict):
-            raise self._damaged(step, "progress is no object")
+        if not is_progress(progress):
+            raise self._damaged(step, "its progress is not one of a run")
         return {**NO_PROGRESS, **progress}
 
     def restore(self, step: int, like: Any) -> Any:
@@ -283,7 +278,7 @@ class Checkpoints:
             restore_args=ocp.checkpoint_utils.construct_restore_args(like),
             partial_restore=True,
         )
-        saved = self._read(step, checksums=ocp.args.JsonRestore())["checksums"]
+        saved = self._checksums(step, self._read(step, checksums=ocp.args.JsonRestore()))
         restored = self._read(step, state=arguments)["state"]
         found = checksums(restored)
         wrong = [name for name in found if saved.get(name) != found[name]]
@@ -293,9 +288,14 @@ class Checkpoints:
 
     def _read_json(self, step: int, name: str) -> Any:
         read = self._read(step, **{name: ocp.args.JsonRestore(), "checksums": ocp.args.JsonRestore()})
-        if read["checksums"].get(name) != _digest(read[name]):
+        if self._checksums(step, read).get(name) != _digest(read[name]):
             raise self._damaged(step, f"{name} is not what was saved")
         return read[name]
+
+    def _checksums(self, step: int, read: Any) -> dict[str, Any]:
+        if not isinstance(read["checksums"], dict):
+            raise self._damaged(step, "its checksums are no object")
+        return read["checksums"]
 
     def _read(self, step: int, **items: Any) -> Any:
         read, failure = None, None

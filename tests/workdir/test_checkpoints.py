@@ -61,6 +61,7 @@ def test_a_run_of_a_version_with_more_fields_is_read(trained, tmp_path, capsys):
         ("config", lambda config: config | {"generator": config["generator"] | {"features": 16}}),
         ("config", lambda config: config | {"input_channels": 1}),
         ("progress", lambda progress: [progress]),
+        ("progress", lambda progress: progress | {"best": "6"}),
     ],
 )
 def test_what_contradicts_the_arrays_is_one_line(trained, tmp_path, name, change):

@@ -4,6 +4,7 @@ A checkpoint holds the names and sizes, compressed to a few bytes a file. The fo
 """
 
 import base64
+import binascii
 import collections
 import zlib
 from collections.abc import Iterable
@@ -12,6 +13,7 @@ from pix2pix_jax.data.sources.datasets import Source
 from pix2pix_jax.errors import printable
 
 _LISTED = 3  # names of each kind of change
+_LARGEST = 2**28  # bytes of names and sizes; a checkpoint may be a stranger's, and unpack to any number
 
 
 def take(source: Source) -> str:
@@ -25,7 +27,10 @@ def changes(before: str, now: str) -> str:
 
     A size that one of them does not know, such as that of an object in a bucket, equals every size.
     """
-    old, new = _unpack(before), _unpack(now)
+    try:
+        old, new = _unpack(before), _unpack(now)
+    except (binascii.Error, zlib.error, ValueError):
+        return "the list of those files cannot be read"
     kinds = {
         "added": [name for name in new if name not in old],
         "removed": [name for name in old if name not in new],
@@ -35,8 +40,16 @@ def changes(before: str, now: str) -> str:
 
 
 def _unpack(fingerprint: str) -> dict[str, list[str]]:
-    """Returns the sizes of the examples by name. Files that differ only in their ending share a name."""
-    lines = zlib.decompress(base64.b64decode(fingerprint)).decode("utf-8", "surrogateescape").splitlines()
+    """Returns the sizes of the examples by name. Files that differ only in their ending share a name.
+
+    Raises:
+      ValueError, binascii.Error or zlib.error: it is no fingerprint.
+    """
+    unpacker = zlib.decompressobj()
+    content = unpacker.decompress(base64.b64decode(fingerprint, validate=True), _LARGEST)
+    if not unpacker.eof:
+        raise ValueError(f"cut short, or more than {_LARGEST} bytes")
+    lines = content.decode("utf-8", "surrogateescape").splitlines()
     sizes = collections.defaultdict(list)
     for size, _, name in (line.partition("\t") for line in lines):
         sizes[name].append(size)

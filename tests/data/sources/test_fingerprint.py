@@ -1,7 +1,9 @@
 """Which training files a run began with: what counts as a change, and what does not."""
 
+import base64
 import shutil
 import time
+import zlib
 
 import jax
 import numpy as np
@@ -134,3 +136,10 @@ def test_a_checkpoint_without_a_fingerprint_goes_on(trained, tiny_config, tmp_pa
         new.save(6, state, config, {"losses": (), "best": None})
         new.wait()
     assert train.train(config, tmp_path).step == 7
+
+
+@pytest.mark.parametrize("stranger", ["no base64", "AAAA", base64.b64encode(zlib.compress(bytes(2**22))).decode()])
+def test_what_is_no_fingerprint_is_a_change(monkeypatch, stranger):
+    """A checkpoint may be a stranger's. What unpacks to gigabytes is not unpacked."""
+    monkeypatch.setattr(fingerprint, "_LARGEST", 2**20)
+    assert fingerprint.changes(stranger, stranger) == "the list of those files cannot be read"
