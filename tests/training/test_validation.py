@@ -139,7 +139,8 @@ def test_the_best_of_a_run_whose_newest_checkpoint_is_damaged(tiny_config, tmp_p
     (tmp_path / "checkpoints" / "9" / "state" / "_METADATA").write_text("{")
     assert trained_model.load(tmp_path, step="best").step == {3: 6, 6: 3}[best_before]
     assert "checkpoints/9: damaged" in capsys.readouterr().out
-    train.train(tiny_config(*EVALUATED, "--config.eval_every_steps=0", "--config.num_steps=9"), tmp_path)
+    more = ("--config.eval_every_steps=0", "--config.keep_checkpoints=1", "--config.num_steps=9")
+    train.train(tiny_config(*EVALUATED, *more), tmp_path)
     assert trained_model.load(tmp_path, step="best").step == {3: 6, 6: 3}[best_before]
 
 
