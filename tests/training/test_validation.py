@@ -139,9 +139,25 @@ def test_the_best_of_a_run_whose_newest_checkpoint_is_damaged(tiny_config, tmp_p
     (tmp_path / "checkpoints" / "9" / "state" / "_METADATA").write_text("{")
     assert trained_model.load(tmp_path, step="best").step == {3: 6, 6: 3}[best_before]
     assert "checkpoints/9: damaged" in capsys.readouterr().out
-    more = ("--config.eval_every_steps=0", "--config.keep_checkpoints=1", "--config.num_steps=9")
-    train.train(tiny_config(*EVALUATED, *more), tmp_path)
+    train.train(tiny_config(*EVALUATED, "--config.eval_every_steps=0", "--config.num_steps=9"), tmp_path)
     assert trained_model.load(tmp_path, step="best").step == {3: 6, 6: 3}[best_before]
+
+
+def test_a_run_whose_best_is_gone_keeps_the_best_that_exists(run, tiny_config, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    with Checkpoints(tmp_path / "run", keep=9) as checkpoints:
+        state, config = checkpoints.restore(6, _like(checkpoints.config(6))), checkpoints.config(6)
+        gone = {"metric": "psnr", "step": 5, "value": 1e3}
+        worse = {"metric": "psnr", "step": 7, "value": 1e-3}
+        checkpoints.save(
+            7, state.replace(step=state.step + 1), config, {"losses": [], "best": gone, "evaluation": worse}
+        )
+        checkpoints.wait()
+    more = ("--config.eval_every_steps=0", "--config.keep_checkpoints=1", "--config.num_steps=9")
+    train.train(tiny_config(*EVALUATED, *more), tmp_path / "run")
+    with Checkpoints(tmp_path / "run", read_only=True) as checkpoints:
+        assert checkpoints.steps() == [best_of(run), 9]
+        assert checkpoints.progress(9)["best"]["step"] == best_of(run)
 
 
 def _like(config):
