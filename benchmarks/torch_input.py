@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 class AlignedPairs(Dataset):
     """Turns side-by-side images into float32 (3, H, W) pairs in [-1, 1]: resized, cropped and mirrored alike."""
 
-    def __init__(self, folder: str, load: tuple[int, int], crop: tuple[int, int]):
+    def __init__(self, folder: str, load: tuple[int, int], crop: tuple[int, int], *, mirror: bool = True):
         self.paths = sorted(os.path.join(folder, name) for name in os.listdir(folder))
-        self.load, self.crop = load, crop
+        self.load, self.crop, self.mirror = load, crop, mirror
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -24,7 +24,7 @@ class AlignedPairs(Dataset):
         half = both.width // 2
         top = random.randint(0, self.load[0] - self.crop[0])
         left = random.randint(0, self.load[1] - self.crop[1])
-        flip = random.random() < 0.5
+        flip = self.mirror and random.random() < 0.5
         boxes = {"A": (0, 0, half, both.height), "B": (half, 0, both.width, both.height)}
         return {name: self._tensor(both.crop(box), top, left, flip) for name, box in boxes.items()}
 

@@ -126,6 +126,18 @@ def patch_discriminator(features: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(features * 8, 1, 4, 1, 1))
 
 
+def initialise(network: nn.Module) -> nn.Module:
+    """Draws kernels from N(0, 0.02) and norms' scales from N(1, 0.02); biases are 0 (section 6.2 of the paper)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.02)
+        if getattr(module, "bias", None) is not None:
+            nn.init.zeros_(module.bias)
+    return network
+
+
 class Trainer:
     """Trains by sequential updates, discriminator first.
 
@@ -136,13 +148,29 @@ class Trainer:
     def __init__(self, *, num_downs: int, features: int, device: str | None = None, tuning: Tuning = AS_USERS_RUN):
         self.device, self.tuning = device or default_device(), tuning
         set_up(tuning)
-        self.generator = place(UNet(num_downs, features), self.device, tuning)
-        self.discriminator = place(patch_discriminator(features), self.device, tuning)
+        self.generator = place(initialise(UNet(num_downs, features)), self.device, tuning)
+        self.discriminator = place(initialise(patch_discriminator(features)), self.device, tuning)
         adam = {"lr": 2e-4, "betas": (0.5, 0.999), "fused": tuning.fused_adam or None, "capturable": tuning.cuda_graph}
         self._g_adam = torch.optim.Adam(self.generator.parameters(), **adam)
         self._d_adam = torch.optim.Adam(self.discriminator.parameters(), **adam)
         self._replay: Callable | None = None
         self.losses: tuple[torch.Tensor, ...] = ()
+
+    def set_learning_rate(self, rate: float) -> None:
+        for group in self._g_adam.param_groups + self._d_adam.param_groups:
+            group["lr"] = rate
+
+    def state_dict(self) -> dict:
+        """Returns all that the next step depends on, except the random generators."""
+        return {name: part.state_dict() for name, part in self._saved().items()}
+
+    def load_state_dict(self, state: dict) -> None:
+        for name, part in self._saved().items():
+            part.load_state_dict(state[name])
+
+    def _saved(self) -> dict:
+        adams = {"g_adam": self._g_adam, "d_adam": self._d_adam}
+        return {"generator": self.generator, "discriminator": self.discriminator, **adams}
 
     def place(self, image: torch.Tensor) -> torch.Tensor:
         """Places a batch as the step takes it."""
