@@ -11,6 +11,7 @@ class NoSplit(UserError):
     """The data are fine, but have no such split."""
 
 
-def printable(path: os.PathLike | str) -> str:
-    """A file's name as printable text on one line: line ends, control codes and undecodable bytes are escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(path))
+def printable(text: os.PathLike | str, limit: int | None = None) -> str:
+    """Escapes the line ends, control codes and undecodable bytes of a stranger's name, and cuts it to `limit` characters."""
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(text))
+    return escaped if limit is None or len(escaped) <= limit else escaped[:limit] + "..."
