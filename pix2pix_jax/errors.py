@@ -12,6 +12,6 @@ class NoSplit(UserError):
 
 
 def printable(text: os.PathLike | str, limit: int | None = None) -> str:
-    """Escapes the line ends, control codes and undecodable bytes of a stranger's name, and cuts it to `limit` characters."""
+    """Escapes control codes, line ends and undecodable bytes of a stranger's text; cuts it to `limit` characters."""
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(text))
     return escaped if limit is None or len(escaped) <= limit else escaped[:limit] + "..."

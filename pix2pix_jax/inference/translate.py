@@ -13,16 +13,14 @@ from etils import epath
 from pix2pix_jax.config import build_data
 from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.picture_files import find_files
-from pix2pix_jax.data.files.value_range import fit_range, fitted, from_float
+from pix2pix_jax.data.files.value_range import fit_range, fitted
 from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.errors import UserError, printable
-from pix2pix_jax.inference.trained_model import TrainedModel, picture_ids, resize_within
+from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console
 from pix2pix_jax.runtime.console import bar
-
-PAIRS = ("auto", "yes", "no")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,21 +33,13 @@ class _Input:
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-    """Holds an input's image, or the error for which there is none.
+    """Holds an input's image, or the error for which there is none."""
 
-    Attributes:
-      image: (H, W, C), in the value range of the model's inputs.
-      dtype: name of the file's dtype.
-      halved: True if it is half of an A|B pair.
-      animated: True if it is the first of several frames.
-      error: the reason why the file cannot be used; "" if it can.
-    """
-
-    image: np.ndarray | None = None
-    dtype: str = ""
-    halved: bool = False
-    animated: bool = False
-    error: str = ""
+    image: np.ndarray | None = None  # (H, W, C), in the value range of the model's inputs
+    dtype: str = ""  # of the file
+    halved: bool = False  # whether it is half of an A|B pair
+    animated: bool = False  # whether it is the first of several frames
+    error: str = ""  # why the file cannot be used; "" if it can
 
 
 def translate_files(
@@ -83,11 +73,10 @@ def translate_files(
     with futures.ThreadPoolExecutor(4) as pool, bar(total=len(names), unit="image") as progress:
         loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
         for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
-            done += [dataclasses.replace(item, image=None) for _, item in batch]
             usable = [(name, item.image) for name, item in batch if not item.error]
-            results = _translate(model, [image for _, image in usable], seed) if usable else []
-            for (name, _), result in zip(usable, results, strict=True):
-                written.append(_write(output / name, result))
+            results = model.translate_each([image for _, image in usable], seed=seed)
+            written += [_write(output / name, result) for (name, _), result in zip(usable, results, strict=True)]
+            done += [dataclasses.replace(item, image=None) for _, item in batch]
             progress.update(len(batch))
     _report(model, done, len(written))
     return written
@@ -115,29 +104,6 @@ def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> N
         console.log(f"  {error}")
     more = f" (and {len(errors) - 1} more files, listed above)" if len(errors) > 1 else ""
     raise UserError(f"{errors[0]}{more}; translated {num_written} of {len(done)} files")
-
-
-def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
-    """Translates images of any sizes, as stored, to their translations of the same sizes, as stored."""
-    values = model.target_values
-    sizes = [build_data.inference_size(model.config, image.shape[:2]) for image in batch]
-    inputs = [
-        images.resize(image, size, model.config.input_interpolation) for image, size in zip(batch, sizes, strict=True)
-    ]
-    ids = picture_ids(batch, model.input_values)
-    together = [slice(None)] if len(set(sizes)) == 1 else [slice(i, i + 1) for i in range(len(batch))]
-    results = [
-        result
-        for part in together
-        for result in np.asarray(
-            from_float(model.translate_resized(np.stack(inputs[part]), seed=seed, ids=ids[part]), values)
-        )
-    ]
-    method = model.config.target_interpolation
-    return [
-        resize_within(result, image.shape[:2], method, values.limits)
-        for result, image in zip(results, batch, strict=True)
-    ]
 
 
 def _find(source: str, model: TrainedModel) -> list[_Input]:

@@ -31,23 +31,19 @@ _FIRST_KERNELS = {
     "pixel": "net.0.weight",
 }
 _AXES = {"conv": (2, 3, 1, 0), "up": (2, 3, 0, 1)}  # of PyTorch's kernels, in our order
-# Instance norm has no parameters here; it shows only in the biases of the convolutions.
-_NORMS_AND_BIASES = (
-    *(("batch", bias) for bias in ("auto", "always", "last", "never")),
-    ("instance", "auto"),
-    *(("none", bias) for bias in ("auto", "last", "never")),
-)
+_BIASES = {  # by norm; the norm "instance" has no parameters here, and shows only in the biases of the convolutions
+    "batch": ("auto", "always", "last", "never"),
+    "instance": ("auto",),
+    "none": ("auto", "last", "never"),
+}
+_NORMS_AND_BIASES = [{"norm": norm, "bias": bias} for norm, biases in _BIASES.items() for bias in biases]
 
 
 def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Removes what training wraps around a network, and what old versions of PyTorch left in its state dict.
 
-    Args:
-      weights: arrays by PyTorch's keys.
-
-    Returns:
-      The arrays without the prefix of DataParallel or torch.compile, if every key has it, and without the unused
-      running statistics that instance norms had before PyTorch 0.4.
+    From arrays by PyTorch's keys, this takes the prefix of DataParallel or torch.compile, if every key has it, and the
+    unused running statistics that instance norms had before PyTorch 0.4.
     """
     for _ in _PREFIXES:
         for prefix in _PREFIXES:
@@ -80,13 +76,8 @@ def infer_generator(weights: Mapping[str, np.ndarray], name_of_file: str) -> Gen
         fields, dropouts = {"num_blocks": num_blocks}, [False, True]
     fields |= {"name": name, "features": features}
     fields |= {"input_channels": input_channels, "target_channels": target_channels}
-    return _best_fit(
-        weights,
-        [
-            GeneratorArchitecture(**fields, norm=norm, bias=bias, dropout=dropout)
-            for dropout, (norm, bias) in itertools.product(dropouts, _NORMS_AND_BIASES)
-        ],
-    )
+    choices = itertools.product(dropouts, _NORMS_AND_BIASES)
+    return _best_fit(weights, [GeneratorArchitecture(**fields, dropout=dropout, **norm) for dropout, norm in choices])
 
 
 def infer_discriminator(weights: Mapping[str, np.ndarray], name_of_file: str) -> DiscriminatorArchitecture:
@@ -95,33 +86,27 @@ def infer_discriminator(weights: Mapping[str, np.ndarray], name_of_file: str) ->
     features, channels = _channels(weights, _FIRST_KERNELS[name], name_of_file)
     convolutions = sum(array.ndim == 4 for array in weights.values())
     num_layers = 0 if name == "pixel" else max(convolutions - 2, 1)
-    return _best_fit(
-        weights,
-        [
-            DiscriminatorArchitecture(num_layers=num_layers, features=features, channels=channels, norm=norm, bias=bias)
-            for norm, bias in _NORMS_AND_BIASES
-        ],
-    )
+    fields = {"num_layers": num_layers, "features": features, "channels": channels}
+    return _best_fit(weights, [DiscriminatorArchitecture(**fields, **norm) for norm in _NORMS_AND_BIASES])
 
 
 def _name(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> str:
     """Returns the key in _FIRST_KERNELS of the network that weights are of. Raises UserError if none is `wanted`."""
+    names = [name for name, key in _FIRST_KERNELS.items() if key in weights]
     if any(key.startswith("model.model.") for key in weights):
-        name = "unet"
-    else:
-        name = next((name for name, key in _FIRST_KERNELS.items() if key in weights), None)
-    if name is None:
+        names = ["unet"]
+    if not names:
         raise UserError(
             f"{name_of_file}: holds neither a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix, but "
             f"{_listed(weights)}; check which file it is"
         )
-    network = "generator" if name in ("unet", "resnet") else "discriminator"
+    network = "generator" if names[0] in ("unet", "resnet") else "discriminator"
     if network != wanted:
         raise UserError(
             f"{name_of_file}: holds a {network}, not a {wanted}; give the {wanted}'s file "
             f"(latest_net_{wanted[0].upper()}.pth)"
         )
-    return name
+    return names[0]
 
 
 def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) -> tuple[int, int]:
@@ -147,7 +132,7 @@ def from_torch(
 
     Args:
       weights: arrays by PyTorch's keys, as from `clean`.
-      architecture: the network's architecture.
+      architecture: what they must fit.
       name_of_file: the file's name in error messages.
 
     Returns:

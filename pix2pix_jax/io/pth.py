@@ -14,11 +14,12 @@ import io
 import math
 import os
 import pathlib
+import pickle
 import re
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -209,7 +210,7 @@ def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> No
 
 def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns the pickle (protocol 2) of an OrderedDict of tensors with their numbers in the storages "0", "1", ..."""
-    items = [_text(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
+    items = [_plain(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
     return b"\x80\x02" + _EMPTY_ORDERED_DICT + b"(" + b"".join(items) + b"u."
 
 
@@ -218,21 +219,13 @@ _EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
 def _tensor(array: np.ndarray, key: str) -> bytes:
     kind = f"ctorch\n{_STORAGE_NAMES[array.dtype]}\n".encode()
-    persistent = b"(" + _text("storage") + kind + _text(key) + _text("cpu") + _integer(array.size) + b"tQ"
-    strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
-    layout = _integer(0) + _integers(array.shape) + _integers(strides)
-    no_gradient, no_hooks = b"\x89", _EMPTY_ORDERED_DICT
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent + layout + no_gradient + no_hooks + b"tR"
+    persistent = b"(" + _plain("storage") + kind + _plain(key) + _plain("cpu") + _plain(array.size) + b"tQ"
+    strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
+    offset, requires_grad, no_hooks = _plain(0), _plain(False), _EMPTY_ORDERED_DICT
+    layout = offset + _plain(array.shape) + _plain(strides) + requires_grad + no_hooks
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent + layout + b"tR"
 
 
-def _text(text: str) -> bytes:
-    encoded = text.encode("utf-8", "surrogatepass")
-    return b"X" + struct.pack("<I", len(encoded)) + encoded
-
-
-def _integer(number: int) -> bytes:
-    return b"J" + struct.pack("<i", number) if number < 2**31 else b"\x8a\x08" + struct.pack("<q", number)
-
-
-def _integers(numbers: Sequence[int]) -> bytes:
-    return b"(" + b"".join(map(_integer, numbers)) + b"t"
+def _plain(value: Any) -> bytes:
+    """Returns the operations that push a plain value, which Python's own pickle has between its header and its end."""
+    return pickle.dumps(value, protocol=2)[2:-1]

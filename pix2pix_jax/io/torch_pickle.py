@@ -89,19 +89,19 @@ class _Machine:
 
     def step(self, operation: pickletools.OpcodeInfo, argument: Any) -> None:
         name = operation.name
-        if name in _PUTS:
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
-        elif name in _GETS:
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
             self.stack.append(self.memo[argument])
         elif name == "MARK":
             self.frames.append(self.stack)
             self.stack = []
         elif name == "BINPERSID":
-            self.stack.append(self._unique(_storage(self.stack.pop())))
+            self.stack.append(self._storage(self.stack.pop()))
         elif name in _OPERATIONS:
             operands = self._pop_operands(operation.stack_before)
             self.stack.append(_OPERATIONS[name](argument, *operands))
-        elif name not in _WITHOUT_EFFECT:
+        elif name not in ("PROTO", "FRAME", "STOP"):
             raise NotWeightsError(f"holds pickle's {name}, which weights do not need; do not trust it")
 
     def _pop_operands(self, kinds: list[pickletools.StackObject]) -> list[Any]:
@@ -111,17 +111,18 @@ class _Machine:
             last, self.stack, kinds = self.stack, self.frames.pop(), kinds[:-2]
         return [self.stack.pop() for _ in kinds][::-1] + last
 
-    def _unique(self, storage: Storage) -> Storage:
-        if self.storages.setdefault(storage.key, storage) != storage:
-            raise NotWeightsError(f"gives the data {printable(storage.key, 80)} two types or sizes; fetch it again")
+    def _storage(self, name: Any) -> Storage:
+        match name:
+            case ("storage", np.dtype() as dtype, str(key), str(), int(size), *view) if size >= 0 and view in (
+                [],
+                [None],
+            ):
+                storage = Storage(key, dtype, size)
+            case _:
+                raise NotWeightsError("names data in a way that weights do not; do not trust it")
+        if self.storages.setdefault(key, storage) != storage:
+            raise NotWeightsError(f"gives the data {printable(key, 80)} two types or sizes; fetch it again")
         return storage
-
-
-def _storage(name: Any) -> Storage:
-    match name:
-        case ("storage", np.dtype() as dtype, str(key), str(), int(size), *view) if view in ([], [None]) and size >= 0:
-            return Storage(key, dtype, size)
-    raise NotWeightsError("names data in a way that weights do not; do not trust it")
 
 
 def _extend(_: None, target: Any, *items: Any) -> list:
@@ -144,9 +145,6 @@ def _global(name: str) -> Any:
     return _GLOBALS[name]
 
 
-_WITHOUT_EFFECT = ("PROTO", "FRAME", "STOP")
-_PUTS = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
-_GETS = ("GET", "BINGET", "LONG_BINGET")
 _LITERALS = (
     *("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "BINFLOAT", "FLOAT", "NONE"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"),
@@ -188,15 +186,11 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
     return Tensor(storage, offset, shape, strides)
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> Tensor:
-    return _checked(data, Tensor)
-
-
 _GLOBALS = {
     "collections OrderedDict": _ordered_dict,
     "torch._utils _rebuild_tensor": _rebuild_tensor,  # before PyTorch 0.4
     "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils _rebuild_parameter": _rebuild_parameter,
+    "torch._utils _rebuild_parameter": lambda data, *_: _checked(data, Tensor),
     **{f"torch {name}": dtype for name, dtype in STORAGES.items()},
 }
 
