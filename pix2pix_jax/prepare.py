@@ -68,7 +68,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     _report_not_built(config, splits["train"])
     _report_duplicates(usable)
     if errors:
-        raise _unusable(errors)
+        raise UserError(errors[0] if len(errors) == 1 else console.log_all("cannot be used:", errors))
     resolved, unset = _resolve(config, usable["train"])
     resized = build_data.resized_pairs(resolved, splits["train"].source, tuple(config.resize_size))
     preview.write(path, resized, build_data.stream_values(resolved))
@@ -189,16 +189,6 @@ def _equal(places: Sequence[tuple[str, str]]) -> str:
     named = (firsts + [place for place in places if place not in firsts])[: max(_MEMBERS, len(firsts))]
     text = " = ".join(f"{split}: {printable(name)}" for split, name in named)
     return text + f" = {len(places) - len(named)} more" * (len(places) > len(named))
-
-
-def _unusable(errors: list[str]) -> UserError:
-    """Makes one error of all; several are listed above it."""
-    if len(errors) == 1:
-        return UserError(errors[0])
-    console.log("cannot be used:")
-    for error in errors:
-        console.log(f"  {error}")
-    return UserError(f"{errors[0]} (and {len(errors) - 1} more files, listed above)")
 
 
 def _resolve(config: ConfigDict, examples: Sequence[Examined]) -> tuple[ConfigDict, list[UserError]]:

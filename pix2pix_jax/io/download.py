@@ -65,7 +65,7 @@ def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
             _download(url, part)
         except (_Refused, _Broken) as error:
             kept = f", the first {part.size():,} bytes are kept" if part.rest() else ""
-            raise UserError(f"{url}: cannot be downloaded ({error}{kept}); {remedy}") from error
+            raise UserError(f"{url}: cannot be downloaded ({_one_line(error)}{kept}); {remedy}") from error
         part.finish(target)
 
 
@@ -122,7 +122,7 @@ def _download(url: str, part: _Part) -> None:
             wait = next(waits, None)
             if wait is None:
                 raise
-            print(f"{url}: {error}; trying again in {wait} s", file=sys.stderr)
+            print(f"{url}: {_one_line(error)}; trying again in {wait} s", file=sys.stderr)
             time.sleep(wait)
 
 
@@ -137,14 +137,14 @@ def _attempt(url: str, part: _Part) -> None:
                 return
             part.begin()
         elif error.code not in _PASSING and error.code < 500:
-            raise _Refused(_one_line(error)) from error
-        raise _Broken(_one_line(error)) from error
+            raise _Refused(error) from error
+        raise _Broken(error) from error
     except urllib.error.URLError as error:
-        raise _Unreachable(_one_line(error.reason)) from error
+        raise _Unreachable(error.reason) from error
     except (ValueError, http.client.InvalidURL) as error:
-        raise _Refused(_one_line(error)) from error
+        raise _Refused(error) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_one_line(error)) from error
+        raise _Broken(error) from error
     with response:
         _receive(response, url, part)
 
@@ -185,8 +185,8 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read1(_CHUNK)
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _Broken(_one_line(error)) from error
+        raise _Broken(error) from error
 
 
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error.__cause__).__name__
