@@ -4,11 +4,11 @@ import os
 
 
 class UserError(ValueError):
-    """A mistake the user can mend; the message is one line: what, where, what to do."""
+    """Signals a mistake that the user can mend; the message is one line: what, where, what to do."""
 
 
 class NoSplit(UserError):
-    """The data are fine, but have no such split."""
+    """Signals that the data are fine, but have no such split."""
 
 
 def printable(text: os.PathLike | str, limit: int | None = None) -> str:

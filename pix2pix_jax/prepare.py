@@ -34,7 +34,7 @@ _MEMBERS = 4  # of a group that are named
 
 @dataclasses.dataclass(frozen=True)
 class Examined:
-    """The facts of one example: header and (smallest, largest) value of input and target, and a hash of its pixels."""
+    """Holds the facts of one example: header and (lowest, highest) value of input and target, a hash of its pixels."""
 
     name: str
     headers: tuple[Header, Header]

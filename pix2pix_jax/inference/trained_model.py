@@ -159,12 +159,12 @@ class TrainedModel:
 
     @property
     def input_values(self) -> ValueRange:
-        """The value range of the model's inputs as stored."""
+        """Returns the value range of the model's inputs as stored."""
         return build_data.stream_values(self.config)["input"]
 
     @property
     def target_values(self) -> ValueRange:
-        """The value range of the model's targets as stored."""
+        """Returns the value range of the model's targets as stored."""
         return build_data.stream_values(self.config)["target"]
 
     def _is_normalised(self, images: np.ndarray) -> bool:
@@ -194,17 +194,23 @@ class TrainedModel:
         values = NORMALISED if self._is_normalised(images) else self.input_values
         ids = picture_ids(images, values) if ids is None else ids
         inputs = np.asarray(images, np.float32) if values == NORMALISED else np.asarray(to_float(images, values))
-        batches = [slice(i, i + self.batch_size) for i in range(0, len(images), self.batch_size)]
-        return np.concatenate([self._translate_batch(inputs[batch], ids[batch], seed, fill) for batch in batches])
+        outputs = []
+        for start in range(0, len(images), self.batch_size):
+            count = min(self.batch_size, len(images) - start)
+            size = self.batch_size if fill else min(self.batch_size, -(-count // self.mesh.size) * self.mesh.size)
+            index = start + filled(self.config, count, size)
+            placed = meshes.spread((inputs[index], ids[index]), self.mesh)
+            outputs.append(np.asarray(self._compiled(self._placed, *placed, seed))[:count])
+        return np.concatenate(outputs)
 
     @functools.cached_property
     def batch_size(self) -> int:
-        """Number of images that go through the network at once."""
+        """Returns the number of images that go through the network at once."""
         return meshes.inference_batch(self.mesh)
 
     @functools.cached_property
     def mesh(self) -> Mesh:
-        """The mesh whose devices share a batch."""
+        """Returns the mesh whose devices share a batch."""
         return meshes.make_local_mesh()
 
     @functools.cached_property
@@ -214,13 +220,6 @@ class TrainedModel:
     @functools.cached_property
     def _placed(self) -> Any:
         return jax.device_put(self.variables, meshes.replicated(self.mesh))
-
-    def _translate_batch(self, inputs: np.ndarray, ids: np.ndarray, seed: int, fill: bool) -> np.ndarray:
-        count = len(inputs)
-        size = self.batch_size if fill else min(self.batch_size, -(-count // self.mesh.size) * self.mesh.size)
-        index = filled(self.config, count, size)
-        placed = meshes.spread((inputs[index], ids[index]), self.mesh)
-        return np.asarray(self._compiled(self._placed, *placed, seed))[:count]
 
 
 def _resize(image: np.ndarray, size: tuple[int, int], interpolation: str, values: ValueRange) -> np.ndarray:

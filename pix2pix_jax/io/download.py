@@ -28,15 +28,15 @@ _PASSING = (408, 425, 429)  # status codes of the client's side worth another at
 
 
 class _Refused(Exception):
-    """Another attempt is useless."""
+    """Signals that another attempt is useless."""
 
 
 class _Broken(Exception):
-    """Another attempt may get further."""
+    """Signals that another attempt may get further."""
 
 
 class _Unreachable(_Broken):
-    """The server did not answer."""
+    """Signals that the server did not answer."""
 
 
 def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
@@ -70,7 +70,7 @@ def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
 
 
 class _Part:
-    """The first part of a file, `NAME.part`, and in a second file the HTTP validator of the version it belongs to."""
+    """Keeps the first part of a file in `NAME.part`, and the HTTP validator of its version in a second file."""
 
     def __init__(self, target: pathlib.Path):
         self.path = target.with_name(f"{target.name}.part")

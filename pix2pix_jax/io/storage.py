@@ -106,7 +106,7 @@ def open_log(path: epath.Path, content: bytes = b"") -> "Log":
 
 
 class _LocalLog:
-    """A log that opens its file for each append, to see the errors that network file systems report at closing."""
+    """Opens its file for each append, to see the errors that network file systems report at closing."""
 
     def __init__(self, path: epath.Path, size: int):
         self._path, self._size, self._lock = path, size, threading.Lock()
@@ -142,7 +142,7 @@ class _LocalLog:
 
 
 class _ObjectLog:
-    """A log that keeps its whole text; a thread puts it, at most every 30 s and for at most a tenth of the time."""
+    """Keeps its whole text; a thread puts it, at most every 30 s and for at most a tenth of the time."""
 
     def __init__(self, path: epath.Path, content: bytes):
         self._path, self._content, self._lock = path, bytearray(content), threading.Lock()

@@ -34,12 +34,12 @@ STORAGES = {  # PyTorch's name of a storage -> its dtype
 
 
 class NotWeightsError(ValueError):
-    """A pickle holds anything but weights; the message does not name the file."""
+    """Signals that a pickle holds anything but weights; the message does not name the file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """A run of numbers outside the pickle, found by `key`; several tensors may share it."""
+    """Names a run of numbers outside the pickle by its key; several tensors may share it."""
 
     key: str
     dtype: np.dtype
@@ -52,7 +52,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A view of a storage that lies inside it; offset and strides count elements."""
+    """Describes a view of a storage that lies inside it; offset and strides count elements."""
 
     storage: Storage
     offset: int
