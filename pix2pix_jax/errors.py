@@ -4,13 +4,14 @@ import os
 
 
 class UserError(ValueError):
-    """A mistake the user can mend; the message is one line: what, where, what to do."""
+    """Signals a mistake that the user can mend; the message is one line: what, where, what to do."""
 
 
 class NoSplit(UserError):
-    """The data are fine, but have no such split."""
+    """Signals that the data are fine, but have no such split."""
 
 
-def printable(path: os.PathLike | str) -> str:
-    """A file's name as printable text on one line: line ends, control codes and undecodable bytes are escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(path))
+def printable(text: os.PathLike | str, limit: int | None = None) -> str:
+    """Escapes control codes, line ends and undecodable bytes of a stranger's text; cuts it to `limit` characters."""
+    escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(text))
+    return escaped if limit is None or len(escaped) <= limit else escaped[:limit] + "..."
