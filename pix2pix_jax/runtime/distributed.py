@@ -9,6 +9,8 @@ from concurrent import futures
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from pix2pix_jax.errors import UserError
 
@@ -92,3 +94,8 @@ def leave_last() -> None:
 def is_main_process() -> bool:
     """Returns whether this is process 0, which alone writes logs and prints."""
     return jax.process_index() == 0
+
+
+def everywhere(fine: bool) -> bool:
+    """Returns whether `fine` is true in all processes, which all call this and so go on alike."""
+    return fine if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.int32(fine)).all())

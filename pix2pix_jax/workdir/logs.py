@@ -9,15 +9,16 @@ from concurrent import futures
 import jax
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from pix2pix_jax.data.files.images import encode_png
 from pix2pix_jax.data.files.value_range import render
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
-from pix2pix_jax.runtime import distributed
+from pix2pix_jax.runtime import console, distributed
 from pix2pix_jax.workdir import events
 from pix2pix_jax.workdir import folder as workdir_lib
+
+_BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
 
 
 class RunLog:
@@ -33,9 +34,7 @@ class RunLog:
         self._num_examples, self._batch_size = num_examples, batch_size
         self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes samples while the device trains on
         self._pending: list[futures.Future] = []
-        self._bar = tqdm(
-            initial=start, total=total, disable=not self._main, dynamic_ncols=True, bar_format=_BAR, mininterval=0.5
-        )
+        self._bar = console.bar(initial=start, total=total, bar_format=_BAR, mininterval=0.5)
         if self._main:
             with workdir_lib.writing():
                 storage.make_folder(workdir / "samples")
@@ -46,12 +45,11 @@ class RunLog:
     def progress(self, step: int, losses: dict[str, float]) -> None:
         """Moves the progress bar to `step`, and shows its losses."""
         self._collect(wait=False)
-        done = step - self._bar.n
         rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
         epoch = (step - 1) * self._batch_size // self._num_examples + 1
-        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        self._bar.set_postfix_str(f"epoch {epoch}, {rate * self._batch_size:.1f} images/s, {shown}", refresh=False)
-        self._bar.update(done)
+        values = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        self._bar.set_postfix_str(f"epoch {epoch}, {rate * self._batch_size:.1f} images/s, {values}", refresh=False)
+        self._bar.update(step - self._bar.n)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes a line of metrics.jsonl, with null for values that are not finite, and TensorBoard's points."""
@@ -109,9 +107,6 @@ class RunLog:
             self._events.close()
 
 
-_BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
-
-
 def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:
     """Joins columns of uint8 (N, H, W, 1 or 3) to one uint8 (N * (H + gap) - gap, ..., 3) image, with white gaps."""
     columns = [np.broadcast_to(c, (*c.shape[:3], 3)) for c in columns]
@@ -124,9 +119,7 @@ def _lines_until(step: int, content: bytes) -> bytes:
     """Returns a log without the lines beyond `step`, which come again, and without a line cut short."""
     kept = []
     for line in content.splitlines():
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             if json.loads(line)["step"] <= step:
                 kept.append(line + b"\n")
-        except (ValueError, KeyError, TypeError):
-            continue
     return b"".join(kept)
