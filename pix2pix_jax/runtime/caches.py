@@ -20,10 +20,10 @@ def is_writable(path: pathlib.Path) -> bool:
 
 
 def keep_compiled_programs() -> None:
-    """Makes JAX keep the programs that it compiles in `folder("xla")`, so that other processes need not compile them.
+    """Makes JAX keep the programs that it compiles from now on in `folder("xla")`, for other processes.
 
-    Does nothing where JAX has been told another place, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or to
-    keep none, or where the folder cannot be written. Call it before the first compilation that is to be kept.
+    Does nothing where JAX has been told another place, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or to keep none,
+    or where the folder cannot be written.
     """
     import jax
 

@@ -1,6 +1,5 @@
 """Connects and parts the processes of a run."""
 
-import functools
 import glob
 import importlib.util
 import os
@@ -28,13 +27,14 @@ def initialize() -> None:
       UserError: the environment is incomplete, or the peers do not come.
     """
     by_hand = _from_environment()
-    if by_hand or _is_slurm_step() or _is_tpu_vm():
-        connect = functools.partial(jax.distributed.initialize, **by_hand, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
-        try:
-            with futures.ThreadPoolExecutor(1) as thread:  # so that Ctrl-C reaches the main thread while it waits
-                thread.submit(connect).result()
-        except (RuntimeError, ValueError) as error:
-            raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
+    if not (by_hand or _is_slurm_step() or _is_tpu_vm()):
+        return
+    options = {**by_hand, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
+    try:
+        with futures.ThreadPoolExecutor(1) as thread:  # so that Ctrl-C reaches the main thread while it waits
+            thread.submit(jax.distributed.initialize, **options).result()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
 
 
 def _from_environment() -> dict[str, Any]:
@@ -68,15 +68,14 @@ def _is_tpu_vm() -> bool:
 
 
 class PeerLostError(Exception):
-    """Another process of the run died or cannot be reached."""
+    """Another process of the run died or cannot be reached, which this failure of the devices shows."""
 
-
-def peer_lost(error: Exception) -> PeerLostError:
-    """Returns the error to show for a failure of the devices in a run of several processes."""
-    return PeerLostError(
-        f"process {jax.process_index()} lost the others, one of which has probably died "
-        f"({' '.join(str(error).split())[:200]}); start all of them again, and the run goes on from its last checkpoint"
-    )
+    def __init__(self, failure: Exception):
+        reason = " ".join(str(failure).split())[:200]
+        super().__init__(
+            f"process {jax.process_index()} lost the others, one of which has probably died ({reason}); start all of "
+            "them again, and the run goes on from its last checkpoint"
+        )
 
 
 def shutdown() -> None:

@@ -21,16 +21,7 @@ from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import console, meshes
-from pix2pix_jax.training import (
-    health,
-    interruption,
-    metric_logger,
-    profiling,
-    samples,
-    saving,
-    throughput,
-    validation,
-)
+from pix2pix_jax.training import health, interruption, metric_logger, profiling, samples, saving, throughput, validation
 from pix2pix_jax.training.callbacks import Callback
 from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
 from pix2pix_jax.workdir.logs import RunLog
@@ -115,12 +106,9 @@ def _get_ready(
 ) -> tuple[jax.stages.Compiled, throughput.Throughput, pipeline.Batch, samples.Sampler]:
     """Compiles the train step, and meanwhile reads the first batch and builds the sampler."""
     config = run.config
-    shapes = {
-        "mesh": run.mesh,
-        "state": abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state)),
-        "batch": pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size),
-    }
-    trace = functools.partial(trace_train_step, config, run.parts, **shapes)
+    state = abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state))
+    batch = pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size)
+    trace = functools.partial(trace_train_step, config, run.parts, mesh=run.mesh, state=state, batch=batch)
 
     def compile_step() -> tuple[jax.stages.Traced, jax.stages.Compiled]:
         began = time.monotonic()
@@ -161,11 +149,11 @@ def _build_callbacks(
     """Builds what the loop calls beside its steps, in the order of the calls."""
     config, total, validator = run.config, run.total, run.validator
     speed.skip(*profiler.disturbed)
-    watch = health.HealthChecks(config, num_examples=len(run.pairs))
-    losses = metric_logger.MetricLogger(
-        log, config.log_every_steps, since=progress["losses"], total=total, watch=watch, speed=speed
-    )
-    shared = {"config": config, "total": total, "log": log, "speed": speed}
+    shared = {"total": total, "log": log, "speed": speed}
+    checks = health.HealthChecks(config, num_examples=len(run.pairs))
+    window = list(progress["losses"])
+    losses = metric_logger.MetricLogger(every=config.log_every_steps, window=window, health=checks, **shared)
+    shared["config"] = config
     callbacks = [profiler, losses, samples.Samples(sampler=sampler, **shared)]
     shared["losses"] = losses
     if validator:

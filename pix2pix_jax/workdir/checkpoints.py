@@ -23,12 +23,14 @@ from pix2pix_jax.workdir.checksums import checksums, json_checksum
 from pix2pix_jax.workdir.progress import NO_PROGRESS, is_progress
 from pix2pix_jax.workdir.retention import Retention
 
+_NO_CHECKPOINT = "no checkpoint; train first, or check --workdir"
+
 
 class DamagedError(UserError):
     """A checkpoint is damaged, or is not what was saved."""
 
 
-class Checkpoints:
+class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
     """Saves and restores the checkpoints in `WORKDIR/checkpoints/STEP/`; each holds all that is needed to load it.
 
     A checkpoint gets its name only when it is complete, so a killed run leaves the previous ones. Each holds checksums
@@ -58,7 +60,7 @@ class Checkpoints:
         try:
             os.fspath(self._folder).encode()  # tensorstore takes no other paths
             if read_only and not self._folder.is_dir():
-                raise self._no_checkpoint()
+                raise UserError(f"{self._folder}: {_NO_CHECKPOINT}")
             self._manager = ocp.CheckpointManager(self._folder, options=options)
         except UnicodeEncodeError:  # a name of bytes that Python keeps as lone surrogates
             name = printable(self._folder)
@@ -70,13 +72,9 @@ class Checkpoints:
             raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
 
     def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
-        """Copies the state to the host, and writes it in the background. Does nothing if `step` has a checkpoint.
+        """Copies the state of `step` to the host, and writes it in the background. Does nothing if it is saved already.
 
-        Args:
-          step: the step of the state.
-          state: the train state.
-          config: the config of the run.
-          progress: a value for each key of `progress.NO_PROGRESS`.
+        `progress` holds a value for each key of `progress.NO_PROGRESS`.
 
         Raises:
           UserError: the folder cannot be written.
@@ -113,9 +111,6 @@ class Checkpoints:
         with contextlib.suppress(Exception):  # or it would replace the error that ends the run
             self._manager.close()
 
-    def __enter__(self) -> "Checkpoints":
-        return self
-
     def __exit__(self, exception_type, exception, traceback) -> None:
         # After a failure of the devices, it would wait for processes that have died.
         if not isinstance(exception, jax.errors.JaxRuntimeError):
@@ -139,14 +134,14 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def load(self, step: str | int, read: Callable[[int], Any]) -> Any:
-        """Returns `read(step)` of a checkpoint: by its number, the newest whole one ("latest") or the best ("best").
+        """Returns `read(step)` of a checkpoint: of that number, of the newest whole one ("latest") or of the "best".
 
         Raises:
           UserError: there is no such checkpoint, or it is damaged.
         """
         names = [str(step) for step in self.steps()]
         if not names:
-            raise self._no_checkpoint()
+            raise UserError(f"{self._folder}: {_NO_CHECKPOINT}")
         if step == "latest":
             return self.newest(read)
         if step == "best":
@@ -212,7 +207,8 @@ class Checkpoints:
                 continue
             for newer, error in damaged.items():
                 console.log(f"warning: {error}; going back to step {step}")
-                self._set_aside(newer)
+                if not self._read_only:
+                    self._set_aside(newer)
             return answer
         if damaged:
             raise UserError(
@@ -222,8 +218,6 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int) -> None:
-        if self._read_only:
-            return
         if distributed.is_main_process():
             target = self._folder / f"damaged-{step}"
             if target.exists():
@@ -286,9 +280,6 @@ class Checkpoints:
         if not distributed.everywhere(not wrong):
             raise self._damaged(step, f"{wrong[0] if wrong else 'an array'} is not what was saved")
         return read[name]
-
-    def _no_checkpoint(self) -> UserError:
-        return UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
 
     def _damaged(self, step: int, reason: str) -> DamagedError:
         return DamagedError(f"{self._folder / str(step)}: damaged, cannot be restored ({reason})")

@@ -21,7 +21,7 @@ from pix2pix_jax.workdir import folder as workdir_lib
 _BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
 
 
-class RunLog:
+class RunLog(contextlib.AbstractContextManager["RunLog"]):
     """Continues the logs of a training run from step `start`, and drops later lines.
 
     A context manager: on exit everything is on disk. Methods raise NotWrittenError for files that cannot be written.
@@ -87,9 +87,6 @@ class RunLog:
         while self._pending and (wait or self._pending[0].done()):
             with workdir_lib.writing():
                 self._pending.pop(0).result()
-
-    def __enter__(self) -> "RunLog":
-        return self
 
     def __exit__(self, exception_type, exception, traceback) -> None:
         self._thread.shutdown(wait=True)
