@@ -1,5 +1,6 @@
-"""Folders for files that the program can make or fetch again, shared by all runs of a user."""
+"""Places files that the program can make or fetch again, shared by all runs of a user."""
 
+import contextlib
 import os
 import pathlib
 
@@ -8,15 +9,6 @@ def folder(kind: str) -> pathlib.Path:
     """Returns `$XDG_CACHE_HOME/pix2pix_jax/KIND`, by default below `~/.cache`. It need not exist."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return pathlib.Path(home) / "pix2pix_jax" / kind
-
-
-def is_writable(path: pathlib.Path) -> bool:
-    """Returns whether files can be written into a folder, which it creates if need be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(path, os.W_OK)
 
 
 def keep_compiled_programs() -> None:
@@ -30,5 +22,7 @@ def keep_compiled_programs() -> None:
     told = "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None
     if told or not jax.config.jax_enable_compilation_cache:
         return
-    if is_writable(folder("xla")):  # else JAX would warn at each program
-        jax.config.update("jax_compilation_cache_dir", str(folder("xla")))
+    with contextlib.suppress(OSError):
+        folder("xla").mkdir(parents=True, exist_ok=True)
+        if os.access(folder("xla"), os.W_OK):  # else JAX would warn at each program
+            jax.config.update("jax_compilation_cache_dir", str(folder("xla")))

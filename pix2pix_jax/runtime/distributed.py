@@ -68,7 +68,7 @@ def _is_tpu_vm() -> bool:
 
 
 class PeerLostError(Exception):
-    """Another process of the run died or cannot be reached, which this failure of the devices shows."""
+    """Tells that another process of the run died or cannot be reached, as a failure of the devices shows."""
 
     def __init__(self, failure: Exception):
         reason = " ".join(str(failure).split())[:200]

@@ -1,4 +1,4 @@
-"""The mesh of a run's devices, and the shardings of arrays on it."""
+"""Arranges a run's devices in a mesh, and shards arrays on it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -38,7 +38,7 @@ def make_mesh(
     """
     devices = jax.devices() if devices is None else devices
     count = len(devices)
-    if rows < 1 or rows > count:
+    if not 1 <= rows <= count:
         raise UserError(f"config.mesh.rows: {rows}, but there are {count} devices; use 1 to {count}")
     fitting = [n for n in range(1, count // rows + 1) if batch_size % (n * accumulate_steps) == 0]
     data = max(fitting, default=1) if data == -1 else data

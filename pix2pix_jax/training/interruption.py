@@ -12,7 +12,7 @@ from pix2pix_jax.errors import UserError
 
 
 class Interrupted(Exception):
-    """The run was asked to stop `by` SIGINT (Ctrl-C) or SIGTERM (preemption), and its state is saved."""
+    """Tells that the run was stopped `by` SIGINT (Ctrl-C) or SIGTERM (preemption), with its state saved."""
 
     def __init__(self, message: str, by: signal.Signals):
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The training loop: compiles the train step, runs it to the run's last step, and calls the callbacks."""
+"""Compiles the train step, runs it to the run's last step, and calls the callbacks beside it."""
 
 import contextlib
 import dataclasses
@@ -29,7 +29,7 @@ from pix2pix_jax.workdir.logs import RunLog
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """The parts of a run that stay the same from its first step to its last."""
+    """Holds the parts of a run that stay the same from its first step to its last."""
 
     config: ConfigDict
     workdir: epath.Path
@@ -51,7 +51,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """The state after `step` updates, where training starts; for `progress` see `workdir/progress.py`."""
+    """Holds the state after `step` updates, where training starts; for `progress` see `workdir/progress.py`."""
 
     state: TrainState
     step: int
@@ -61,11 +61,7 @@ class ResumePoint:
 def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interruption.StopRequest) -> TrainState:
     """Trains from `begin` to the run's last step, and returns the final state.
 
-    Args:
-      run: the run.
-      begin: the state at which it starts.
-      residency: where the data is kept, as `pipeline.choose_residency` returns it.
-      stop: listens for the signals that end the run early.
+    `residency` is where the data is kept, as `pipeline.choose_residency` returns it; `stop` may end the run early.
 
     Raises:
       metric_logger.DivergedError: losses or parameters are no longer finite.
@@ -178,8 +174,8 @@ def trace_train_step(
       config: a checked config.
       parts: its networks, optimisers and objective.
       mesh: the mesh to train on; its devices need not exist.
-      state: the shapes, dtypes and shardings of the state, or the state itself.
-      batch: those of a batch at load size, or a batch.
+      state: the state, or its shapes, dtypes and shardings.
+      batch: a batch at load size, or its shapes, dtypes and shardings.
       platform: "cpu", "gpu" or "tpu", for which convolutions are written; by default the mesh's.
     """
     place = functools.partial(meshes.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)

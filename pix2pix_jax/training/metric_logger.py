@@ -23,7 +23,7 @@ _all_finite = jax.jit(steps.all_finite)  # a module's, so that it is traced once
 
 
 class DivergedError(UserError):
-    """The losses or the state of a run are no longer finite.
+    """Ends a run whose losses or state are no longer finite.
 
     Attributes:
       step: the first step with losses that are not finite, or the step of a state that is not and was to be saved.

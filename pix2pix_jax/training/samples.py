@@ -1,4 +1,4 @@
-"""Sample grids: the same held-out examples, translated as training goes on."""
+"""Translates the same held-out examples as training goes on, for grids of samples."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Throughput of training: steps and images a second, and the share of the devices' peak FLOP/s (MFU).
+"""Measures training: steps and images a second, and the share of the devices' peak FLOP/s (MFU).
 
 The FLOPs of a step are counted in its program: those of convolutions and matrix products, which are all but a few per
 cent of its arithmetic. The peak is measured with a large matrix product.

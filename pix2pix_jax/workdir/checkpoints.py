@@ -1,4 +1,4 @@
-"""Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
+"""Saves and restores the train state and the config it belongs to; the only module that imports orbax."""
 
 import contextlib
 import copy
@@ -27,7 +27,7 @@ _NO_CHECKPOINT = "no checkpoint; train first, or check --workdir"
 
 
 class DamagedError(UserError):
-    """A checkpoint is damaged, or is not what was saved."""
+    """Names a checkpoint that is damaged, or is not what was saved."""
 
 
 class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):

@@ -1,4 +1,4 @@
-"""The folder of a run."""
+"""Creates the folder of a run, and writes its config."""
 
 import contextlib
 import json
@@ -31,7 +31,7 @@ def write_config(config: ConfigDict, workdir: epath.Path) -> None:
 
 
 class NotWrittenError(UserError):
-    """A file of the workdir cannot be written."""
+    """Names a file of the workdir that cannot be written."""
 
 
 @contextlib.contextmanager

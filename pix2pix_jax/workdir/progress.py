@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside the state, as JSON.
+"""Defines what a checkpoint holds beside the state, as JSON.
 
 "losses": those of each step since the last log line, which the next line averages. "best": the best evaluation so far,
 and "evaluation": that of this state if there was one, each {"metric": name, "step": number, "value": number} or None.
