@@ -143,15 +143,16 @@ def _build_callbacks(
     profiler: profiling.Profiler,
 ) -> list[Callback]:
     """Builds what the loop calls beside its steps, in the order of the calls."""
-    config, total, validator = run.config, run.total, run.validator
+    config, validator = run.config, run.validator
     speed.skip(*profiler.disturbed)
-    shared = {"total": total, "log": log, "speed": speed}
     checks = health.HealthChecks(config, num_examples=len(run.pairs))
-    window = list(progress["losses"])
-    losses = metric_logger.MetricLogger(every=config.log_every_steps, window=window, health=checks, **shared)
-    shared["config"] = config
+    shared = {"total": run.total, "log": log, "speed": speed}
+    losses = metric_logger.MetricLogger(
+        every=config.log_every_steps, window=list(progress["losses"]), health=checks, **shared
+    )
+    shared |= {"config": config}
     callbacks = [profiler, losses, samples.Samples(sampler=sampler, **shared)]
-    shared["losses"] = losses
+    shared |= {"losses": losses}
     if validator:
         validator.best = progress["best"]  # if by another metric, until there is an evaluation by this one
         callbacks.append(validation.Validation(validator=validator, **shared))

@@ -99,9 +99,8 @@ def _train(run: Run, data_summary: str) -> TrainState:
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
     _log_summary(run, data_summary, residency, begin)
     if begin.step >= run.total:
-        console.log(
-            f"{run.workdir}: already at step {begin.step} of {run.total}; raise --config.num_epochs to train on"
-        )
+        reached = f"already at step {begin.step} of {run.total}"
+        console.log(f"{run.workdir}: {reached}; raise --config.num_epochs to train on")
         return begin.state
     return train_loop(run, begin, residency=residency, stop=interruption.StopRequest())
 

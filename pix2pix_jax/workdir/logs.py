@@ -24,8 +24,8 @@ _BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, 
 class RunLog(contextlib.AbstractContextManager["RunLog"]):
     """Continues the logs of a training run from step `start`, and drops later lines.
 
-    A context manager: on exit everything is on disk. Methods raise NotWrittenError for files that cannot be written.
-    Samples are written by a thread, so their error comes from a later call.
+    On exit everything is on disk. Methods raise NotWrittenError for files that cannot be written; for samples, which a
+    thread writes, a later call does.
     """
 
     def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):
@@ -69,10 +69,7 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
                 self._lines.commit()
 
     def samples(self, step: int, images: dict[str, jax.Array]) -> None:
-        """Writes samples/STEP.png, a column for each entry of `images`, float (N, H, W, C) in [-1, 1].
-
-        Returns at once: a thread fetches the images and writes them.
-        """
+        """Makes a thread write samples/STEP.png, a column for each of `images`, float (N, H, W, C) in [-1, 1]."""
         if self._main:
             self._pending.append(self._thread.submit(self._write_grid, step, images))
 
@@ -94,12 +91,8 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         if not self._main:
             return
         # Logs are saved if they can be, but the error that ends the run is the one to raise.
-        with contextlib.suppress(UserError) if exception else contextlib.nullcontext():
-            self._close()
-
-    def _close(self) -> None:
-        self._collect(wait=True)
-        with workdir_lib.writing():
+        with contextlib.suppress(UserError) if exception else contextlib.nullcontext(), workdir_lib.writing():
+            self._collect(wait=True)
             self._lines.close()
             self._events.close()
 
