@@ -29,15 +29,12 @@ _FEWEST, _SHORTEST = 10, 1.0  # steps, seconds
 
 
 def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
-    """Counts the FLOPs of a program's convolutions and matrix products, over all devices.
+    """Counts the FLOPs of the convolutions and matrix products in the `jaxpr` of a traced program, over all devices.
 
     Multiplications with the padding of an image, and with the zeros between pixels that make a convolution a transposed
     one, do not count. Loops count as often as they run; XLA's `cost_analysis` counts their bodies once. Of the branches
     of a condition the last counts: here they are one convolution in a form for each platform (`models.convolutions`),
     of which the last is the plain one. A step of the paper's model takes 83.4 GFLOP a pair of 256 px.
-
-    Args:
-      jaxpr: the `jaxpr` of `jax.jit(f).trace(...)`.
     """
     jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
     return sum(_flops(equation) for equation in jaxpr.eqns)

@@ -28,14 +28,11 @@ from pix2pix_jax.workdir.progress import NO_PROGRESS
 
 
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
-    """Trains to the config's last step, from the workdir's newest checkpoint if there is one.
+    """Trains to the config's last step, from the workdir's newest checkpoint if any, and returns the final state.
 
     Args:
       config: a checked config (`config.load`).
       workdir: the folder of the run, local or gs://; created if need be.
-
-    Returns:
-      The final state.
 
     Raises:
       UserError: the data, the workdir or the config cannot be used.
