@@ -1,4 +1,4 @@
-"""Lines and progress bars in the terminal; only process 0 of a run shows them."""
+"""Prints lines and draws progress bars in the terminal, on process 0 of a run only."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence

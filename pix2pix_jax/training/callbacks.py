@@ -5,7 +5,7 @@ from pix2pix_jax.gan.state import TrainState
 
 
 class Callback:
-    """Something to do beside the steps of the training loop. Subclasses override the methods that they need.
+    """Does something beside the steps of the training loop. Subclasses override the methods that they need.
 
     To add a callback, write a subclass in a file of its own and name it in `loop._build_callbacks`, whose order is the
     order of the calls.
