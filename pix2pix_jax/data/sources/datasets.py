@@ -63,7 +63,7 @@ _DRAWN_FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # far apart, s
 
 
 class DrawnSource(Source):
-    """The embedded pairs of 8 bits: 400 to train on and 100 each to validate and test, as many as the published facades."""
+    """The embedded pairs: 400 to train on and 100 each to validate and test, as many as the published facades."""
 
     places = ("photo", "labels")
 
@@ -86,7 +86,7 @@ class DrawnSource(Source):
 class TfdsSource(Source):
     """A published set from the TFDS builder `pix2pix`, downloaded and built at first use.
 
-    Its files are JPEG and PNG of 8 bits. Their sizes are not asked for: TFDS writes a set once, and would read all of it.
+    Its files are JPEG and PNG of 8 bits. Their sizes are not asked for: TFDS writes a set once and would read it all.
     """
 
     places = ("left half", "right half")

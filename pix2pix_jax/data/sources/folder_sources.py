@@ -268,8 +268,8 @@ def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
     height, width = size
     if width % 2:
         raise UserError(
-            f"{printable(name)}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or take it "
-            "away"
+            f"{printable(name)}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or "
+            "take it away"
         )
     return height, width // 2
 

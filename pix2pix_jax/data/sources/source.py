@@ -4,6 +4,7 @@ A source knows its examples by index and returns the two images of a pair as the
 makes them an input and a target of one size.
 """
 
+import abc
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -25,6 +26,7 @@ class Source(Protocol):
     names: Sequence[str]
     places: tuple[str, str]
 
+    @abc.abstractmethod
     def describe(self) -> str:
         """Summarises the split in one line. Raises UserError if headers show that files cannot be pairs."""
 
@@ -36,8 +38,10 @@ class Source(Protocol):
         """Returns the dtypes (of A, of B) that hold the values of all files: uint8, uint16 or float32."""
         return "uint8", "uint8"
 
+    @abc.abstractmethod
     def header(self, index: int) -> tuple[Header, Header]:
         """Reads the headers of A and B. Raises UserError if they are no images."""
 
+    @abc.abstractmethod
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
         """Decodes (A, B), each (H, W, C) of its file's dtype, with `channels` (of A, of B); None: its own."""

@@ -179,8 +179,8 @@ def check_size(path: epath.Path, name: str, size: int) -> None:
     """Raises UserError if the file `name` of `path` is too large to be read."""
     if size > MAX_BYTES:
         raise UserError(
-            f"{path}: {printable(name)} has {size} bytes, more than the {MAX_BYTES} that an image may have; get the set's "
-            "files again"
+            f"{path}: {printable(name)} has {size} bytes, more than the {MAX_BYTES} that an image may have; get the "
+            "set's files again"
         )
 
 

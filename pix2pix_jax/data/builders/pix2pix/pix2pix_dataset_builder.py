@@ -111,7 +111,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if source.is_dir() and (files := self._find(source)):
             return files
         name, splits = self.builder_config.name, ", ".join(f"{split}/" for split in self.builder_config.num_examples)
-        raise UserError(f"{source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}")
+        raise UserError(
+            f"{source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}"
+        )
 
     def _manual(self, dl_manager: tfds.download.DownloadManager) -> originals.Originals | None:
         try:
