@@ -54,7 +54,7 @@ class Layout:
         return [split for split in SPLITS if split in self.places]
 
     def paths(self, split: str) -> tuple[epath.Path, ...]:
-        """Returns the folder or array file of every member, A's first. Raises NoSplit if only other splits are there."""
+        """Returns the folder or array file of every member, A's first. Raises NoSplit if only others are there."""
         if self.splits and split not in self.splits:
             present = ", ".join(self.splits)
             raise NoSplit(f"{printable(self.folder)}: has no {split}/, only {present}; add it or use another split")
