@@ -1,8 +1,8 @@
 """Evaluates a checkpoint on a whole split, or image files against others: scores, images and a gallery."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -18,9 +18,7 @@ from pix2pix_jax.evaluation.report import Report
 from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import MetricsConfig
-from pix2pix_jax.metrics.choice import ResolvedMetrics
 from pix2pix_jax.metrics.segmenter import Segmentation
-from pix2pix_jax.metrics.weights import Weights
 from pix2pix_jax.runtime import console, meshes
 from pix2pix_jax.runtime.console import bar
 
@@ -73,39 +71,21 @@ def evaluate(
     Raises:
       UserError: there is no such split, a metric cannot be computed, or the folder cannot be written.
     """
-    config = model.config
+    config, rules = model.config, model.config.inference
     segmentation, request = _segmentation(segmenter, request, evaluator.palette_of(config, "input"))
     evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
-    pairs = evaluation.pairs
-    for note in build_data.fitted_files(config, pairs):
+    for note in build_data.fitted_files(config, evaluation.pairs):
         console.log(note)
-
-    def translate(inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        return model.translate_resized(inputs, ids=ids, fill=True)
-
-    folder = storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}"
-    with _written(folder), Report(folder) as report:
-        for scored in _progress(evaluation.run(translate), pairs, f"evaluate {split}"):
-            pictures = _pictures(model, scored)
-            report.add(scored.index, pairs.name(scored.index), pictures, scored.values)
-            if segmentation:
-                segmentation.add(output=pictures["output"], target=pictures["target"], label_map=pictures["input"])
-        rules = config.inference
-        facts = {
-            "split": split,
-            "step": model.step,
-            "inference": {name: rules[name] for name in rules},
-            **_protocol(evaluation.choice),
-            "config": config_lib.to_dict(config),
-        }
-        return _finish(
-            report,
-            evaluation,
-            segmentation,
-            title=f"{config.dataset} {split}, step {model.step}",
-            subtitle=f"{len(pairs)} pairs, norm_stats {rules.norm_stats}, dropout {rules.dropout}",
-            facts=facts,
-        )
+    return _score_and_write(
+        evaluation,
+        lambda inputs, ids: model.translate_resized(inputs, ids=ids, fill=True),
+        lambda scored: _pictures(model, scored),
+        segmentation,
+        folder=storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}",
+        title=f"{config.dataset} {split}, step {model.step}",
+        subtitle=f"{len(evaluation.pairs)} pairs, norm_stats {rules.norm_stats}, dropout {rules.dropout}",
+        facts={"split": split, "step": model.step, "inference": dict(rules), "config": config_lib.to_dict(config)},
+    )
 
 
 def evaluate_files(
@@ -138,10 +118,9 @@ def evaluate_files(
     _check_apart(folder, {"--pictures": pictures, "--targets": targets, "--inputs": inputs})
     for note in source.notes:
         console.log(f"note: {note}")
-    pairs = PairedDataset(source=source, direction="AtoB", size=source.size, preprocess="none")
     mesh = meshes.make_local_mesh()
     evaluation = evaluator.Evaluator(
-        pairs,
+        PairedDataset(source=source, direction="AtoB", size=source.size, preprocess="none"),
         values=UINT8,
         palette="none",
         cache_key=("files", targets),
@@ -149,17 +128,21 @@ def evaluate_files(
         batch_size=meshes.inference_batch(mesh),
         request=request,
     )
-    with _written(folder), Report(folder) as report:
-        for scored in _progress(evaluation.run(lambda images, _: to_float(images)), pairs, "evaluate"):
-            shown = {"output": scored.output, "target": scored.example["target"]}
-            if inputs:
-                shown = {"input": source.input(scored.index), **shown}
-            report.add(scored.index, pairs.name(scored.index), shown, scored.values)
-            if segmentation:
-                segmentation.add(output=shown["output"], target=shown["target"], label_map=shown["input"])
-        facts = {"pictures": pictures, "targets": targets, **_protocol(evaluation.choice)}
-        subtitle = f"{len(pairs)} pictures, against {targets}"
-        return _finish(report, evaluation, segmentation, title=pictures, subtitle=subtitle, facts=facts)
+
+    def columns(scored: evaluator.Scored) -> dict[str, np.ndarray]:
+        given = {"input": source.input(scored.index)} if inputs else {}
+        return {**given, "output": scored.output, "target": scored.example["target"]}
+
+    return _score_and_write(
+        evaluation,
+        lambda images, _: to_float(images),
+        columns,
+        segmentation,
+        folder=folder,
+        title=pictures,
+        subtitle=f"{len(source.names)} pictures, against {targets}",
+        facts={"pictures": pictures, "targets": targets},
+    )
 
 
 def _check_apart(output: epath.Path, places: dict[str, str]) -> None:
@@ -185,66 +168,47 @@ def _segmentation(file: str, request: MetricsConfig, known: str) -> tuple[Segmen
     return Segmentation(file, palette), dataclasses.replace(request, palette="auto")
 
 
-def _finish(
-    report: Report,
-    evaluation: evaluator.Evaluator,
-    segmentation: Segmentation | None,
-    *,
-    title: str,
-    subtitle: str,
-    facts: dict,
-) -> Result:
-    total = evaluation.totals() | (segmentation.totals() if segmentation else {})
-    mean = evaluator.means(report.records, total)
-    report.finish(title=title, subtitle=subtitle, mean=mean, total=total, facts=facts)
-    choice = evaluation.choice
-    return Result(
-        mean=mean,
-        total=total,
-        images=report.records,
-        folder=report.folder,
-        left_out=choice.left_out,
-        other_weights=tuple(name for name, weights in _networks(choice).items() if not weights.is_published),
-    )
-
-
-@contextlib.contextmanager
-def _written(folder: epath.Path) -> Iterator[None]:
-    """Turns an OSError of writing to `folder` into a UserError."""
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
-
-
-def _progress(scored: Iterator[evaluator.Scored], pairs: PairedDataset, what: str) -> Iterator[evaluator.Scored]:
-    return bar(scored, total=len(pairs), unit="image", desc=what)
-
-
 def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.ndarray]:
     """Returns an example's images by column, uint8 (H, W, 1 or 3)."""
-    values = build_data.stream_values(model.config)
-    shown = {
-        "input": picture(scored.example["input"], values["input"]),
-        "output": picture(scored.output, values["target"]),
-        "target": picture(scored.example["target"], values["target"]),
-    }
-    if (space := build_data.color_space(model.config)).colorizes:
-        shown["input"] = render(space.shown(to_float(scored.example["input"], values["input"])))
-    return shown
-
-
-def _protocol(choice: ResolvedMetrics) -> dict:
-    """Returns what metrics depend on beside their names: their networks' weights and the palette."""
+    given, values, space = scored.example["input"], model.input_values, build_data.color_space(model.config)
     return {
-        "weights": {
-            name: {"sha256": weights.digest, "published": weights.is_published}
-            for name, weights in _networks(choice).items()
-        },
+        "input": render(space.shown(to_float(given, values))) if space.colorizes else picture(given, values),
+        "output": picture(scored.output, model.target_values),
+        "target": picture(scored.example["target"], model.target_values),
+    }
+
+
+def _score_and_write(
+    evaluation: evaluator.Evaluator,
+    translate: Callable[[np.ndarray, np.ndarray], Any],
+    pictures_of: Callable[[evaluator.Scored], dict[str, np.ndarray]],
+    segmentation: Segmentation | None,
+    *,
+    folder: epath.Path,
+    title: str,
+    subtitle: str,
+    facts: dict[str, Any],
+) -> Result:
+    """Scores all examples, writes the report to `folder`, and adds to its `facts` the networks' weights and palette."""
+    pairs, choice = evaluation.pairs, evaluation.choice
+    networks = {"inception": choice.inception, "lpips": choice.lpips}
+    networks = {name: weights for name, weights in networks.items() if weights}
+    facts |= {
+        "weights": {name: {"sha256": w.digest, "published": w.is_published} for name, w in networks.items()},
         "palette": choice.palette.name if choice.palette else None,
     }
-
-
-def _networks(choice: ResolvedMetrics) -> dict[str, Weights]:
-    networks = {"inception": choice.inception, "lpips": choice.lpips}
-    return {name: weights for name, weights in networks.items() if weights}
+    described = f"evaluate {facts.get('split', '')}".strip()
+    try:
+        with Report(folder) as report:
+            for scored in bar(evaluation.run(translate), total=len(pairs), unit="image", desc=described):
+                pictures = pictures_of(scored)
+                report.add(scored.index, pairs.name(scored.index), pictures, scored.values)
+                if segmentation:
+                    segmentation.add(output=pictures["output"], target=pictures["target"], label_map=pictures["input"])
+            total = evaluation.totals() | (segmentation.totals() if segmentation else {})
+            mean = evaluator.means(report.records, total)
+            report.finish(title=title, subtitle=subtitle, mean=mean, total=total, facts=facts)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another --output") from error
+    other_weights = tuple(name for name, weights in networks.items() if not weights.is_published)
+    return Result(mean, total, report.records, folder, choice.left_out, other_weights)
