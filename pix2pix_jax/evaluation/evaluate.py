@@ -25,23 +25,14 @@ from pix2pix_jax.runtime.console import bar
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Holds the results of an evaluation.
+    """Holds the results of an evaluation."""
 
-    Attributes:
-      mean: metric -> mean over the examples.
-      total: metric -> value of the whole set: fid, kid, label scores.
-      images: for each example {"name": name, "files": column -> path, metric: value, ...}.
-      folder: the folder of the files.
-      left_out: metric -> the reason why it was not computed.
-      other_weights: networks ("inception", "lpips") whose weights are not the published ones.
-    """
-
-    mean: dict[str, float]
-    total: dict[str, float]
-    images: list[dict]
-    folder: epath.Path
-    left_out: dict[str, str]
-    other_weights: tuple[str, ...]
+    mean: dict[str, float]  # metric -> mean over the examples
+    total: dict[str, float]  # metric -> value of the whole set: fid, kid, label scores
+    images: list[dict]  # for each example {"name": name, "files": column -> path, metric: value, ...}
+    folder: epath.Path  # of the files
+    left_out: dict[str, str]  # metric -> why it was not computed
+    other_weights: tuple[str, ...]  # networks ("inception", "lpips") whose weights are not the published ones
 
 
 def evaluate(
@@ -60,7 +51,7 @@ def evaluate(
     Args:
       model: the trained model, which translates by its own inference rules.
       workdir: the workdir of its run.
-      split: the split of the config's data set: "train", "val" or "test".
+      split: "train", "val" or "test".
       output: the folder to write; "": `WORKDIR/eval/SPLIT-STEP/`.
       request: the metrics to compute. By default l1 (mean absolute difference of images in [-1, 1], as in the training
         loss), psnr (dB), ssim, and ms_ssim if images are large enough; label scores if the targets are label maps of a
@@ -72,15 +63,15 @@ def evaluate(
       UserError: there is no such split, a metric cannot be computed, or the folder cannot be written.
     """
     config, rules = model.config, model.config.inference
-    segmentation, request = _segmentation(segmenter, request, evaluator.palette_of(config, "input"))
+    segmentation, request = _open_segmenter(segmenter, request, evaluator.palette_of(config, "input"))
     evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
     for note in build_data.fitted_files(config, evaluation.pairs):
         console.log(note)
     return _score_and_write(
         evaluation,
-        lambda inputs, ids: model.translate_resized(inputs, ids=ids, fill=True),
-        lambda scored: _pictures(model, scored),
-        segmentation,
+        translate=lambda inputs, ids: model.translate_resized(inputs, ids=ids, fill=True),
+        pictures_of=lambda scored: _pictures(model, scored),
+        segmentation=segmentation,
         folder=storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}",
         title=f"{config.dataset} {split}, step {model.step}",
         subtitle=f"{len(evaluation.pairs)} pairs, norm_stats {rules.norm_stats}, dropout {rules.dropout}",
@@ -112,7 +103,7 @@ def evaluate_files(
     """
     if segmenter and not inputs:
         raise UserError("--segmenter: needs the label maps that the pictures were made from; give --inputs=FOLDER")
-    segmentation, request = _segmentation(segmenter, request, "none")
+    segmentation, request = _open_segmenter(segmenter, request, "none")
     source = PictureFiles(pictures, targets, inputs)
     folder = storage.folder(output)
     _check_apart(folder, {"--pictures": pictures, "--targets": targets, "--inputs": inputs})
@@ -129,15 +120,15 @@ def evaluate_files(
         request=request,
     )
 
-    def columns(scored: evaluator.Scored) -> dict[str, np.ndarray]:
+    def pictures_of(scored: evaluator.Scored) -> dict[str, np.ndarray]:
         given = {"input": source.input(scored.index)} if inputs else {}
         return {**given, "output": scored.output, "target": scored.example["target"]}
 
     return _score_and_write(
         evaluation,
-        lambda images, _: to_float(images),
-        columns,
-        segmentation,
+        translate=lambda images, _: to_float(images),
+        pictures_of=pictures_of,
+        segmentation=segmentation,
         folder=folder,
         title=pictures,
         subtitle=f"{len(source.names)} pictures, against {targets}",
@@ -154,14 +145,8 @@ def _check_apart(output: epath.Path, places: dict[str, str]) -> None:
             raise UserError(f"--output={output}: its pictures would lie among those of {flag}; choose another folder")
 
 
-def _segmentation(file: str, request: MetricsConfig, known: str) -> tuple[Segmentation | None, MetricsConfig]:
-    """Returns (the segmentation, the request without a palette, which is the inputs' then); (None, request) if none.
-
-    Args:
-      file: path of the network; "" for none.
-      request: the metrics that the user asks for.
-      known: name of the inputs' palette if they are known to be label maps, else "none".
-    """
+def _open_segmenter(file: str, request: MetricsConfig, known: str) -> tuple[Segmentation | None, MetricsConfig]:
+    """Opens the network in `file`, "" for none, and takes its inputs' palette, by default `known`, from the request."""
     if not file:
         return None, request
     palette = known if request.palette == "auto" else request.palette
@@ -180,27 +165,27 @@ def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.nda
 
 def _score_and_write(
     evaluation: evaluator.Evaluator,
+    *,
     translate: Callable[[np.ndarray, np.ndarray], Any],
     pictures_of: Callable[[evaluator.Scored], dict[str, np.ndarray]],
     segmentation: Segmentation | None,
-    *,
     folder: epath.Path,
     title: str,
     subtitle: str,
     facts: dict[str, Any],
 ) -> Result:
-    """Scores all examples, writes the report to `folder`, and adds to its `facts` the networks' weights and palette."""
+    """Scores all examples and writes the report, which adds the networks' weights and the palette to `facts`."""
     pairs, choice = evaluation.pairs, evaluation.choice
     networks = {"inception": choice.inception, "lpips": choice.lpips}
     networks = {name: weights for name, weights in networks.items() if weights}
-    facts |= {
+    facts = facts | {
         "weights": {name: {"sha256": w.digest, "published": w.is_published} for name, w in networks.items()},
         "palette": choice.palette.name if choice.palette else None,
     }
-    described = f"evaluate {facts.get('split', '')}".strip()
+    label = " ".join(("evaluate", facts.get("split", ""))).strip()
     try:
         with Report(folder) as report:
-            for scored in bar(evaluation.run(translate), total=len(pairs), unit="image", desc=described):
+            for scored in bar(evaluation.run(translate), total=len(pairs), unit="image", desc=label):
                 pictures = pictures_of(scored)
                 report.add(scored.index, pairs.name(scored.index), pictures, scored.values)
                 if segmentation:

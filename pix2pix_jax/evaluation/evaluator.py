@@ -50,20 +50,16 @@ class Evaluator:
         batch_size: int,
         request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     ):
-        """Chooses metrics and builds the scorer.
+        """Chooses metrics and builds the scorer. Raises UserError as `metrics.choice.choose` does.
 
         Args:
           pairs: the split.
-          values: the value range of its targets.
-          input_values: the value range of its inputs.
+          values, input_values: the value ranges of its targets and its inputs.
           palette: name of the targets' palette if they are label maps, else "none".
           cache_key: strings that identify the targets, as for `Scorer`.
           mesh: the mesh whose devices share the work.
           batch_size: images in a batch, a multiple of the mesh's `data`.
           request: the metrics to compute.
-
-        Raises:
-          UserError: as `metrics.choice.choose`.
         """
         self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
         channels, count = pairs.target_channels, len(pairs)
@@ -74,8 +70,7 @@ class Evaluator:
 
     def _sample(self) -> np.ndarray:
         indices = np.linspace(0, len(self.pairs) - 1, min(_SAMPLE, len(self.pairs))).astype(int)
-        pictures = picture(np.stack([self.pairs[int(i)]["target"] for i in indices]), self._values)
-        return np.broadcast_to(pictures, (*pictures.shape[:3], 3))
+        return picture(np.stack([self.pairs[int(i)]["target"] for i in indices]), self._values)
 
     def run(self, translate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Scored]:
         """Scores and yields every example of the split; `totals` are complete after the last one.
@@ -131,8 +126,8 @@ def of_split(
 
 def palette_of(config: ConfigDict, stream: str) -> str:
     """Returns the name of the palette of "input" or "target" if they are known to be label maps, else "none"."""
-    holds_b = stream == ("target" if config.direction == "AtoB" else "input")
-    return _LABELLED.get(config.dataset, "none") if holds_b else "none"
+    b_stream = "target" if config.direction == "AtoB" else "input"
+    return _LABELLED.get(config.dataset, "none") if stream == b_stream else "none"
 
 
 def means(records: Sequence[dict], totals: dict[str, float]) -> dict[str, float]:

@@ -19,19 +19,15 @@ _THREADS = 8  # a bucket has a long latency for each image
 
 
 class Report:
-    """Writes the files of an evaluation. A context manager: on exit without an exception all images are written.
-
-    Attributes:
-      folder: the folder of the files.
-      records: for each example {"name": name, "files": column -> path, metric: value, ...}.
-    """
+    """Writes the files of an evaluation. A context manager: on exit without an exception all images are written."""
 
     def __init__(self, folder: epath.Path):
         """Makes the folder. Raises OSError if it cannot be written, as all methods do.
 
         Deletes the numbers of an earlier evaluation first, so that a kill never leaves them beside other images.
         """
-        self.folder, self.records = folder, []
+        self.folder = folder
+        self.records: list[dict] = []  # for each example {"name": name, "files": column -> path, metric: value, ...}
         storage.make_folder(folder / "images")
         for name in ("metrics.json", "index.html"):
             storage.delete(folder / name)
@@ -44,8 +40,7 @@ class Report:
         """Adds an example, whose images threads encode and write. Raises what writing earlier ones raised.
 
         Args:
-          index: its number in the split.
-          name: its name.
+          index, name: its number in the split, and its name.
           pictures: column -> image, uint8 (H, W, 1 or 3).
           values: metric -> value.
         """
@@ -67,8 +62,7 @@ class Report:
         """Writes metrics.json and index.html.
 
         Args:
-          title: the gallery's title.
-          subtitle: the gallery's subtitle.
+          title, subtitle: of the gallery.
           mean: metric -> mean over the examples.
           total: metric -> value of the whole set.
           facts: further fields of metrics.json: what was compared, and how. "config" comes last.
@@ -82,7 +76,7 @@ class Report:
             self.folder / "index.html",
             title=title,
             subtitle=subtitle,
-            rows=[gallery.Row(record["name"], record["files"], values_of(record)) for record in self.records],
+            rows=[gallery.Row(record["name"], record["files"], metrics_of(record)) for record in self.records],
             lower_is_better=LOWER_IS_BETTER,
             totals=total,
         )
@@ -97,7 +91,7 @@ class Report:
                 written.result()
 
 
-def values_of(record: Mapping[str, Any]) -> dict[str, Any]:
+def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns metric -> value of an example's record."""
     return {name: value for name, value in record.items() if name not in ("name", "files")}
 
