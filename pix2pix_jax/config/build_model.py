@@ -13,7 +13,7 @@ from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
 from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
-from pix2pix_jax.gan.steps import Batch, StepOptions, make_train_step
+from pix2pix_jax.gan.train_step import Batch, StepOptions, make_train_step
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 
 
@@ -132,7 +132,7 @@ def build_augmentation(config: ConfigDict) -> Augmentation:
 
 
 def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):
-    """Builds the train step of a config; see `steps.make_train_step`.
+    """Builds the train step of a config; see `train_step.make_train_step`.
 
     Args:
       config: a config whose dtypes are resolved.

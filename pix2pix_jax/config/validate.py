@@ -19,7 +19,7 @@ from pix2pix_jax.data.sources.datasets import DATASETS
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import SCHEDULES
-from pix2pix_jax.gan.steps import NORM_STATS, UPDATE_ORDERS
+from pix2pix_jax.gan.train_step import NORM_STATS, UPDATE_ORDERS
 from pix2pix_jax.metrics.names import METRICS, values_of
 from pix2pix_jax.models.convolutions.layers import PADDINGS
 from pix2pix_jax.models.network import BIASES

@@ -10,15 +10,16 @@ import jax
 import numpy as np
 
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.gan.train_step import all_finite
 from pix2pix_jax.runtime import console
 from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
 _LAG = 2  # losses are read so many steps after their update is dispatched, so that the device never waits
-_all_finite = jax.jit(steps.all_finite)  # a module's, so that it is traced once and not at every save
+_all_finite = jax.jit(all_finite)  # a module's, so that it is traced once and not at every save
 
 
 class DivergedError(UserError):
@@ -65,14 +66,14 @@ class MetricLogger(Callback):
         """
         self._log, self._every, self._total, self._watch, self._speed = log, every, total, watch, speed
         self._since = list(since)
-        self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
+        self._pending: collections.deque[tuple[int, Metrics]] = collections.deque()
 
     @property
     def window(self) -> list[dict[str, float]]:
         """Returns a copy of the losses of each step since the last log line."""
         return list(self._since)
 
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         for value in metrics.values():
             value.copy_to_host_async()
         self._pending.append((step, metrics))

@@ -17,7 +17,7 @@ from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
-from pix2pix_jax.gan.steps import StepOptions
+from pix2pix_jax.gan.train_step import StepOptions
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 from pix2pix_jax.training import train
