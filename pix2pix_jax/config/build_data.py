@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import validate
 from pix2pix_jax.data import device_resizing, pipeline, reading
 from pix2pix_jax.data.color import COLOR_SPACES, Lab, Rgb
 from pix2pix_jax.data.files.value_range import ValueRange, fitted
@@ -181,7 +180,7 @@ def _build_pairs(
         colorize=color_space(config).colorizes,
         preprocess=preprocess,
         width=config.resize_size[1],
-        multiple=validate.size_multiple(config),
+        multiple=size_multiple(config),
         centred=centred,
         input_interpolation=config.input_interpolation,
         target_interpolation=config.target_interpolation,
@@ -192,6 +191,16 @@ def _build_pairs(
     )
 
 
+def size_multiple(config: ConfigDict) -> int:
+    """Returns the number of which both sides of the generator's images must be multiples."""
+    return 2 ** num_downs(config) if config.generator.name == "unet" else 4
+
+
+def num_downs(config: ConfigDict) -> int:
+    """Returns how often the U-Net halves the image: by default as often as `image_size` allows."""
+    return config.generator.num_downs or min(config.image_size).bit_length() - 1
+
+
 def inference_size(config: ConfigDict, own: tuple[int, int]) -> tuple[int, int]:
     """Returns the (H, W) at which an image of size `own` goes through the generator."""
     return whole_size(
@@ -199,5 +208,5 @@ def inference_size(config: ConfigDict, own: tuple[int, int]) -> tuple[int, int]:
         config.preprocess,
         size=tuple(config.image_size),
         width=config.resize_size[1],
-        multiple=validate.size_multiple(config),
+        multiple=size_multiple(config),
     )

@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.build_data import color_space, stream_values
-from pix2pix_jax.config.validate import num_downs
+from pix2pix_jax.config.build_data import color_space, num_downs, stream_values
 from pix2pix_jax.data.augment import Augmentation
+from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
 from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
@@ -23,6 +23,7 @@ def network_channels(config: ConfigDict) -> tuple[int, int]:
 
 
 def build_generator(config: ConfigDict) -> nn.Module:
+    check_choice("name", config.generator.name, ("unet", "resnet"))
     options = {
         **_shared_options(config, config.generator),
         "out_channels": network_channels(config)[1],
@@ -41,6 +42,7 @@ def build_generator(config: ConfigDict) -> nn.Module:
 
 
 def build_discriminator(config: ConfigDict) -> nn.Module:
+    check_choice("name", config.discriminator.name, ("patchgan",))
     options = {
         **_shared_options(config, config.discriminator),
         "num_layers": config.discriminator.num_layers,
@@ -54,6 +56,7 @@ def build_discriminator(config: ConfigDict) -> nn.Module:
 
 
 def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
+    check_choice("compute_dtype", config.compute_dtype, ("float32", "bfloat16"))
     return {
         "features": network.features,
         "norm": network.norm,
@@ -81,7 +84,10 @@ def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
 
 def build_schedule(config: ConfigDict, *, num_examples: int):
     """Builds the learning rate: it changes once an epoch as published, or every step where `num_steps` is set."""
+    check_bounds("num_epochs", config.num_epochs, 1)
+    check_bounds("schedule_drop_epochs", config.schedule_drop_epochs, 1)
     if config.num_steps is not None:
+        check_bounds("num_steps", config.num_steps, 1)
         drop_every = max(1, config.schedule_drop_epochs * num_examples // config.batch_size)
         length = {"num_periods": config.num_steps, "drop_every": drop_every}
     else:

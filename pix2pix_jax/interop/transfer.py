@@ -9,7 +9,7 @@ import jax
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_model, validate
+from pix2pix_jax.config import build_data, build_model, validate
 from pix2pix_jax.data.paired_dataset import WINDOWED
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.state import NetworkState
@@ -128,7 +128,7 @@ def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
     else:
         config.generator.skips, config.generator.bottleneck_norm = g.skips, False
         # 0 means as many as the image size allows; it stays if that is the U-Net's number, so that the config stays.
-        if config.generator.num_downs or validate.num_downs(config) != g.num_downs:
+        if config.generator.num_downs or build_data.num_downs(config) != g.num_downs:
             config.generator.num_downs = g.num_downs
     if build_model.network_channels(config) != (g.input_channels, g.target_channels):
         config.input_channels, config.target_channels = g.input_channels, g.target_channels
@@ -210,7 +210,7 @@ def _generator_of(config: ConfigDict) -> GeneratorArchitecture:
     if config.generator.name == "resnet":
         dropout = config.generator.dropout > 0
         return GeneratorArchitecture(num_blocks=config.generator.num_blocks, dropout=dropout, **shared)
-    return GeneratorArchitecture(num_downs=validate.num_downs(config), **shared)
+    return GeneratorArchitecture(num_downs=build_data.num_downs(config), **shared)
 
 
 def _discriminator_of(config: ConfigDict) -> DiscriminatorArchitecture:

@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.models.convolutions.layers import Conv, DownConv
+from pix2pix_jax.errors import check_bounds, check_choice
+from pix2pix_jax.models.convolutions.layers import PADDINGS, Conv, DownConv
 from pix2pix_jax.models.network import Network
 
 
@@ -29,6 +30,11 @@ class PatchDiscriminator(Network):
     padding: str = "zero"
     conditional: bool = True
     spectral_norm: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("num_layers", self.num_layers, range(6))
+        check_choice("padding", self.padding, PADDINGS)
 
     @nn.compact
     def __call__(
@@ -80,6 +86,10 @@ class MultiScaleDiscriminator(PatchDiscriminator):
     """
 
     num_scales: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds("num_scales", self.num_scales, 1)
 
     @nn.compact
     def __call__(

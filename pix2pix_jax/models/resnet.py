@@ -4,6 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pix2pix_jax.errors import check_bounds
 from pix2pix_jax.models.convolutions.layers import Conv, DownConv, UpConv
 from pix2pix_jax.models.network import Network
 
@@ -23,6 +24,11 @@ class ResNetGenerator(Network):
     out_channels: int = 3
     num_blocks: int = 9
     dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds("num_blocks", self.num_blocks, 1, 64)  # each is traced and compiled
+        check_bounds("dropout", self.dropout, 0, below=1)
 
     @nn.compact
     def __call__(

@@ -4,10 +4,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.models.convolutions.layers import DownConv, UpConv
 from pix2pix_jax.models.network import Network
 
 DECODER_ACTIVATIONS = ("after_concat", "before_concat")
+MIN_DOWNS, MAX_DOWNS = 2, 10
 
 
 class UNetGenerator(Network):
@@ -20,7 +22,7 @@ class UNetGenerator(Network):
 
     Attributes:
       out_channels: channels of the translated image.
-      num_downs: number of halvings from image to bottleneck, at least 2; log2(image size) makes a bottleneck of 1x1
+      num_downs: number of halvings from image to bottleneck, 2 to 10; log2(image size) makes a bottleneck of 1x1
         pixel, as published.
       skips: whether there are skip connections; False is the paper's encoder-decoder ablation.
       dropout: dropout rate; 0 switches it off.
@@ -40,6 +42,17 @@ class UNetGenerator(Network):
     dropout_layers: tuple[int, ...] | None = None
     bottleneck_norm: bool = False
     decoder_activation: str = "after_concat"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("decoder_activation", self.decoder_activation, DECODER_ACTIVATIONS)
+        check_bounds("dropout", self.dropout, 0, below=1)
+        if not MIN_DOWNS <= self.num_downs <= MAX_DOWNS:
+            raise ValueError(f"num_downs: {self.num_downs}; must be from {MIN_DOWNS} to {MAX_DOWNS}")
+        if not all(type(n) is int and 1 <= n < self.num_downs for n in self.dropout_layers or ()):
+            raise ValueError(
+                f"dropout_layers: {self.dropout_layers}; must be decoder layers from 1 to {self.num_downs - 1}"
+            )
 
     @nn.compact
     def __call__(
