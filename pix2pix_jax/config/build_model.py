@@ -1,10 +1,12 @@
 """Builds the model of a config: networks, optimisers, objective, train step and state."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import optax
 from ml_collections import ConfigDict
 
 from pix2pix_jax.config.build_data import color_space, num_downs, stream_values
@@ -82,22 +84,17 @@ def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
     )
 
 
-def build_schedule(config: ConfigDict, *, num_examples: int):
+def build_schedule(config: ConfigDict, *, num_examples: int) -> optax.Schedule:
     """Builds the learning rate: it changes once an epoch as published, or every step where `num_steps` is set."""
     check_bounds("num_epochs", config.num_epochs, 1)
     check_bounds("schedule_drop_epochs", config.schedule_drop_epochs, 1)
-    if config.num_steps is not None:
-        check_bounds("num_steps", config.num_steps, 1)
-        drop_every = max(1, config.schedule_drop_epochs * num_examples // config.batch_size)
-        length = {"num_periods": config.num_steps, "drop_every": drop_every}
-    else:
-        length = {
-            "num_periods": config.num_epochs,
-            "num_examples": num_examples,
-            "batch_size": config.batch_size,
-            "drop_every": config.schedule_drop_epochs,
-        }
-    return make_schedule(config.schedule, learning_rate=config.learning_rate, **length)
+    schedule = functools.partial(make_schedule, config.schedule, learning_rate=config.learning_rate)
+    drop = config.schedule_drop_epochs
+    if config.num_steps is None:
+        epoch = {"num_examples": num_examples, "batch_size": config.batch_size}
+        return schedule(num_periods=config.num_epochs, drop_every=drop, **epoch)
+    check_bounds("num_steps", config.num_steps, 1)
+    return schedule(num_periods=config.num_steps, drop_every=max(1, drop * num_examples // config.batch_size))
 
 
 def total_steps(config: ConfigDict, *, num_examples: int) -> int:
@@ -138,12 +135,9 @@ def build_augmentation(config: ConfigDict) -> Augmentation:
 
 
 def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):
-    """Builds the train step of a config; see `train_step.make_train_step`.
+    """Builds the train step (`make_train_step`) of a config whose dtypes are resolved.
 
-    Args:
-      config: a config whose dtypes are resolved.
-      parts: networks, optimisers and objective.
-      constrain: places the augmented batch on the mesh.
+    `constrain` places the augmented batch on the mesh.
     """
 
     def prepare(batch: Batch) -> Batch:

@@ -42,25 +42,15 @@ _CHOICES = {
     "best_metric": tuple(name for metric in METRICS for name in values_of(metric)),
 }
 _BOUNDS = {  # (least, most)
-    "input_channels": (1, math.inf),
-    "target_channels": (1, math.inf),
-    "batch_size": (1, math.inf),
-    "num_workers": (-1, 256),
+    **dict.fromkeys(("input_channels", "target_channels", "batch_size", "mesh.rows"), (1, math.inf)),
+    **dict.fromkeys(("num_samples", "keep_checkpoints"), (1, math.inf)),
+    **dict.fromkeys(("log_every_steps", "sample_every_steps", "checkpoint_every_steps"), (0, math.inf)),
+    **dict.fromkeys(("eval_every_steps", "generator.num_downs", "augment.noise"), (0, math.inf)),
+    **dict.fromkeys(("augment.brightness", "augment.contrast", "augment.saturation"), (0, 1)),
     "augment.rotate_degrees": (0, 180),
-    "augment.brightness": (0, 1),
-    "augment.contrast": (0, 1),
-    "augment.saturation": (0, 1),
     "augment.hue": (0, 0.5),
     "augment.blur": (0, 5),  # the kernel, 3 sigma either way, has to fit into the smallest image
-    "augment.noise": (0, math.inf),
-    "generator.num_downs": (0, math.inf),  # 0 follows the image's size
-    "mesh.rows": (1, math.inf),
-    "log_every_steps": (0, math.inf),
-    "sample_every_steps": (0, math.inf),
-    "num_samples": (1, math.inf),
-    "checkpoint_every_steps": (0, math.inf),
-    "keep_checkpoints": (1, math.inf),
-    "eval_every_steps": (0, math.inf),
+    "num_workers": (-1, 256),
 }
 _LARGEST_INT, _LARGEST_FLOAT = 2**31 - 1, 3.4e38  # JAX's numbers have 32 bits
 MOST_PROFILED = 1000  # steps; a trace is kept in memory, and no viewer opens one of millions of events
@@ -94,11 +84,7 @@ def check(config: ConfigDict) -> ConfigDict:
         check_bounds("augment.scale", config.augment.scale, 0, below=1)
         for metric in config.eval_metrics:
             check_choice("eval_metrics", metric, METRICS)
-    if config.profile_steps is not None and not _is_stretch(config.profile_steps):
-        raise UserError(
-            f"config.profile_steps: {config.profile_steps}; must be the first and the last of at most {MOST_PROFILED} "
-            "steps, as 100,110"
-        )
+    _check_profile_steps(config.profile_steps)
     if config.data_url and not config.data_url.startswith(("http://", "https://", "file://")):
         raise UserError(f"config.data_url: {config.data_url!r}; must begin with http://, https:// or file://")
     _check_streams(config)
@@ -155,10 +141,15 @@ def _check_finite(field: str, value: object) -> None:
             raise UserError(f"config.{field}: {str(number)[:20]}; must be at most {_LARGEST_INT}")
 
 
-def _is_stretch(steps: Sequence) -> bool:
-    if len(steps) != 2 or not all(type(step) is int for step in steps):
-        return False
-    return 1 <= steps[0] <= steps[1] < steps[0] + MOST_PROFILED
+def _check_profile_steps(steps: Sequence | None) -> None:
+    if steps is None:
+        return
+    two = len(steps) == 2 and all(type(step) is int for step in steps)
+    if not two or not 1 <= steps[0] <= steps[1] < steps[0] + MOST_PROFILED:
+        raise UserError(
+            f"config.profile_steps: {steps}; must be the first and the last of at most {MOST_PROFILED} steps, "
+            "as 100,110"
+        )
 
 
 def _check_streams(config: ConfigDict) -> None:
@@ -166,19 +157,18 @@ def _check_streams(config: ConfigDict) -> None:
         if not config[field] or not all(str(name) for name in config[field]):
             raise UserError(f"config.{field}: {config[field]}; must be names of folders")
     for field in ("input_range", "target_range"):
-        if config[field] is not None and not _is_range(config[field]):
-            raise UserError(f"config.{field}: {config[field]}; must be (low, high), two numbers, the lower first")
+        limits = config[field]
+        if limits is None:
+            continue
+        two = len(limits) == 2 and all(type(n) in (int, float) for n in limits)
+        if not two or not limits[0] < limits[1]:
+            raise UserError(f"config.{field}: {limits}; must be (low, high), two numbers, the lower first")
     of_input = (config.input_dtype, config.input_range, config.input_interpolation)
     of_target = (config.target_dtype, config.target_range, config.target_interpolation)
     if config.color_space == "lab" and of_input != of_target:
         raise UserError("config.input_dtype: colourisation has one kind of images; give input and target the same")
     if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
         raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
-
-
-def _is_range(limits: Sequence) -> bool:
-    numbers = all(type(n) in (int, float) and math.isfinite(n) for n in limits)
-    return len(limits) == 2 and numbers and limits[0] < limits[1]
 
 
 def _check_image_size(config: ConfigDict) -> None:

@@ -162,24 +162,17 @@ def make_translate_step(
     """
     check_choice("norm_stats", norm_stats, NORM_STATS)
 
+    options = {"use_running_average": norm_stats == "running", "deterministic": not dropout}
+
     def translate(variables, images, key):
-        output, _ = generator.apply(
-            variables,
-            images,
-            use_running_average=norm_stats == "running",
-            deterministic=not dropout,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-        )
-        return output
+        return generator.apply(variables, images, **options, rngs={"dropout": key}, mutable=["batch_stats"])[0]
 
-    def translate_batch(variables, images, keys):
-        return translate(variables, images, keys[0])
-
-    def translate_each(variables, images, keys):
+    def translate_all(variables, images, keys):
+        if norm_stats == "batch":
+            return translate(variables, images, keys[0])
         return jax.vmap(lambda image, key: translate(variables, image[None], key)[0])(images, keys)
 
-    return translate_batch if norm_stats == "batch" else translate_each
+    return translate_all
 
 
 def all_finite(tree: Any) -> jax.Array:

@@ -19,6 +19,12 @@ def has_bias(bias: str, norm: str, *, first: bool = False, last: bool = False) -
     return bias == "always" or (bias == "last" and last)
 
 
+def check_divisible(image: jax.Array, multiple: int) -> None:
+    """Raises ValueError unless both sides of an image (N, H, W, C) are multiples of `multiple`."""
+    if image.shape[1] % multiple or image.shape[2] % multiple:
+        raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of {multiple}")
+
+
 class Network(nn.Module):
     """Holds the fields that all networks share. A value that cannot be used is a ValueError that begins with its field.
 
@@ -58,6 +64,10 @@ class Network(nn.Module):
     def fields_of(self, base: type["Network"]) -> dict[str, Any]:
         """Returns this network's values of the fields that `base` has, to hand them on to a submodule."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(base) if f.name not in ("parent", "name")}
+
+    def width(self, layer: int) -> int:
+        """Returns the channels of a layer whose widths double with depth to at most 8 times `features`."""
+        return self.features * min(2**layer, 8)
 
     def leaky_relu(self, x: jax.Array) -> jax.Array:
         return nn.leaky_relu(x, self.slope)

@@ -55,7 +55,7 @@ class PatchDiscriminator(Network):
         x = jnp.concatenate([image, candidate], axis=-1) if self.conditional else candidate
         last = max(self.num_layers, 1) + 1
         for i in range(last):
-            x = self._convolve(x, i, self.features * min(2**i, 8), use_running_average, first=i == 0)
+            x = self._convolve(x, i, self.width(i), use_running_average, first=i == 0)
             if i:
                 x = self.normalize(x, f"conv{i}_norm", use_running_average=use_running_average)
             x = self.leaky_relu(x)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.models.convolutions.layers import DownConv, UpConv
-from pix2pix_jax.models.network import Network
+from pix2pix_jax.models.network import Network, check_divisible
 
 DECODER_ACTIVATIONS = ("after_concat", "before_concat")
 MIN_DOWNS, MAX_DOWNS = 2, 10
@@ -71,22 +71,17 @@ class UNetGenerator(Network):
         Raises:
           ValueError: H or W is not divisible by 2**num_downs.
         """
-        multiple = 2**self.num_downs
-        if image.shape[1] % multiple or image.shape[2] % multiple:
-            raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of {multiple}")
+        check_divisible(image, 2**self.num_downs)
         bottleneck, skips = self._encode(image, use_running_average)
         x = self._decode(bottleneck, skips, use_running_average, deterministic)
         x = UpConv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="up0")(x)
         return jnp.tanh(x.astype(jnp.float32))
 
-    def _width(self, layer: int) -> int:
-        return self.features * min(2**layer, 8)
-
     def _encode(self, x: jax.Array, use_running_average: bool) -> tuple[jax.Array, list[jax.Array]]:
         """Returns (bottleneck, skips as they enter the decoder, the outermost first)."""
         innermost, skips = self.num_downs - 1, []
         for i in range(self.num_downs):
-            x = DownConv(self._width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
+            x = DownConv(self.width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
             if 0 < i < innermost or (i == innermost and self.bottleneck_norm):
                 x = self.normalize(x, f"down{i}_norm", use_running_average=use_running_average)
             activated = self.leaky_relu(x)
@@ -102,7 +97,7 @@ class UNetGenerator(Network):
         dropout_layers = range(2, self.num_downs - 3) if self.dropout_layers is None else self.dropout_layers
         x = nn.relu(x) if after else x
         for i in reversed(range(1, self.num_downs)):
-            x = UpConv(self._width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
+            x = UpConv(self.width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
             x = self.normalize(x, f"up{i}_norm", use_running_average=use_running_average)
             if self.dropout and self.num_downs - i in dropout_layers:
                 x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
