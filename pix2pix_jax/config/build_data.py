@@ -97,10 +97,8 @@ def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] |
     """Opens a split like `open_pairs`, or returns None if the data have no such split."""
     try:
         return open_pairs(config, split, size=size)
-    except NoSplit:
-        return None
-    except UserError:
-        if config.dataset == "folder":
+    except UserError as error:
+        if config.dataset == "folder" and not isinstance(error, NoSplit):
             raise
         return None
 

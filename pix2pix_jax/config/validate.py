@@ -71,8 +71,7 @@ def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
 def check(config: ConfigDict) -> ConfigDict:
     """Returns the config if every value can be used. Raises UserError with the field and what would do."""
     flat = flatten(config)
-    missing = flatten(default.get_config()).keys() - flat.keys()
-    if missing:
+    if missing := flatten(default.get_config()).keys() - flat.keys():
         raise UserError(f"config.{min(missing)}: missing; begin your config from configs/default.py")
     for field, value in flat.items():
         _check_finite(field, value)

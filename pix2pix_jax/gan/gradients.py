@@ -59,10 +59,8 @@ class Gradients:
         """Runs the generator; a compiled step that does not call `vjp_fn` does not keep the values that it needs."""
 
         def forward(params: Tree) -> tuple[jax.Array, Tree]:
-            variables = g.replace(params=params).variables
-            fake, updated = self._apply(
-                self.parts.generator, variables, examples.image, rngs={"dropout": examples.dropout_key}
-            )
+            variables, rngs = g.replace(params=params).variables, {"dropout": examples.dropout_key}
+            fake, updated = self._apply(self.parts.generator, variables, examples.image, rngs=rngs)
             return fake, updated.get("batch_stats", g.batch_stats)
 
         fake, vjp_fn, batch_stats = jax.vjp(forward, g.params, has_aux=True)
@@ -126,13 +124,10 @@ class Gradients:
 
     def _apply(self, module: nn.Module, variables: Tree, *images: jax.Array, rngs: Tree = None) -> tuple[Any, Tree]:
         """Returns (outputs, {"batch_stats", "intermediates"})."""
-
-        def apply(variables, images, rngs):
-            return module.apply(variables, *images, rngs=rngs, mutable=["batch_stats", "intermediates"])
-
+        apply = functools.partial(module.apply, mutable=["batch_stats", "intermediates"])
         if self.remat:
             apply = recompute_the_rest(apply)
-        return apply(variables, images, rngs)
+        return apply(variables, *images, rngs=rngs)
 
 
 def accumulate_gradients(
