@@ -8,7 +8,9 @@ values that data, inference, training and the mesh use, and fields that must go 
 import contextlib
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+from flax import traverse_util
 from ml_collections import ConfigDict
 
 from pix2pix_jax.config import build_model, presets
@@ -57,15 +59,9 @@ MOST_PROFILED = 1000  # steps; a trace is kept in memory, and no viewer opens on
 MIN_SIDE = 16  # pixels; SSIM has a window of 11
 
 
-def flatten(config: ConfigDict, prefix: str = "") -> dict[str, object]:
+def flatten(config: ConfigDict) -> dict[str, Any]:
     """Returns a config as {"batch_size": 1, "generator.features": 64, ...}."""
-    flat = {}
-    for name, value in config.items():
-        if isinstance(value, ConfigDict):
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+    return traverse_util.flatten_dict(config.to_dict(), sep=".")
 
 
 def check(config: ConfigDict) -> ConfigDict:

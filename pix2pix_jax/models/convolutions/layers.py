@@ -69,7 +69,7 @@ def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
     return (x, pad) if padding == "zero" else (pad_image(x, pad, mode="reflect"), 0)
 
 
-_FORMS = {
+_FORMS = {  # convolution -> platform -> the function that computes it there
     "down": {"cpu": matmul.down_conv, "gpu": gpu.down_conv, "default": plain.down_conv},
     "up": {"cpu": matmul.up_conv, "gpu": gpu.up_conv, "default": plain.up_conv},
     "flat": {"cpu": matmul.flat_conv, "gpu": gpu.flat_conv, "default": plain.flat_conv},
