@@ -162,10 +162,11 @@ def make_translate_step(
     """
     check_choice("norm_stats", norm_stats, NORM_STATS)
 
-    options = {"use_running_average": norm_stats == "running", "deterministic": not dropout}
+    running = norm_stats == "running"
+    apply = functools.partial(generator.apply, deterministic=not dropout, mutable=["batch_stats"])
 
     def translate(variables, images, key):
-        return generator.apply(variables, images, **options, rngs={"dropout": key}, mutable=["batch_stats"])[0]
+        return apply(variables, images, use_running_average=running, rngs={"dropout": key})[0]
 
     def translate_all(variables, images, keys):
         if norm_stats == "batch":
