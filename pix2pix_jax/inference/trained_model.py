@@ -18,8 +18,8 @@ from pix2pix_jax.data.files import any_image
 from pix2pix_jax.data.files.any_image import AnyArray, AnyPath
 from pix2pix_jax.data.files.images import resize, to_pillow
 from pix2pix_jax.data.files.value_range import NORMALISED, ValueRange, from_float, levels, to_float
-from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import count_parameters
+from pix2pix_jax.gan.train_step import make_translate_step
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import caches, console, meshes
 from pix2pix_jax.workdir import checkpoints
@@ -232,11 +232,11 @@ def _resize(image: np.ndarray, size: tuple[int, int], interpolation: str, values
 def make_translate(config: ConfigDict, *, platform: str):
     """Makes the inference step f(variables, images, ids, seed) by the rules of `config.inference`.
 
-    It is `steps.make_translate_step` with each image's key derived from `seed` and its id (`picture_ids`). Images and
+    It is `make_translate_step` with each image's key derived from `seed` and its id (`picture_ids`). Images and
     translations are RGB in colourisation too, which ignores the images' own colours. Convolutions are traced in their
     form for `platform`.
     """
-    translate = steps.make_translate_step(
+    translate = make_translate_step(
         build_model.build_generator(config),
         norm_stats=config.inference.norm_stats,
         dropout=config.inference.dropout == "on",

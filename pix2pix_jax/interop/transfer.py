@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_model, validate
+from pix2pix_jax.config import build_data, build_model, validate
 from pix2pix_jax.data.paired_dataset import WINDOWED
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import trained_model
@@ -127,7 +127,7 @@ def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
     else:
         config.generator.skips, config.generator.bottleneck_norm = g.skips, False
         # 0 means as many as the image size allows; it stays if that is the U-Net's number, so that the config stays.
-        if config.generator.num_downs or validate.num_downs(config) != g.num_downs:
+        if config.generator.num_downs or build_data.num_downs(config) != g.num_downs:
             config.generator.num_downs = g.num_downs
     if build_model.network_channels(config) != (g.input_channels, g.target_channels):
         config.input_channels, config.target_channels = g.input_channels, g.target_channels
@@ -200,4 +200,4 @@ def _architecture_of(config: ConfigDict, network: str) -> Architecture:
     shared |= {"name": fields.name, "input_channels": input_channels, "target_channels": target_channels}
     if fields.name == "resnet":
         return GeneratorArchitecture(num_blocks=fields.num_blocks, dropout=fields.dropout > 0, **shared)
-    return GeneratorArchitecture(num_downs=validate.num_downs(config), **shared)
+    return GeneratorArchitecture(num_downs=build_data.num_downs(config), **shared)

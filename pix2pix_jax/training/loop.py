@@ -17,8 +17,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.paired_dataset import PairedDataset
-from pix2pix_jax.gan import steps
-from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.gan.state import Parts, TrainState
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import console, meshes
 from pix2pix_jax.training import health, interruption, metric_logger, profiling, samples, saving, throughput, validation
@@ -35,7 +34,7 @@ class Run:
     workdir: epath.Path
     mesh: Mesh
     pairs: PairedDataset
-    parts: steps.Parts
+    parts: Parts
     checkpoints: Checkpoints
     validator: validation.Validator | None
 
@@ -162,7 +161,7 @@ def _build_callbacks(
 
 def trace_train_step(
     config: ConfigDict,
-    parts: steps.Parts,
+    parts: Parts,
     *,
     mesh: Mesh,
     state: TrainState,

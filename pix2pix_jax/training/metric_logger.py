@@ -11,15 +11,16 @@ import jax
 import numpy as np
 
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.gan.train_step import all_finite
 from pix2pix_jax.runtime import console
 from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
 _LAG = 2  # losses are read so many steps after their update is dispatched, so that the device never waits
-_all_finite = jax.jit(steps.all_finite)  # a module's, so that it is traced once and not at every save
+_all_finite = jax.jit(all_finite)  # a module's, so that it is traced once and not at every save
 
 
 class DivergedError(UserError):
@@ -58,9 +59,9 @@ class MetricLogger(Callback):
     total: int
     health: Callable[[int, dict[str, float]], list[str]]
     speed: Throughput
-    _pending: collections.deque[tuple[int, steps.Metrics]] = dataclasses.field(default_factory=collections.deque)
+    _pending: collections.deque[tuple[int, Metrics]] = dataclasses.field(default_factory=collections.deque)
 
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         for value in metrics.values():
             value.copy_to_host_async()
         self._pending.append((step, metrics))

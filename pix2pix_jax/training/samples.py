@@ -11,7 +11,7 @@ from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import stack
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
@@ -56,7 +56,7 @@ class Samples(Callback):
     log: RunLog
     speed: Throughput
 
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         if step < self.total and due(step, self.config.sample_every_steps):
             self._draw(step, state)
 

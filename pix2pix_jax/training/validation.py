@@ -14,7 +14,7 @@ from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.errors import NoSplit
 from pix2pix_jax.evaluation import evaluator
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.metrics.choice import MetricsConfig
@@ -109,7 +109,7 @@ class Validation(Callback):
     losses: MetricLogger
     speed: Throughput
 
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         if step < self.total and due(step, self.config.eval_every_steps):
             self._evaluate(step, state)
 
