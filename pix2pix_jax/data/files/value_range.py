@@ -59,7 +59,7 @@ NORMALISED = ValueRange("float32", -1.0, 1.0)  # what the networks see
 def to_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     """Converts stored values, by default uint8 in [0, 255], to float32 in [-1, 1]."""
     image = image.astype(jnp.float32)
-    if (values.low, values.high) != _FULL.get(values.dtype):
+    if values.limits != _FULL.get(values.dtype):
         image = jnp.clip(image, values.low, values.high)
     return (image - values.low) / ((values.high - values.low) / 2) - 1
 
@@ -111,10 +111,8 @@ def widest(dtypes) -> str:
 def stored_dtype(dtype: np.dtype) -> str | None:
     """Returns the one of DTYPES in which values of `dtype` are stored, or None if images cannot have it."""
     dtype = np.dtype(dtype)
-    if dtype == np.bool_ or (dtype.kind == "u" and dtype.itemsize == 1):
-        return "uint8"
-    if dtype.kind == "u" and dtype.itemsize == 2:
-        return "uint16"
+    if dtype.kind in "bu" and dtype.itemsize <= 2:
+        return f"uint{8 * dtype.itemsize}"
     return "float32" if dtype.kind in "iuf" else None
 
 
@@ -127,6 +125,13 @@ def to_stored(pixels: np.ndarray, name: str) -> np.ndarray:
     if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
         raise UserError(f"{name}: holds NaN or infinite values; replace them")
     return pixels
+
+
+def rounded(pixels: np.ndarray, dtype: str | np.dtype) -> np.ndarray:
+    """Converts floats to one of DTYPES: to integers by rounding and clipping, to float32 as they are."""
+    if dtype == "float32":
+        return pixels.astype(np.float32)
+    return np.round(pixels).clip(0, np.iinfo(dtype).max).astype(dtype)
 
 
 def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
@@ -148,27 +153,20 @@ def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
 
 
 def fit_range(pixels: np.ndarray, dtype: str, limits: Sequence[float] | None, name: str) -> np.ndarray:
-    """Converts a file's values to those of a stream, the same in training, evaluation and translation.
+    """Converts a file's values, of one of DTYPES, to those of a stream, in training, evaluation and translation alike.
 
     If the file has another dtype, its whole range becomes the stream's range: 0 to 255 becomes -1 to 1. The exception
     is a float stream whose range is at least as wide as 8 bits: it takes integers as they are, for example 12 bits in
-    files of 16.
-
-    Args:
-      pixels: array of one of DTYPES.
-      dtype: the stream's dtype.
-      limits: the stream's range; None is the whole range of integers, and any range of floats.
-      name: name of the file in messages.
+    files of 16. The limits None are the whole range of integers, and any range of floats.
 
     Raises:
-      UserError: floats cannot become integers; see `convert`.
+      UserError: floats cannot become integers (`convert`); `name` is the file.
     """
     given = str(pixels.dtype)
     if given in (dtype, "float32") or not _is_spread(dtype, limits):
         return convert(pixels, dtype, name)
     low, high = limits
-    spread = low + pixels * ((high - low) / _FULL[given][1])
-    return (spread if dtype == "float32" else np.round(spread)).astype(dtype)
+    return rounded(low + pixels * ((high - low) / _FULL[given][1]), dtype)
 
 
 def _is_spread(dtype: str, limits: Sequence[float] | None) -> bool:
@@ -212,8 +210,7 @@ def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: 
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=-1)
-    grey = pixels.astype(np.float64) @ [0.299, 0.587, 0.114]
-    return (grey if pixels.dtype == np.float32 else np.round(grey)).astype(pixels.dtype)[..., None]
+    return rounded(pixels.astype(np.float64) @ [0.299, 0.587, 0.114], pixels.dtype)[..., None]
 
 
 def wrong_channels(name: str, own: int) -> UserError:
@@ -226,5 +223,4 @@ def wrong_channels(name: str, own: int) -> UserError:
 def _on_white(pixels: np.ndarray) -> np.ndarray:
     white = np.iinfo(pixels.dtype).max if pixels.dtype != np.float32 else 1.0
     opacity = pixels[..., -1:].astype(np.float64) / white
-    blended = pixels[..., :-1] * opacity + white * (1 - opacity)
-    return (np.round(blended) if pixels.dtype != np.float32 else blended).astype(pixels.dtype)
+    return rounded(pixels[..., :-1] * opacity + white * (1 - opacity), pixels.dtype)
