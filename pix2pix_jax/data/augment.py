@@ -76,19 +76,14 @@ def crop_and_mirror(
     Returns:
       float32 (N, *size, C) in [-1, 1] by name. All images of an example get the same window and moves.
     """
-    images = dict(batch)
 
-    def as_floats(images: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def as_floats(images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         return {name: to_float(image, values.get(name, UINT8)) for name, image in images.items()}
 
-    resampled = bool(more.rotate_degrees or more.scale)
-    if resampled:  # interpolated values need not be integers
-        images = as_floats(images)
-    move = functools.partial(_move_pair, size=size, mirror=mirror, more=more, nearest=nearest)
-    keys = jax.random.split(key, len(next(iter(images.values()))))
-    images = jax.vmap(move)(images, keys)
-    if not resampled:
-        images = as_floats(images)
+    keys = jax.random.split(key, len(next(iter(batch.values()))))
+    move = jax.vmap(functools.partial(_move_pair, size=size, mirror=mirror, more=more, nearest=nearest))
+    resampled = more.rotate_degrees or more.scale  # interpolated values need not be integers
+    images = move(as_floats(batch), keys) if resampled else as_floats(move(dict(batch), keys))
     if any(getattr(more, name) for name in PHOTOMETRIC):
         images["input"] = jax.vmap(functools.partial(_recolour, more=more))(images["input"], keys)
     return images
@@ -106,20 +101,17 @@ def _move_pair(
         points = _turned_window(corner, jax.random.fold_in(key, _AFFINE), size=size, more=more)
         example = {name: _sample(image, points, nearest=name in nearest) for name, image in example.items()}
     else:
-        example = {name: _window(image, corner, size) for name, image in example.items()}
+        start = (corner[0], corner[1], 0)
+        example = jax.tree.map(lambda image: lax.dynamic_slice(image, start, (*size, image.shape[-1])), example)
     example = jax.tree.map(lambda image: jnp.where(flip, image[:, ::-1], image), example)
     if more.flip_vertical:
         flip_rows = jax.random.bernoulli(jax.random.fold_in(key, _FLIP_VERTICAL))
         example = jax.tree.map(lambda image: jnp.where(flip_rows, image[::-1], image), example)
     if more.rot90:
         turns = jax.random.randint(jax.random.fold_in(key, _ROT90), (), 0, 4)
-        branches = [functools.partial(jnp.rot90, k=k) for k in range(4)]
-        example = jax.tree.map(lambda image: lax.switch(turns, branches, image), example)
+        turned = [functools.partial(jnp.rot90, k=k) for k in range(4)]
+        example = jax.tree.map(lambda image: lax.switch(turns, turned, image), example)
     return example
-
-
-def _window(image: jax.Array, corner: jax.Array, size: tuple[int, int]) -> jax.Array:
-    return lax.dynamic_slice(image, (corner[0], corner[1], 0), (*size, image.shape[-1]))
 
 
 def _turned_window(corner: jax.Array, key: jax.Array, *, size: tuple[int, int], more: Augmentation) -> jax.Array:

@@ -230,7 +230,7 @@ def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.nda
         "target": picture(scored.example["target"], values["target"]),
     }
     if (space := build_data.color_space(model.config)).colorizes:
-        shown["input"] = render(space.shown(to_float(scored.example["input"], values["input"])))
+        shown["input"] = render(space.visible(to_float(scored.example["input"], values["input"])))
     return shown
 
 

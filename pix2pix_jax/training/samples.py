@@ -32,7 +32,7 @@ class Sampler:
         ids = trained_model.picture_ids([example["input"] for example in given], values["input"])
         self._ids = meshes.replicate(ids, mesh)
         self._images = meshes.replicate(images, mesh)
-        self._shown = build_data.color_space(config).shown(self._images["input"])
+        self._shown = build_data.color_space(config).visible(self._images["input"])
         self._seed = meshes.replicate(np.int32(config.seed), mesh)
         translate = trained_model.make_translate(config, platform=meshes.platform(mesh))
         translate = jax.jit(translate, out_shardings=meshes.replicated(mesh))

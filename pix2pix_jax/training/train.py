@@ -191,7 +191,7 @@ def _log_summary(run: Run, found: str, residency: str, begin: ResumePoint) -> No
     console.log(
         f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at "
         f"{height_by_width(config.image_size)}, {config.preprocess}, loaded at {height_by_width(pairs.size)}, {place} "
-        f"({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
+        f"({pairs.num_bytes / 1e6:.0f} MB)"
     )
     device = mesh.devices.flat[0]
     console.log(
