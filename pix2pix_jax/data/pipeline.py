@@ -4,6 +4,8 @@ Every process reads its own slice of the same global batch, wherever the pixels 
 them.
 """
 
+import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -56,11 +58,8 @@ def batches(
 
 def abstract_batch(pairs: PairedDataset, mesh: Mesh, *, batch_size: int) -> Batch:
     """Returns the shapes, dtypes and shardings of the batches that `batches` yields."""
-    place = meshes.batch_sharding(mesh)
-    return {
-        name: jax.ShapeDtypeStruct((batch_size, *image.shape), image.dtype, sharding=place)
-        for name, image in pairs[0].items()
-    }
+    described = functools.partial(jax.ShapeDtypeStruct, sharding=meshes.batch_sharding(mesh))
+    return jax.tree.map(lambda image: described((batch_size, *image.shape), image.dtype), pairs[0])
 
 
 def choose_residency(pairs: PairedDataset, setting: str = "auto", *, shards: int = 1) -> str:
@@ -144,13 +143,7 @@ def _host_batches(
     pairs: PairedDataset | DeferredResize, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int
 ) -> Iterator[Batch]:
     slots = meshes.local_slice(np.arange(order.batch_size), mesh)
-    batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers)
     resize = make_resize(pairs.size, mesh)
-
-    def place() -> Batch:
-        return resize(meshes.from_local(next(batches_of_process), mesh))
-
-    try:
-        yield from prefetch(itertools.repeat(place), ahead=_PLACED, threads=1)
-    finally:
-        batches_of_process.close()
+    with contextlib.closing(read_steps(pairs, order, slots, start=start, num_workers=num_workers)) as shares:
+        place = itertools.repeat(lambda: resize(meshes.from_local(next(shares), mesh)))
+        yield from prefetch(place, ahead=_PLACED, threads=1)

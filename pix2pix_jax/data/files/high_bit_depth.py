@@ -125,11 +125,11 @@ class NpyReader:
         shape, dtype = arrays.read_header(stream, name)
         if len(shape) not in (2, 3):
             raise UserError(f"{name}: an array of {'x'.join(map(str, shape))}; one image is (H, W) or (H, W, C)")
-        shape = (*shape, 1)[:3]
-        check_size(shape[:2], name, depth=shape[2] * dtype.itemsize)
-        if not shape[2]:
+        height, width, channels = (*shape, 1)[:3]
+        check_size((height, width), name, depth=channels * dtype.itemsize)
+        if not channels:
             raise UserError(f"{name}: an array without channels; one image is (H, W) or (H, W, C)")
-        self.header = Header(size=shape[:2], channels=shape[2], dtype=stored_dtype(dtype))
+        self.header = Header((height, width), channels, dtype=stored_dtype(dtype))
 
     def read(self) -> np.ndarray:
         self._stream.seek(0)

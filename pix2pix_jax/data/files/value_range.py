@@ -38,9 +38,7 @@ class ValueRange:
         dtype = "uint8" if dtype == "auto" else dtype
         limits = limits or _FULL.get(dtype)
         if limits is None:
-            raise UserError(
-                f"{field}: unset, but float32 values need it; say what becomes -1 and 1: --{field}=LOW,HIGH"
-            )
+            raise UserError(f"{field}: unset, but float32 needs it; set what becomes -1 and 1: --{field}=LOW,HIGH")
         return cls(dtype, float(limits[0]), float(limits[1]))
 
     @property
@@ -64,18 +62,13 @@ def to_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     return (image - values.low) / ((values.high - values.low) / 2) - 1
 
 
-def from_float(image: jax.Array, values: ValueRange) -> jax.Array:
+def from_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     """Converts floats in [-1, 1] to stored values, clipped to their range; integers are rounded to nearest."""
     image = (image + 1) * ((values.high - values.low) / 2) + values.low
     if not values.is_integer:
         return jnp.clip(image, values.low, values.high).astype(jnp.float32)
     low, high = max(math.ceil(values.low), 0), min(math.floor(values.high), np.iinfo(values.dtype).max)
     return jnp.clip(jnp.round(image), low, high).astype(values.dtype)
-
-
-def to_uint8(image: jax.Array) -> jax.Array:
-    """Converts floats in [-1, 1] to uint8 in [0, 255], rounded to nearest and clipped."""
-    return from_float(image, UINT8)
 
 
 def levels(stored: np.ndarray, values: ValueRange) -> np.ndarray:
@@ -91,7 +84,7 @@ def render(image: jax.Array) -> np.ndarray:
 
     Of more than 3 channels the first 3 become red, green and blue; 2 channels become red and green.
     """
-    image = np.asarray(to_uint8(image))
+    image = np.asarray(from_float(image))
     if image.shape[-1] == 2:
         image = np.concatenate([image, np.zeros_like(image[..., :1])], axis=-1)
     return image[..., : 3 if image.shape[-1] > 3 else None]
@@ -137,8 +130,7 @@ def rounded(pixels: np.ndarray, dtype: str | np.dtype) -> np.ndarray:
 def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """Converts stored values to another dtype: 8 bits to 16 by x257, 16 to 8 by /257; integers to equal floats.
 
-    Raises:
-      UserError: floats cannot become integers, as their scale is unknown; `name` is the file.
+    Raises UserError, which names the file, if floats are to become integers, as their scale is unknown.
     """
     if pixels.dtype == dtype or dtype == "float32":
         return pixels.astype(dtype, copy=False)
