@@ -28,25 +28,22 @@ _SHARPEST = 0.1  # sigma in pixels that is no blur: neighbours weigh exp(-50)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random changes beyond crop and mirror; 0 and False are off. Fields of `config.augment`.
+    """Holds the random changes beyond crop and mirror, fields of `config.augment`; 0 and False are off.
 
-    Geometric, the images of an example alike: rot90 (0, 90, 180 or 270 degrees; square crops), flip_vertical (with
-    probability one half), rotate_degrees (largest angle either way), scale (zoom within 1 - scale to 1 + scale).
-    Photometric, the input alone: brightness (largest shift, in [0, 1] units), contrast and saturation (factors within
-    1 - x to 1 + x), hue (largest turn, as part of the circle), blur (largest sigma in pixels), noise (standard
-    deviation, in [-1, 1] units).
+    The first four are geometric and change the images of an example alike. The others are photometric and change the
+    input alone.
     """
 
-    rot90: bool = False
-    flip_vertical: bool = False
-    rotate_degrees: float = 0.0
-    scale: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
+    rot90: bool = False  # by 0, 90, 180 or 270 degrees; square crops
+    flip_vertical: bool = False  # with probability one half
+    rotate_degrees: float = 0.0  # largest angle either way
+    scale: float = 0.0  # zoom by 1 - scale to 1 + scale
+    brightness: float = 0.0  # largest shift, in [0, 1] units
+    contrast: float = 0.0  # factor from 1 - contrast to 1 + contrast
+    saturation: float = 0.0  # likewise
+    hue: float = 0.0  # largest turn, as part of the circle
+    blur: float = 0.0  # largest sigma in pixels
+    noise: float = 0.0  # standard deviation, in [-1, 1] units
 
 
 PHOTOMETRIC = ("brightness", "contrast", "saturation", "hue", "blur", "noise")

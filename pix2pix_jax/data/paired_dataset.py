@@ -21,7 +21,7 @@ WINDOWED = ("crop", "scale_width_and_crop")  # those that leave images of severa
 
 @dataclasses.dataclass(frozen=True)
 class PairedDataset:
-    """Examples by index: {"input", "target"}, each (*size, channels) of its dtype; under WINDOWED at least that large.
+    """Gives examples by index: {"input", "target"}, each (*size, channels) of its dtype; WINDOWED ones may be larger.
 
     The train step is compiled for one size. So windows of images of several sizes are cut on the host (`window`), and
     where nothing is cropped every image must end at `size`.

@@ -44,7 +44,7 @@ def read_header(stream, name: str) -> tuple[tuple[int, ...], np.dtype]:
 
 
 class Stack:
-    """Images of one size in one array: `stack[i]` is (H, W, C), `len(stack)` their number.
+    """Reads the images of an array, all of one size: `stack[i]` is (H, W, C), `len(stack)` their number.
 
     Attributes:
       name: its name in error messages.

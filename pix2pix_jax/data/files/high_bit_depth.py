@@ -30,21 +30,13 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The header of an image file.
+    """Describes an image file."""
 
-    Attributes:
-      size: (H, W) as displayed.
-      channels: number of channels, alpha included.
-      alpha: whether the last channel is opacity.
-      dtype: dtype of the decoded values: uint8, uint16 or float32.
-      animated: whether the file has several frames; the first is decoded.
-    """
-
-    size: tuple[int, int]
-    channels: int = 3
-    alpha: bool = False
-    dtype: str = "uint8"
-    animated: bool = False
+    size: tuple[int, int]  # (H, W) as displayed
+    channels: int = 3  # with alpha
+    alpha: bool = False  # whether the last channel is opacity
+    dtype: str = "uint8"  # of the decoded values: uint8, uint16 or float32
+    animated: bool = False  # whether the file has several frames, of which the first is decoded
 
 
 def height_by_width(size: tuple[int, int]) -> str:

@@ -112,7 +112,7 @@ def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known:
       known: further folders and files of the set, which are not reported.
     """
     places, taken = {os.fspath(folder): folder for folder in folders}, set()
-    for file in used:  # epath is slow to say what a path is, so each is asked once
+    for file in used:  # epath is slow to spell out a path, so each is asked once
         taken.add(name := os.fspath(file))
         if (place := os.path.dirname(name)) not in places:
             places[place] = file.parent

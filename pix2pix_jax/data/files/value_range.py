@@ -16,17 +16,11 @@ _FULL = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 @dataclasses.dataclass(frozen=True)
 class ValueRange:
-    """The dtype of a stream, and the stored values that become -1 and 1.
+    """Describes the stored values of a stream; those beyond `low` and `high` are clipped."""
 
-    Attributes:
-      dtype: one of DTYPES.
-      low: the value that becomes -1; lower values are clipped to it.
-      high: the value that becomes 1; higher values are clipped to it.
-    """
-
-    dtype: str = "uint8"
-    low: float = 0.0
-    high: float = 255.0
+    dtype: str = "uint8"  # one of DTYPES
+    low: float = 0.0  # becomes -1
+    high: float = 255.0  # becomes 1
 
     @classmethod
     def of(cls, dtype: str, limits: Sequence[float] | None, field: str = "config.input_range") -> "ValueRange":
