@@ -7,7 +7,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from pix2pix_jax.data import device_resizing, pipeline, reading
-from pix2pix_jax.data.color import COLOR_SPACES, Lab, Rgb
+from pix2pix_jax.data.color import COLOR_SPACES, Rgb
 from pix2pix_jax.data.files.value_range import ValueRange, fitted
 from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset, sides, whole_size
 from pix2pix_jax.data.sources.datasets import Source, open_source
@@ -16,7 +16,7 @@ from pix2pix_jax.errors import NoSplit, UserError
 STREAMS = ("input", "target")
 
 
-def color_space(config: ConfigDict) -> Rgb | Lab:
+def color_space(config: ConfigDict) -> Rgb:
     """Returns the rules by which the networks see the images of a config."""
     return COLOR_SPACES[config.color_space]
 

@@ -157,7 +157,7 @@ def _pictures(model: TrainedModel, scored: evaluator.Scored) -> dict[str, np.nda
     """Returns an example's images by column, uint8 (H, W, 1 or 3)."""
     given, values, space = scored.example["input"], model.input_values, build_data.color_space(model.config)
     return {
-        "input": render(space.shown(to_float(given, values))) if space.colorizes else picture(given, values),
+        "input": render(space.visible(to_float(given, values))) if space.colorizes else picture(given, values),
         "output": picture(scored.output, model.target_values),
         "target": picture(scored.example["target"], model.target_values),
     }

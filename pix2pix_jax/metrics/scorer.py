@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax.data.files.value_range import UINT8, ValueRange, to_float, to_uint8
+from pix2pix_jax.data.files.value_range import UINT8, ValueRange, from_float, to_float
 from pix2pix_jax.metrics import image, labels, lpips
 from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig, ResolvedMetrics, choose
 from pix2pix_jax.metrics.features import RESIZES, FeatureDistances
@@ -79,7 +79,7 @@ class Scorer:
     def _compare_batch(self, lpips_variables, *floats: jax.Array) -> dict[str, jax.Array]:
         """Computes metrics of output and target, floating (N, H, W, C) in [-1, 1], as far as the device does."""
         bright = floats[0] + 1, floats[1] + 1  # SSIM compares brightness, so black must be 0
-        pictures = [_rgb(to_uint8(x)) for x in floats]  # rounded as in image files
+        pictures = [_rgb(from_float(x)) for x in floats]  # rounded as in image files
         everything = {
             "l1": lambda: image.l1(*floats),
             "psnr": lambda: image.psnr(*floats, data_range=2.0),

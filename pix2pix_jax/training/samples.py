@@ -31,7 +31,7 @@ class Sampler:
         images = {name: np.asarray(to_float(x, values[name])) for name, x in batch.items()}
         ids = trained_model.picture_ids([example["input"] for example in examples], values["input"])
         self._images, self._ids, self._seed = meshes.replicate((images, ids, np.int32(config.seed)), mesh)
-        self._input_column = build_data.color_space(config).shown(self._images["input"])
+        self._input_column = build_data.color_space(config).visible(self._images["input"])
         translate = trained_model.make_translate(config, platform=meshes.platform(mesh))
         translate = jax.jit(translate, out_shardings=meshes.replicated(mesh))
         self._config = config

@@ -171,7 +171,7 @@ def _log_summary(run: Run, data_summary: str, residency: str, begin: ResumePoint
     console.log(
         f"data: {config.dataset}, {len(pairs)} training pairs, {config.direction.replace('to', ' -> ')} at "
         f"{height_by_width(config.image_size)}, {config.preprocess}, loaded at {height_by_width(pairs.size)}, {place} "
-        f"({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
+        f"({pairs.num_bytes / 1e6:.0f} MB)"
     )
     console.log(
         f"devices: {mesh.size} of {jax.device_count()} x {mesh.devices.flat[0].device_kind}, mesh "
