@@ -44,19 +44,19 @@ _DAMAGE = (
 )
 
 
-def read_header(file, name: str) -> Header:
-    """Reads size, channels and dtype from the header alone. Raises UserError if the file is not an image."""
-    name = printable(name)
+def read_header(file, name: str = "") -> Header:
+    """Reads size, channels and dtype from the header alone; see `decode` for the arguments and errors."""
+    name = printable(name or file)
     with _opened(file, name) as stream:
         return _open(stream, name).header
 
 
-def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
+def decode(file, name: str = "", channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
     """Decodes a whole image, or the first frame of an animation.
 
     Args:
       file: a path, a file object or the encoded bytes.
-      name: name of the file in error messages.
+      name: name of the file in error messages; "" is its path.
       channels: 1 (grey) and 3 (RGB) are made of grey and coloured files; another number must be the file's own. None:
         the file's own.
       dtype: uint8, uint16 or float32 to convert to (`value_range.convert`). None: the file's own, one of these.
@@ -65,15 +65,17 @@ def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8
       (H, W, channels) of that dtype, upright.
 
     Raises:
-      UserError: not an image, truncated, too large, of other channels, or floats where integers are wanted.
+      UserError: no such file, not an image, truncated, too large, of other channels, or floats where integers are
+        wanted.
     """
-    name = printable(name)
+    name = printable(name or file)
     with _opened(file, name) as stream:
-        reader = _open(stream, name)
-        if isinstance(reader, _PillowReader):
-            pixels = reader.read(channels)
-        else:
-            pixels = fit_channels(reader.read(), channels, name, alpha=reader.header.alpha)
+        content = io.BytesIO(stream.read())  # at once: Pillow would take an error of the disk for one of the image
+    reader = _open(content, name)
+    if isinstance(reader, _PillowReader):
+        pixels = reader.read(channels)
+    else:
+        pixels = fit_channels(reader.read(), channels, name, alpha=reader.header.alpha)
     return convert(pixels, dtype, name) if dtype else pixels
 
 
@@ -138,7 +140,7 @@ def encode_png(image: np.ndarray) -> bytes:
     return encode(image, ".png")
 
 
-def check_file(path: str | os.PathLike, name: str) -> None:
+def _check_file(path: str | os.PathLike, name: str) -> None:
     """Raises UserError for a pipe, a device or a file beyond MAX_FILE. Passes what is not on a local file system."""
     if not os.path.exists(path):
         return
@@ -158,14 +160,13 @@ def _opened(file, name: str) -> Iterator[BinaryIO]:
         yield file
     else:
         try:
-            check_file(file, name)
-            stream = epath.Path(file).open("rb")
+            _check_file(file, name)
+            with epath.Path(file).open("rb") as stream:
+                yield stream
         except FileNotFoundError:
             raise UserError(f"{name}: no such file") from None
         except OSError as error:
             raise UserError(f"{name}: cannot be read ({error.strerror})") from error
-        with stream:
-            yield stream
 
 
 def _open(stream, name: str):
