@@ -9,9 +9,9 @@ from etils import epath
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data.files.picture_files import PictureFiles
 from pix2pix_jax.data.files.value_range import UINT8, picture, render, to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
+from pix2pix_jax.data.sources.picture_files import PictureFiles
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluator
 from pix2pix_jax.evaluation.report import Report

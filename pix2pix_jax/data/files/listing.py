@@ -1,13 +1,16 @@
 """Lists the pictures of folders in natural order, and names the files that are left out."""
 
+import glob
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from etils import epath
 
 from pix2pix_jax.data.files import images
 from pix2pix_jax.errors import UserError, printable
+from pix2pix_jax.io import storage
 
 _NAMED = 3  # files that a note names
 # What `describe_left_out` calls a file of each kind, and why it is left out.
@@ -17,6 +20,42 @@ _LEFT_OUT = {
     "folder": ("folder", ""),
     "file": ("other file", ""),
 }
+
+
+class ImageFiles(NamedTuple):
+    """Image files, each with its name below the folder that was given, and a note on other files ("" if none)."""
+
+    files: dict[epath.Path, str]
+    note: str = ""
+
+
+def find_files(source: str, flag: str) -> ImageFiles:
+    """Finds the image files of a file, a folder or a pattern.
+
+    Raises:
+      UserError: there are none; `flag` is where `source` was given.
+    """
+    path = storage.folder(source)
+    if path.is_file():
+        return ImageFiles({path: path.name})
+    if path.is_dir():
+        places = (path, *subfolders(path))
+        there = {f: os.path.relpath(f, path) for place in places for f in entries(place) if not f.is_dir()}
+    else:
+        there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
+        if not there and not glob.has_magic(source):
+            raise UserError(f"{flag}={printable(source)}: no such file or directory")
+    files = {f: name for f, name in there.items() if _is_image_file(f)}
+    note = describe_left_out(f for f in there if f not in files and not f.is_dir())
+    if not files:
+        kinds = " ".join(sorted(images.EXTENSIONS))
+        raise UserError(f"{flag}={printable(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
+    return ImageFiles(files, note)
+
+
+def _is_image_file(path: epath.Path) -> bool:
+    """Returns whether `path` is an image file; a link to nothing is, so that reading it reports it."""
+    return is_image_name(path.name) and (is_file(path) or (os.path.islink(path) and not path.exists()))
 
 
 def entries(folder: epath.Path) -> list[epath.Path]:

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import itertools
 import os
-import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -21,6 +20,7 @@ from etils import epath
 
 from pix2pix_jax.data.files import listing
 from pix2pix_jax.data.files.listing import list_images, list_tree, no_images
+from pix2pix_jax.data.sources.pairing import pair_by_stem
 from pix2pix_jax.errors import NoSplit, UserError, printable
 
 ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -247,60 +247,3 @@ def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
                 f"{printable(lack)}: no such directory, but there is {printable(have)}; add one or take one away"
             )
     return pair_by_stem(layout.paths(split), layout.folder)
-
-
-def pair_by_stem(folders: Sequence[epath.Path], root: epath.Path) -> dict[str, list[epath.Path]]:
-    """Pairs files by stem: {stem: its file in every folder}, in natural order.
-
-    Where two folders have no name in common, an ending that all names of a folder share is ignored, such as _A and _B.
-
-    Raises:
-      UserError: files without partners.
-    """
-    by_stem = [_by_stem(folder, root) for folder in folders]
-    if not by_stem[0]:
-        raise UserError(f"{no_images(folders[0])}; put them there, named as their partners")
-    if any(by_stem[0].keys().isdisjoint(other) for other in by_stem[1:]):
-        by_stem = _without_endings(by_stem)
-    for folder, here in zip(folders, by_stem, strict=True):
-        for other, there in zip(folders, by_stem, strict=True):
-            alone = [there[stem].name for stem in there.keys() - here.keys()]
-            if alone:
-                raise _unpaired(alone, other, folder, none=here.keys().isdisjoint(there))
-    return {stem: [here[stem] for here in by_stem] for stem in by_stem[0]}
-
-
-def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epath.Path]]:
-    """Drops the ending that all names of a folder share, unless the folders still have no name in common."""
-    shorter = []
-    for files in by_stem:
-        names = listing.without_ending(files)
-        shorter.append({names[stem]: file for stem, file in files.items()})
-    common = set.intersection(*(set(files) for files in shorter)) - {""}
-    return shorter if common else by_stem
-
-
-def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none: bool) -> UserError:
-    names = ", ".join(map(printable, sorted(alone, key=listing.natural_key)[:3])) + ", ..." * (len(alone) > 3)
-    remedy = "no two names agree, and pairs are found by their names" if none else "delete or add them"
-    if hint := listing.unreadable(missing):
-        remedy = f"there is {hint}"
-    return UserError(
-        f"{printable(there)}: {len(alone)} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name in "
-        f"{printable(missing)}: {names}; {remedy}"
-    )
-
-
-def _by_stem(folder: epath.Path, root: epath.Path) -> dict[str, epath.Path]:
-    files: dict[str, epath.Path] = {}
-    start = len(os.path.join(folder, ""))
-    for file in list_tree(folder, root):
-        name = os.path.splitext(os.fspath(file)[start:])[0]
-        stem = unicodedata.normalize("NFC", name)  # macOS takes letters and accents apart
-        if stem in files:
-            raise UserError(
-                f"{printable(file)}: has the name of {printable(files[stem].name)} beside it, so its partner is "
-                "unclear; delete or rename one"
-            )
-        files[stem] = file
-    return files
