@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data.files.images import encode_png
+from pix2pix_jax.data.files.images import encode
 from pix2pix_jax.evaluation import gallery
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import LOWER_IS_BETTER
@@ -54,7 +54,7 @@ class Report:
         self.records.append({"name": name, "files": files, **values})
 
     def _write_picture(self, path: epath.Path, picture: np.ndarray) -> None:
-        storage.write(path, encode_png(picture))
+        storage.write(path, encode(picture, ".png"))
 
     def finish(
         self, *, title: str, subtitle: str, mean: Mapping[str, float], total: Mapping[str, float], facts: dict[str, Any]

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, features
 
 from pix2pix_jax.data.files import arrays, high_bit_depth
 from pix2pix_jax.data.files.high_bit_depth import Header, check_size, upright_size
-from pix2pix_jax.data.files.value_range import convert, fit_channels, rounded, to_stored, wrong_channels
+from pix2pix_jax.data.files.value_range import convert, fit_channels, rounded, to_stored
 from pix2pix_jax.errors import UserError, printable
 
 with epy.lazy_imports():  # take a while, and few sets have such files
@@ -65,8 +65,7 @@ def decode(file, name: str = "", channels: int | None = 3, dtype: str | None = "
       (H, W, channels) of that dtype, upright.
 
     Raises:
-      UserError: no such file, not an image, truncated, too large, of other channels, or floats where integers are
-        wanted.
+      UserError: no such file, no image, truncated, too large, of other channels, or floats where integers are wanted.
     """
     name = printable(name or file)
     with _opened(file, name) as stream:
@@ -135,11 +134,6 @@ def encode(image: np.ndarray, extension: str) -> bytes:
     return buffer.getvalue()
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """Encodes uint8 (H, W, 1 or 3) as PNG."""
-    return encode(image, ".png")
-
-
 def _check_file(path: str | os.PathLike, name: str) -> None:
     """Raises UserError for a pipe, a device or a file beyond MAX_FILE. Passes what is not on a local file system."""
     if not os.path.exists(path):
@@ -171,7 +165,7 @@ def _opened(file, name: str) -> Iterator[BinaryIO]:
 
 def _open(stream, name: str):
     """Opens the reader for the file's content, whatever its name is."""
-    start = stream.read(8)
+    start = stream.read(25)
     stream.seek(0)
     if start.startswith(arrays.MAGIC):
         return high_bit_depth.NpyReader(stream, name)
@@ -182,7 +176,7 @@ def _open(stream, name: str):
         stream.seek(0)
         return _PillowReader(_open_pillow(stream, name), name, size=reader.header.size)
     reader = _PillowReader(_open_pillow(stream, name), name)
-    if start == high_bit_depth.PNG_MAGIC and high_bit_depth.is_deep_png(stream):
+    if start.startswith(high_bit_depth.PNG_MAGIC) and start[24:] == b"\x10":  # IHDR's bit depth
         return high_bit_depth.DeepPngReader(stream, name, reader.image, reader.orientation)
     return reader
 
@@ -206,20 +200,15 @@ class _PillowReader:
 
     def read(self, channels: int | None) -> np.ndarray:
         """Decodes (H, W, channels); see `decode` for `channels`."""
-        header = self.header
-        if channels not in (None, header.channels, *_MODES):
-            raise wrong_channels(self._name, header.channels)
-        try:
+        with high_bit_depth.damage_named(self._name, _DAMAGE):
             image = ImageOps.exif_transpose(self.image)
-            if header.dtype == "uint8":
+            if self.header.dtype == "uint8":
                 image = _to_mode(image, _MODES.get(channels, self._mode))
             pixels = np.asarray(image)
-        except _DAMAGE as error:
-            raise high_bit_depth.damaged(self._name, error) from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
-        if header.dtype == "uint16":
+        if self.header.dtype == "uint16":
             pixels = pixels.clip(0, 65535).astype(np.uint16)
-        elif header.dtype == "float32":
+        elif self.header.dtype == "float32":
             pixels = to_stored(pixels, self._name)
         return fit_channels(pixels, channels, self._name)
 

@@ -12,7 +12,7 @@ from pix2pix_jax.data.files import images
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
 
-_NAMED = 3  # files that a note names
+_KINDS = " ".join(sorted(images.EXTENSIONS))
 # What `describe_left_out` calls a file of each kind, and why it is left out.
 _LEFT_OUT = {
     "unreadable": ("picture", " that cannot be read; convert what cannot be read to PNG or JPEG"),
@@ -48,8 +48,7 @@ def find_files(source: str, flag: str) -> ImageFiles:
     files = {f: name for f, name in there.items() if _is_image_file(f)}
     note = describe_left_out(f for f in there if f not in files and not f.is_dir())
     if not files:
-        kinds = " ".join(sorted(images.EXTENSIONS))
-        raise UserError(f"{flag}={printable(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
+        raise UserError(f"{flag}={printable(source)}: no images there ({_KINDS})" + f"; {note}" * bool(note))
     return ImageFiles(files, note)
 
 
@@ -131,9 +130,8 @@ def _ending(name: str) -> str:
 
 def no_images(folder: epath.Path) -> str:
     """Begins the error message of a folder without images, and names the pictures in it that cannot be read."""
-    kinds = " ".join(sorted(images.EXTENSIONS))
     hint = unreadable(folder)
-    return f"{printable(folder)}: holds no images ({kinds})" + f", but {hint}" * bool(hint)
+    return f"{printable(folder)}: holds no images ({_KINDS})" + f", but {hint}" * bool(hint)
 
 
 def unreadable(folder: epath.Path) -> str:
@@ -145,10 +143,7 @@ def unreadable(folder: epath.Path) -> str:
 def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known: Iterable[epath.Path] = ()) -> str:
     """Describes the files of a set's folders that it does not use, counted and named; "" if it uses all.
 
-    Args:
-      folders: folders to look into, besides those of `used`.
-      used: the files of the set.
-      known: further folders and files of the set, which are not reported.
+    Looks into `folders` and those of `used`, the files of the set, and leaves out the `known` folders and files.
     """
     places, taken = {os.fspath(folder): folder for folder in folders}, set()
     for file in used:  # epath is slow to spell out a path, so each is asked once
@@ -180,8 +175,12 @@ def _kind(path: epath.Path) -> str:
 
 def _listed(thing: str, names: list[str]) -> str:
     """Formats a count and the first names: 3 files (a.txt, b.txt, c.txt)."""
-    named = ", ".join(printable(name) for name in sorted(names, key=_order)[:_NAMED])
-    return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({named}{', ...' * (len(names) > _NAMED)})"
+    return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({first_names(names)})"
+
+
+def first_names(names: Collection[str]) -> str:
+    """Formats the first three names in natural order."""
+    return ", ".join(map(printable, sorted(names, key=_order)[:3])) + ", ..." * (len(names) > 3)
 
 
 def _order(name: str) -> tuple:

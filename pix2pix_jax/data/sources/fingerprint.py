@@ -7,12 +7,10 @@ import base64
 import binascii
 import collections
 import zlib
-from collections.abc import Iterable
 
+from pix2pix_jax.data.files.listing import first_names
 from pix2pix_jax.data.sources.source import Source
-from pix2pix_jax.errors import printable
 
-_LISTED = 3  # names of each kind of change
 _LARGEST = 2**28  # bytes of names and sizes; a checkpoint may be a stranger's, and unpack to any number
 
 
@@ -36,7 +34,7 @@ def changes(before: str, now: str) -> str:
         "removed": [name for name in old if name not in new],
         "of another size": [name for name in new if name in old and _differ(old[name], new[name])],
     }
-    return ", ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names)
+    return ", ".join(f"{len(names)} {kind} ({first_names(names)})" for kind, names in kinds.items() if names)
 
 
 def _unpack(fingerprint: str) -> dict[str, list[str]]:
@@ -58,8 +56,3 @@ def _unpack(fingerprint: str) -> dict[str, list[str]]:
 
 def _differ(old: list[str], new: list[str]) -> bool:
     return sorted(old) != sorted(new) and "" not in old + new
-
-
-def _first(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(map(printable, names[:_LISTED])) + ", ..." * (len(names) > _LISTED)

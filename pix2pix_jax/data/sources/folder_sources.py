@@ -15,6 +15,7 @@ from pix2pix_jax.data.files.listing import left_out
 from pix2pix_jax.data.files.value_range import convert, fit_channels, stored_dtype, to_stored, widest, wrong_channels
 from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folders import Layout
+from pix2pix_jax.data.sources.pairing import pair_by_stem
 from pix2pix_jax.data.sources.source import Channels, Source
 from pix2pix_jax.errors import UserError, printable
 
@@ -38,15 +39,10 @@ def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[s
 
 
 class _OwnSource(Source):
-    """Base of the sources of the user's own files.
+    """Base of the sources of the user's own files."""
 
-    Attributes:
-      folder: where they are.
-      note: the files of the folder that are not used; "" if there are none.
-    """
-
-    folder: epath.Path
-    note: str = ""
+    folder: epath.Path  # where they are
+    note: str = ""  # tells which files of the folder are not used
     _unit = "pairs"
 
     @functools.cached_property
@@ -129,7 +125,10 @@ class StackedSource(_FileSource):
     """Folders of images, paired by file stem; those of several folders may be stacked to one image of many channels."""
 
     def __init__(self, layout: Layout, split: str):
-        stems = self._choose(layout, split, folders.pair_all(layout, split))
+        for path, missing in layout.lacking if layout.splits else ():
+            path, missing = printable(path), printable(missing)
+            raise UserError(f"{missing}: no such directory, but there is {path}; add one or take one away")
+        stems = self._choose(layout, split, pair_by_stem(layout.paths(split), layout.folder))
         self.names = [f"{split}/{stem}" if layout.splits else stem for stem in stems]
         self.places = _places("folder", layout.a, layout.b)
         self._count = len(layout.a)
@@ -197,24 +196,17 @@ class ArraySource(_OwnSource):
         else:
             names = tuple(path.name for path in paths)
             self._stacks = [arrays.Stack(path) for path in paths]
-        total = self._check_alike()
+        total = len(self._stacks[0])
+        for stack in self._stacks:
+            if len(stack) != total:
+                sizes = f"{len(stack)} images, but {self._stacks[0].name} has {total}"
+                raise UserError(f"{stack.name}: {sizes}; images of the same index are a pair")
         self.folder, count = layout.folder, len(layout.a)
         self.places = _places("array", names[:count], names[count:])
         self._sides = self._stacks[:count], self._stacks[count:]
         every = [f"{i:0{len(str(total - 1))}d}" for i in range(total)]
         self._indices = list(range(total)) if layout.splits else folders.choose_split(every, paths[0], split)
         self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in self._indices]
-
-    def _check_alike(self) -> int:
-        """Returns the number of images in each array. Raises UserError if they differ in it."""
-        first = self._stacks[0]
-        for stack in self._stacks:
-            if len(stack) != len(first):
-                raise UserError(
-                    f"{stack.name}: {len(stack)} images, but {first.name} has {len(first)}; images of the same index "
-                    "are a pair"
-                )
-        return len(first)
 
     def sizes(self) -> list[str]:
         """Returns the size of the whole files for every example: which of their images changed is unknown."""

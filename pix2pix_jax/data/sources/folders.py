@@ -20,7 +20,6 @@ from etils import epath
 
 from pix2pix_jax.data.files import listing
 from pix2pix_jax.data.files.listing import list_images, list_tree, no_images
-from pix2pix_jax.data.sources.pairing import pair_by_stem
 from pix2pix_jax.errors import NoSplit, UserError, printable
 
 ALIASES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
@@ -31,21 +30,15 @@ _ARRAYS = ("{split}{member}.npy", "{member}.npy", "{split}.npz")
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a folder is laid out.
+    """Tells how a folder is laid out."""
 
-    Attributes:
-      kind: "joined" (A|B images), "separate" (folders paired by stem) or "arrays".
-      folder: the folder itself.
-      places: split -> the folder or array file of every member, A's first; {"": ...} where the folder is not split.
-      a, b: names of the members whose images are stacked to A and to B.
-      lacking: (a path that exists, a path that is missing) for each split that some members have and others lack.
-    """
-
-    kind: str
+    kind: str  # "joined" (A|B images), "separate" (folders paired by stem) or "arrays"
     folder: epath.Path
+    # By split, the folder or array file of every member, A's first; {"": ...} where the folder is not split.
     places: Mapping[str, tuple[epath.Path, ...]]
-    a: tuple[str, ...] = ("A",)
+    a: tuple[str, ...] = ("A",)  # names of the members whose images are stacked to A
     b: tuple[str, ...] = ("B",)
+    # (A path that exists, a path that is missing) for each split that some members have and others lack.
     lacking: tuple[tuple[epath.Path, epath.Path], ...] = ()
 
     @property
@@ -125,21 +118,20 @@ def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] 
     layouts = [layout for kind, pattern in kinds if (layout := finder.layout(kind, pattern, a, b))]
     if len(layouts) > 1:  # A/train/ makes A/ itself a folder of folders
         layouts = [x for x in layouts if x.kind != "separate" or x.splits or any(map(list_images, x.paths("")))]
-    if len(layouts) > 1:
-        texts = "; ".join(layout.describe() for layout in layouts)
+    named = (a, b) != (("A",), ("B",))
+    texts = [layout.describe() for layout in layouts]
+    if len(layouts) == 1 and not named and (stray := _first_image(side_by_side, besides=layouts[0])):
+        texts.append(f"A|B images as {printable(stray)}")
+    if len(texts) > 1:
+        texts = "; ".join(texts)
         raise UserError(f"{printable(folder)}: fits several layouts ({texts}); keep one, or set config.data_dir to it")
-    if (a, b) != (("A",), ("B",)):
-        if not layouts:
-            raise _no_members(folder, a, b)
+    if layouts:
         return layouts[0]
-    if layouts and (stray := _first_image(side_by_side, besides=layouts[0])):
-        raise UserError(
-            f"{printable(folder)}: fits several layouts ({layouts[0].describe()}; A|B images as {printable(stray)}); "
-            "keep one, or set config.data_dir to it"
-        )
-    if not layouts and not side_by_side.splits and not list_images(folder):
+    if named:
+        raise _no_members(folder, a, b)
+    if not side_by_side.splits and not list_images(folder):
         raise _no_pairs(folder)
-    return layouts[0] if layouts else side_by_side
+    return side_by_side
 
 
 def joined(folder: epath.Path) -> Layout:
@@ -184,12 +176,9 @@ def _folders_in(folder: epath.Path) -> str:
 
 
 def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
-    """Lists the images of a split in natural order, or all images of a folder without splits.
+    """Lists the images of a split of a "joined" layout in natural order, or all images of a folder without splits.
 
-    Args:
-      layout: a "joined" layout.
-      split: one of SPLITS.
-      single: whether the images are single, and so may lie in folders of any names.
+    `single` ones, which are no pairs, may lie in folders of any names.
 
     Raises:
       UserError: there are none, or their folders seem to be A and B under other names.
@@ -233,17 +222,3 @@ def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[i
     by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))
     val = set(by_hash[: max(1, round(len(names) / 10))])
     return [i for i in range(len(names)) if (i in val) == (split == "val")]
-
-
-def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
-    """Pairs the files of a split, or of all without splits, by stem: {stem: a file of every member}, in natural order.
-
-    Raises:
-      UserError: no such split, a file without its partners, or two of the same stem.
-    """
-    if layout.splits:
-        for have, lack in layout.lacking:
-            raise UserError(
-                f"{printable(lack)}: no such directory, but there is {printable(have)}; add one or take one away"
-            )
-    return pair_by_stem(layout.paths(split), layout.folder)

@@ -74,12 +74,11 @@ def _unpaired(
     here: Mapping[str, epath.Path], there: Mapping[str, epath.Path], place: epath.Path, other: epath.Path
 ) -> UserError:
     """Makes the error for files that are `there`, in `other`, and have no partners `here`, in `place`."""
-    alone = sorted((there[stem].name for stem in there.keys() - here.keys()), key=listing.natural_key)
-    names = ", ".join(map(printable, alone[:3])) + ", ..." * (len(alone) > 3)
+    alone = [there[stem].name for stem in there.keys() - here.keys()]
     remedy = "delete or add them"
     if here.keys().isdisjoint(there):
-        remedy = "no two names agree, and they must, but for an ending that all of one side have"
+        remedy = "no two names agree, and pairs are found by their names, but for an ending that all of one side have"
     if hint := listing.unreadable(place):
         remedy = f"there is {hint}"
-    have = f"{len(alone)} of {len(there)} files ha{'s' if len(alone) == 1 else 've'}"
-    return UserError(f"{printable(other)}: {have} no partner of the same name in {printable(place)}: {names}; {remedy}")
+    have = f"{len(alone)} of {len(there)} files ha{'s' if len(alone) == 1 else 've'} no partner of the same name in"
+    return UserError(f"{printable(other)}: {have} {printable(place)}: {listing.first_names(alone)}; {remedy}")

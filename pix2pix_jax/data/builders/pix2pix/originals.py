@@ -7,12 +7,14 @@ than `MAX_BYTES`.
 import contextlib
 import gzip
 import hashlib
+import lzma
 import pathlib
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from etils import epath
 
@@ -22,21 +24,11 @@ from pix2pix_jax.errors import UserError, printable
 MAX_BYTES = 64 * 2**20
 _UNPACKED, _UNPACKED_TIMES = 2**26, 20  # bytes; JPEGs hardly shrink, tar's headers and padding do
 _JPEG_START = b"\xff\xd8"
-_GZIP_START = b"\x1f\x8b"
-_DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
-
-
-class Originals(Protocol):
-    """The images of a set, which are at `path`."""
-
-    path: epath.Path
-
-    def read(self, split: str) -> Iterator[tuple[str, bytes]]:
-        """Yields (stem, encoded image) of each image of `split`. Call it once per split, in the splits' order.
-
-        Raises:
-          UserError: what is there is damaged, or a file is too large, is no image or is there twice.
-        """
+# What readers raise for archives that are damaged, encrypted or packed in ways that they do not know.
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, RuntimeError, ValueError),
+)
 
 
 def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | None:
@@ -55,6 +47,11 @@ class Folder:
         self.path = path
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        """Yields (stem, encoded image) of each image of `split`.
+
+        Raises:
+          UserError: what is there is damaged, or a file is too large, is no image or is there twice.
+        """
         seen = set()
         folder = self.path / split
         for file in folder.iterdir() if folder.is_dir() else ():
@@ -95,6 +92,7 @@ class Archive:
         self._images = _read_archive(path, tuple(splits), algorithm, at_end)
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        """Reads like `Folder`. Call it once per split, in the splits' order."""
         for stem, offset, size in self._aside.pop(split):
             self._spool.seek(offset)
             yield stem, self._spool.read(size)
@@ -109,13 +107,13 @@ class Archive:
 
 
 @contextlib.contextmanager
-def damage_named(path: epath.PathLike, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turns `errors`, which readers raise for damaged archives, into a UserError that names the archive."""
+def damage_named(path: epath.PathLike) -> Iterator[None]:
+    """Turns the errors of damaged archives into a UserError that names the archive."""
     try:
         yield
     except UserError:
         raise  # is a ValueError too
-    except errors as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: the archive cannot be read to its end ({reason}); download it again") from error
 
@@ -125,31 +123,26 @@ def _read_archive(
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yields (split, stem, JPEG bytes) of each image, in the archive's order."""
     seen = set()
-    with damage_named(path, _DAMAGE), path.open("rb") as raw:
+    with damage_named(path), path.open("rb") as raw:
         hashed = _Hashed(raw, algorithm)
         stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, hashed)
-        for name, split, data in _tar_members(path, stream, splits):
-            yield split, *_checked(path, name, data, seen)
+        with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
+                split = _split_of(member.name, splits)
+                if member.isreg() and split:
+                    check_size(path, member.name, member.size)
+                    yield split, *_checked(path, member.name, tar.extractfile(member).read(), seen)
         while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
             pass
     at_end(hashed.digest.hexdigest(), hashed.num_bytes)
 
 
-def _tar_members(path: epath.Path, stream: "_Forward", splits: tuple[str, ...]) -> Iterator[tuple[str, str, bytes]]:
-    with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
-            split = _split_of(member.name, splits)
-            if member.isreg() and split:
-                check_size(path, member.name, member.size)
-                yield member.name, split, tar.extractfile(member).read()
-
-
 def _is_gzip(raw: BinaryIO) -> bool:
     """Returns whether the archive is compressed; some browsers decompress what they download."""
-    start = raw.read(len(_GZIP_START))
+    start = raw.read(2)
     raw.seek(0)
-    return start == _GZIP_START
+    return start == b"\x1f\x8b"
 
 
 def _split_of(name: str, splits: tuple[str, ...]) -> str | None:
