@@ -69,9 +69,8 @@ class PairedDataset:
     def at_size(self, index: int, example: Example) -> Example:
         """Sizes `decode(index)` to make `self[index]`."""
         example = self.fit(index, example)
-        if not self.centred:
-            return example
-        return self._cut(example, np.subtract(example["target"].shape[:2], self.size) // 2)
+        corner = np.subtract(example["target"].shape[:2], self.size) // 2
+        return self._cut(example, corner) if self.centred else example
 
     def decode(self, index: int) -> Example:
         """Decodes the images at their own size."""

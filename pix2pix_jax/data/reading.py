@@ -65,12 +65,7 @@ def stack(examples: Iterable[Example]) -> Example:
 
 
 def load_step(
-    step: int,
-    *,
-    pairs: PairedDataset,
-    order: ExampleOrder,
-    slots: np.ndarray,
-    read: Callable[[int], Example],
+    step: int, *, pairs: PairedDataset, order: ExampleOrder, slots: np.ndarray, read: Callable[[int], Example]
 ) -> Example:
     """Reads the examples at the places `slots`, int (n,), of a step's batch by `read(index)`, and stacks them."""
     indices, positions = order[step][slots], order.positions(step)[slots]

@@ -82,27 +82,18 @@ def _read_names(examples: Sequence[dict[str, Any]], path: epath.Path) -> list[st
 
     To ask the examples is to read every image.
     """
-    names, count = _kept(path), len(examples)
+    names, count = None, len(examples)
+    with contextlib.suppress(OSError, ValueError):
+        names = json.loads(path.read_text())
     probes = {i * (count - 1) // 7 for i in range(8 if count else 0)}
-    if len(names) == count and all(_name(examples[i]) == names[i] for i in probes):
+    fits = isinstance(names, list) and len(names) == count
+    if fits and all(examples[i]["name"].decode() == names[i] for i in probes):
         return names
     batches = (range(first, min(first + _BATCH, count)) for first in range(0, count, _BATCH))
-    names = [_name(example) for batch in batches for example in examples.__getitems__(list(batch))]
+    names = [example["name"].decode() for batch in batches for example in examples.__getitems__(list(batch))]
     with contextlib.suppress(OSError):  # a shared folder that this user may only read
         storage.write(path, json.dumps(names).encode())
     return names
-
-
-def _name(example: dict[str, Any]) -> str:
-    return example["name"].decode()
-
-
-def _kept(path: epath.Path) -> list[str]:
-    try:
-        names = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return []
-    return names if isinstance(names, list) else []
 
 
 def _check_root(path: epath.Path, name: str) -> None:

@@ -94,8 +94,7 @@ def to_pillow(image: np.ndarray) -> Image.Image:
 
 
 def _squeeze(image: np.ndarray) -> np.ndarray:
-    """Drops the axis of a single channel, as the libraries want it."""
-    return image[..., 0] if image.shape[-1] == 1 else image
+    return image[..., 0] if image.shape[-1] == 1 else image  # as the libraries want it
 
 
 def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
@@ -108,13 +107,10 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicub
     method = INTERPOLATIONS[interpolation]
     if image.dtype == np.uint8 and image.shape[-1] == 3:
         return np.asarray(Image.fromarray(image).resize(size[::-1], method))
-    return np.stack([_resize_plane(image[..., i], size, method) for i in range(image.shape[-1])], axis=-1)
-
-
-def _resize_plane(plane: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
-    given = np.ascontiguousarray(plane) if plane.dtype == np.uint8 else plane.astype(np.float32)
-    resized = np.asarray(Image.fromarray(given).resize(size[::-1], method))
-    return resized if plane.dtype == np.uint8 else rounded(resized, plane.dtype)
+    pillows = np.uint8 if image.dtype == np.uint8 else np.float32  # what it takes of single channels
+    planes = np.ascontiguousarray(np.moveaxis(image, -1, 0), pillows)
+    resized = [np.asarray(Image.fromarray(plane).resize(size[::-1], method)) for plane in planes]
+    return rounded(np.stack(resized, axis=-1), image.dtype)
 
 
 def encode(image: np.ndarray, extension: str) -> bytes:

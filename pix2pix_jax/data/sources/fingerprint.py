@@ -4,7 +4,6 @@ A checkpoint holds the names and sizes, compressed to a few bytes a file. The fo
 """
 
 import base64
-import binascii
 import collections
 import zlib
 
@@ -27,7 +26,7 @@ def changes(before: str, now: str) -> str:
     """
     try:
         old, new = _unpack(before), _unpack(now)
-    except (binascii.Error, zlib.error, ValueError):
+    except (zlib.error, ValueError):
         return "the list of those files cannot be read"
     kinds = {
         "added": [name for name in new if name not in old],
@@ -41,7 +40,7 @@ def _unpack(fingerprint: str) -> dict[str, list[str]]:
     """Returns the sizes of the examples by name. Files that differ only in their ending share a name.
 
     Raises:
-      ValueError, binascii.Error or zlib.error: it is no fingerprint.
+      ValueError or zlib.error: it is no fingerprint.
     """
     unpacker = zlib.decompressobj()
     content = unpacker.decompress(base64.b64decode(fingerprint, validate=True), _LARGEST)

@@ -70,7 +70,7 @@ class _FileSource(_OwnSource):
         self.folder, self.note = layout.folder, left_out([layout.folder, *layout.paths(split)], used, layout.known)
         names = list(files)
         if not layout.splits:
-            names = [names[i] for i in folders.choose_split(names, layout.folder, split)]
+            names = folders.choose_split(names, layout.folder, split)
         self._files = [files[name] for name in names]
         return names
 
@@ -204,9 +204,11 @@ class ArraySource(_OwnSource):
         self.folder, count = layout.folder, len(layout.a)
         self.places = _places("array", names[:count], names[count:])
         self._sides = self._stacks[:count], self._stacks[count:]
-        every = [f"{i:0{len(str(total - 1))}d}" for i in range(total)]
-        self._indices = list(range(total)) if layout.splits else folders.choose_split(every, paths[0], split)
-        self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in self._indices]
+        names = [f"{i:0{len(str(total - 1))}d}" for i in range(total)]
+        if not layout.splits:
+            names = folders.choose_split(names, paths[0], split)
+        self._indices = list(map(int, names))
+        self.names = [f"{split}/{name}" if layout.splits else name for name in names]
 
     def sizes(self) -> list[str]:
         """Returns the size of the whole files for every example: which of their images changed is unknown."""

@@ -210,8 +210,8 @@ def _check_no_sides(folder: epath.Path, files: Sequence[epath.Path]) -> None:
             )
 
 
-def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[int]:
-    """Chooses the indices of `split`, train or val. Val is the tenth of `names` with the lowest CRC-32."""
+def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[str]:
+    """Chooses the names of `split`, train or val. Val is the tenth of `names` with the lowest CRC-32."""
     if split == "test":
         raise NoSplit(f"{printable(folder)}: without test/ there is no test split; use --split=val")
     if len(names) == 1:
@@ -219,6 +219,6 @@ def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[i
             f"{printable(folder)}: one image alone cannot be split into train and val; add more, or put it into train/ "
             "to train without val"
         )
-    by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))
+    by_hash = sorted(names, key=lambda name: (zlib.crc32(os.fsencode(name)), name))
     val = set(by_hash[: max(1, round(len(names) / 10))])
-    return [i for i in range(len(names)) if (i in val) == (split == "val")]
+    return [name for name in names if (name in val) == (split == "val")]

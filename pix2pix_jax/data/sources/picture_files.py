@@ -36,28 +36,25 @@ class PictureFiles(Source):
         self.size = self._check_sizes()
 
     def _check_sizes(self) -> tuple[int, int]:
-        first = self._files[0][0]
-        size = self.header(0)[0].size
-        for index, files in enumerate(self._files):
-            for file, header in zip(files[:2], self.header(index), strict=True):
-                if header.size != size:
-                    raise UserError(
-                        f"{printable(file)}: {height_by_width(header.size)}, but {printable(first)} has "
-                        f"{height_by_width(size)}; all must be alike to be compared pixel by pixel: resize one side"
-                    )
+        first, size = self._files[0][0], self.header(0)[0].size
+        for file in (file for files in self._files for file in files[:2]):
+            own = images.read_header(file).size
+            if own != size:
+                raise UserError(
+                    f"{printable(file)}: {height_by_width(own)}, but {printable(first)} has {height_by_width(size)}; "
+                    "all must be alike to be compared pixel by pixel: resize one side"
+                )
         return size
 
     def describe(self) -> str:
         return f"{len(self.names)} pictures of {height_by_width(self.size)}"
 
     def header(self, index: int) -> tuple[Header, Header]:
-        picture, target = (images.read_header(file) for file in self._files[index][:2])
-        return picture, target
+        return tuple(images.read_header(file) for file in self._files[index][:2])
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
         files = zip(self._files[index][:2], channels, strict=True)
-        picture, target = (images.decode(file, channels=count) for file, count in files)
-        return picture, target
+        return tuple(images.decode(file, channels=count) for file, count in files)
 
     def input(self, index: int) -> np.ndarray:
         """Decodes an input: uint8 (H, W, 3), of its own size."""

@@ -5,8 +5,8 @@ than `MAX_BYTES`.
 """
 
 import contextlib
+import dataclasses
 import gzip
-import hashlib
 import lzma
 import pathlib
 import tarfile
@@ -40,11 +40,11 @@ def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | N
     return root if all((root / split).is_dir() for split in splits) else None
 
 
+@dataclasses.dataclass(frozen=True)
 class Folder:
     """JPEGs in `SPLIT/` of a folder."""
 
-    def __init__(self, path: epath.Path):
-        self.path = path
+    path: epath.Path
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
         """Yields (stem, encoded image) of each image of `split`.
@@ -62,34 +62,25 @@ class Folder:
 
 
 class Archive:
-    """JPEGs in `SPLIT/` of a tar archive (gzip or plain), at any depth. The archive is read once for all splits.
+    """JPEGs in `SPLIT/` of a tar archive (gzip or plain), at any depth. The archive is unpacked once for all splits.
 
     TFDS asks for one split after the other. Images of a later split are set aside in a file that has no name, so that
     the system deletes it even if the process is killed.
     """
 
-    def __init__(
-        self,
-        path: epath.Path,
-        splits: Collection[str],
-        *,
-        scratch: epath.Path,
-        algorithm: str,
-        at_end: Callable[[str, int], None],
-    ):
+    def __init__(self, path: epath.Path, splits: Collection[str], *, scratch: epath.Path, at_end: Callable[[], None]):
         """Prepares to read.
 
         Args:
           path: the archive.
           splits: the splits in the order in which they will be read.
           scratch: a local folder in which to set images aside.
-          algorithm: name of the archive's digest, such as `md5`.
-          at_end: called with the digest and the size once the whole archive has been read; it may raise UserError.
+          at_end: called once the whole archive has been read; it may raise UserError.
         """
         self.path = path
         self._aside = {split: [] for split in splits}
         self._spool = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (it lives as long as this object)
-        self._images = _read_archive(path, tuple(splits), algorithm, at_end)
+        self._images = _read_archive(path, tuple(splits), at_end)
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
         """Reads like `Folder`. Call it once per split, in the splits' order."""
@@ -119,13 +110,12 @@ def damage_named(path: epath.PathLike) -> Iterator[None]:
 
 
 def _read_archive(
-    path: epath.Path, splits: tuple[str, ...], algorithm: str, at_end: Callable[[str, int], None]
+    path: epath.Path, splits: tuple[str, ...], at_end: Callable[[], None]
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yields (split, stem, JPEG bytes) of each image, in the archive's order."""
     seen = set()
     with damage_named(path), path.open("rb") as raw:
-        hashed = _Hashed(raw, algorithm)
-        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, hashed)
+        stream = _Forward(gzip.GzipFile(fileobj=raw) if _is_gzip(raw) else raw, raw)
         with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
@@ -133,9 +123,9 @@ def _read_archive(
                 if member.isreg() and split:
                     check_size(path, member.name, member.size)
                     yield split, *_checked(path, member.name, tar.extractfile(member).read(), seen)
-        while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
+        while stream.read(2**20):  # gzip checks its CRC at the end
             pass
-    at_end(hashed.digest.hexdigest(), hashed.num_bytes)
+    at_end()
 
 
 def _is_gzip(raw: BinaryIO) -> bool:
@@ -177,30 +167,15 @@ def check_size(path: epath.Path, name: str, size: int) -> None:
         )
 
 
-class _Hashed:
-    """A stream that computes the digest of the bytes read from it."""
-
-    def __init__(self, stream: BinaryIO, algorithm: str):
-        self._stream = stream
-        self.digest = hashlib.new(algorithm, usedforsecurity=False)
-        self.num_bytes = 0
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.digest.update(data)
-        self.num_bytes += len(data)
-        return data
-
-
 class _Forward:
-    """A stream for tarfile that never goes back, so that every byte of the archive is read once.
+    """A stream for tarfile that never goes back, and bounds reads.
 
-    It bounds reads too: tarfile reads a header of any announced size into memory at once, and follows one that
+    Otherwise tarfile reads a header of any announced size into memory at once, and follows one that
     announces a negative size for ever. A small archive that unpacks to terabytes would keep us for days.
     """
 
-    def __init__(self, stream: BinaryIO, packed: "_Hashed"):
-        """`stream` unpacks what it reads from `packed`, or is the same."""
+    def __init__(self, stream: BinaryIO, packed: BinaryIO):
+        """Takes `stream`, which unpacks what it reads from `packed`, or is the same."""
         self._stream, self._packed = stream, packed
         self._position = 0
 
@@ -214,7 +189,7 @@ class _Forward:
             raise tarfile.ReadError("a header of a negative size")
         data = self._stream.read(size)
         self._position += len(data)
-        if self._position > _UNPACKED + _UNPACKED_TIMES * self._packed.num_bytes:
+        if self._position > _UNPACKED + _UNPACKED_TIMES * self._packed.tell():
             raise tarfile.ReadError(f"it unpacks to more than {_UNPACKED_TIMES} times its size")
         return data
 

@@ -1,6 +1,7 @@
 """TFDS builder of the sets published with pix2pix: one config per set."""
 
 import contextlib
+import hashlib
 import os
 import pathlib
 import sys
@@ -32,9 +33,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The published files, unchanged."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Only where there is no network: place the set's archive as NAME.tar.gz, or its unpacked "
-        "folder as NAME/ with train/ and so on inside, NAME being the config's name. "
-        f"The archive of cityscapes has been withdrawn: {cityscapes.REMEDY} here."
+        "Only where there is no network: place the set's archive as NAME.tar.gz, or its unpacked folder as NAME/ with "
+        "train/ and so on inside, NAME being the config's name. The archive of cityscapes has been withdrawn: "
+        f"{cityscapes.REMEDY} here."
     )
     BUILDER_CONFIGS: ClassVar = list(SETS)
 
@@ -137,8 +138,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             path,
             self.builder_config.num_examples,
             scratch=self.data_path,  # while it builds, a folder that TFDS renames at the end or deletes
-            algorithm=self.builder_config.checksum.partition(":")[0],
-            at_end=lambda digest, num_bytes: self._check_digest(path, digest, num_bytes),
+            at_end=lambda: self._check_digest(path),
         )
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
@@ -154,10 +154,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         download.fetch(url, target, remedy=remedy)
         return target
 
-    def _check_digest(self, path: epath.Path, digest: str, num_bytes: int) -> None:
+    def _check_digest(self, path: epath.Path) -> None:
         """Compares an archive's digest with that of the published one."""
         config = self.builder_config
         algorithm, expected = config.checksum.split(":")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+            num_bytes = file.tell()
         if digest == expected:
             return
         if config.num_bytes is not None:

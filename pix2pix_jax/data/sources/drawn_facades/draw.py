@@ -75,7 +75,10 @@ def paint_photo(scene: Scene, size: tuple[int, int], rng: Rng) -> np.ndarray:
     _paint_sky(canvas, sky, rng)
     _paint_neighbours(canvas, scene, sky, rng)
     for building in scene.buildings:
-        _paint_building(canvas, building, sky, rng)
+        paints = Paints(building.style, sky, rng)
+        _paint_roof(canvas, building)
+        for part in building.parts:
+            PAINTERS[part.label](canvas, canvas.box(part.box), part.look, paints, rng)
     _paint_street(canvas, scene)
     return _develop(canvas.image.reduce(OVERSAMPLING), sky, rng)
 
@@ -133,13 +136,6 @@ def _paint_street(canvas: Canvas, scene: Scene) -> None:
     canvas.rect((0, kerb, canvas.width, canvas.height), (92, 92, 96))
     canvas.rect((0, kerb, canvas.width, kerb + canvas.px(1)), (206, 202, 196))
     canvas.fade((0, top, canvas.width, top + canvas.px(4)), BLACK, 110)
-
-
-def _paint_building(canvas: Canvas, building: Building, sky: Sky, rng: Rng) -> None:
-    paints = Paints(building.style, sky, rng)
-    _paint_roof(canvas, building)
-    for part in building.parts:
-        PAINTERS[part.label](canvas, canvas.box(part.box), part.look, paints, rng)
 
 
 def _paint_roof(canvas: Canvas, building: Building) -> None:
