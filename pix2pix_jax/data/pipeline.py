@@ -85,13 +85,10 @@ def _resident_batches(
         everything, take = _load_shards(pairs, mesh), _take_sharded(mesh)
     else:
         everything = meshes.replicate(_load(pairs, range(len(pairs))), mesh)
-        take = jax.jit(_take, out_shardings=meshes.batch_sharding(mesh))
+        sharding = meshes.batch_sharding(mesh)
+        take = jax.jit(lambda arrays, i: jax.tree.map(lambda a: a[i], arrays), out_shardings=sharding)
     for step in itertools.count(start):
         yield take(everything, meshes.replicate(order[step], mesh))
-
-
-def _take(arrays: Batch, indices: jax.Array) -> Batch:
-    return jax.tree.map(lambda array: array[indices], arrays)
 
 
 def _load_shards(pairs: PairedDataset, mesh: Mesh) -> Batch:

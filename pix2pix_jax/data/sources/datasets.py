@@ -56,8 +56,8 @@ def open_source(
     return TfdsSource(dataset, split, data_dir, data_url)
 
 
-# By split, the first and the number; far apart, so that no picture is in two splits.
-_DRAWN = {"train": (0, 400), "val": (1_000_000, 100), "test": (2_000_000, 100)}
+_DRAWN_COUNT = {"train": 400, "val": 100, "test": 100}
+_DRAWN_FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # far apart, so that no picture is in two splits
 
 
 class DrawnSource(Source):
@@ -66,9 +66,8 @@ class DrawnSource(Source):
     places = ("photo", "labels")
 
     def __init__(self, *, split: str, size: tuple[int, int], seed: int):
-        self._size, self._seed = size, seed
-        self._first, count = _DRAWN[split]
-        self.names = [f"{split}-{i:03d}" for i in range(count)]
+        self._first, self._size, self._seed = _DRAWN_FIRST[split], size, seed
+        self.names = [f"{split}-{i:03d}" for i in range(_DRAWN_COUNT[split])]
 
     def describe(self) -> str:
         return f"{len(self.names)} pairs drawn at {height_by_width(self._size)} from seed {self._seed}"
