@@ -7,6 +7,7 @@ than `MAX_BYTES`.
 import contextlib
 import dataclasses
 import gzip
+import hashlib
 import lzma
 import pathlib
 import tarfile
@@ -62,25 +63,34 @@ class Folder:
 
 
 class Archive:
-    """JPEGs in `SPLIT/` of a tar archive (gzip or plain), at any depth. The archive is unpacked once for all splits.
+    """JPEGs in `SPLIT/` of a tar archive (gzip or plain), at any depth. The archive is read once for all splits.
 
     TFDS asks for one split after the other. Images of a later split are set aside in a file that has no name, so that
     the system deletes it even if the process is killed.
     """
 
-    def __init__(self, path: epath.Path, splits: Collection[str], *, scratch: epath.Path, at_end: Callable[[], None]):
+    def __init__(
+        self,
+        path: epath.Path,
+        splits: Collection[str],
+        *,
+        scratch: epath.Path,
+        algorithm: str,
+        at_end: Callable[[str, int], None],
+    ):
         """Prepares to read.
 
         Args:
           path: the archive.
           splits: the splits in the order in which they will be read.
           scratch: a local folder in which to set images aside.
-          at_end: called once the whole archive has been read; it may raise UserError.
+          algorithm: name of the archive's digest, such as `md5`.
+          at_end: called with the digest and the size once the whole archive has been read; it may raise UserError.
         """
         self.path = path
         self._aside = {split: [] for split in splits}
         self._spool = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115 (it lives as long as this object)
-        self._images = _read_archive(path, tuple(splits), at_end)
+        self._images = _read_archive(path, tuple(splits), algorithm, at_end)
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
         """Reads like `Folder`. Call it once per split, in the splits' order."""
@@ -110,12 +120,13 @@ def damage_named(path: epath.PathLike) -> Iterator[None]:
 
 
 def _read_archive(
-    path: epath.Path, splits: tuple[str, ...], at_end: Callable[[], None]
+    path: epath.Path, splits: tuple[str, ...], algorithm: str, at_end: Callable[[str, int], None]
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yields (split, stem, JPEG bytes) of each image, in the archive's order."""
     seen = set()
     with damage_named(path), path.open("rb") as raw:
-        stream = _Forward(gzip.GzipFile(fileobj=raw) if _is_gzip(raw) else raw, raw)
+        hashed = _Hashed(raw, algorithm)
+        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, raw)
         with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
@@ -123,9 +134,10 @@ def _read_archive(
                 if member.isreg() and split:
                     check_size(path, member.name, member.size)
                     yield split, *_checked(path, member.name, tar.extractfile(member).read(), seen)
-        while stream.read(2**20):  # gzip checks its CRC at the end
+        while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
             pass
-    at_end()
+        num_bytes = raw.tell()
+    at_end(hashed.digest.hexdigest(), num_bytes)
 
 
 def _is_gzip(raw: BinaryIO) -> bool:
@@ -167,15 +179,28 @@ def check_size(path: epath.Path, name: str, size: int) -> None:
         )
 
 
+class _Hashed:
+    """Computes the digest of the bytes read from a stream."""
+
+    def __init__(self, stream: BinaryIO, algorithm: str):
+        self._stream = stream
+        self.digest = hashlib.new(algorithm, usedforsecurity=False)
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.digest.update(data)
+        return data
+
+
 class _Forward:
-    """A stream for tarfile that never goes back, and bounds reads.
+    """A stream for tarfile that never goes back, so that every byte of the archive is read once, and bounds reads.
 
     Otherwise tarfile reads a header of any announced size into memory at once, and follows one that
     announces a negative size for ever. A small archive that unpacks to terabytes would keep us for days.
     """
 
     def __init__(self, stream: BinaryIO, packed: BinaryIO):
-        """Takes `stream`, which unpacks what it reads from `packed`, or is the same."""
+        """Takes `stream`, which unpacks what it reads from `packed`."""
         self._stream, self._packed = stream, packed
         self._position = 0
 

@@ -1,7 +1,6 @@
 """TFDS builder of the sets published with pix2pix: one config per set."""
 
 import contextlib
-import hashlib
 import os
 import pathlib
 import sys
@@ -138,7 +137,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             path,
             self.builder_config.num_examples,
             scratch=self.data_path,  # while it builds, a folder that TFDS renames at the end or deletes
-            at_end=lambda: self._check_digest(path),
+            algorithm=self.builder_config.checksum.partition(":")[0],
+            at_end=lambda digest, num_bytes: self._check_digest(path, digest, num_bytes),
         )
 
     def _download(self, dl_manager: tfds.download.DownloadManager) -> pathlib.Path:
@@ -154,13 +154,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         download.fetch(url, target, remedy=remedy)
         return target
 
-    def _check_digest(self, path: epath.Path) -> None:
+    def _check_digest(self, path: epath.Path, digest: str, num_bytes: int) -> None:
         """Compares an archive's digest with that of the published one."""
         config = self.builder_config
         algorithm, expected = config.checksum.split(":")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-            num_bytes = file.tell()
         if digest == expected:
             return
         if config.num_bytes is not None:
