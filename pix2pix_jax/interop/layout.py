@@ -12,15 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from pix2pix_jax.errors import UserError, printable
-from pix2pix_jax.interop.architectures import (
-    COUNTER,
-    Architecture,
-    DiscriminatorArchitecture,
-    Entry,
-    GeneratorArchitecture,
-    entries_of,
-    unet_level,
-)
+from pix2pix_jax.interop.architectures import COUNTER, Architecture, Entry, entries_of, unet_level
 
 _PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before each key
 _MOST_LISTED = 8
@@ -36,7 +28,6 @@ _BIASES = {  # by norm; the norm "instance" has no parameters here, and shows on
     "instance": ("auto",),
     "none": ("auto", "last", "never"),
 }
-_NORMS_AND_BIASES = [{"norm": norm, "bias": bias} for norm, biases in _BIASES.items() for bias in biases]
 
 
 def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -58,36 +49,35 @@ def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {key: array for key, array in weights.items() if is_used(key)}
 
 
-def infer_generator(weights: Mapping[str, np.ndarray], name_of_file: str) -> GeneratorArchitecture:
-    """Infers the generator that `clean` weights fit best; `from_torch` reports how they do not.
+def infer(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> Architecture:
+    """Infers the network that `clean` weights fit best; `from_torch` reports how they do not.
+
+    Args:
+      weights: arrays by PyTorch's keys.
+      name_of_file: the file's name in error messages.
+      wanted: "generator" or "discriminator".
 
     Raises:
-      UserError: they are a discriminator's or an unknown network's.
+      UserError: they are the other one's or an unknown network's.
     """
-    name = _name(weights, name_of_file, "generator")
+    name = _name(weights, name_of_file, wanted)
     features, input_channels = _channels(weights, _FIRST_KERNELS[name], name_of_file)
+    fields = {"network": name, "features": features, "input_channels": input_channels}
     if name == "unet":
-        num_downs = next(n for n in itertools.count(2) if f"{unet_level(n)}.model.1.weight" not in weights)
-        last_inputs, target_channels = _channels(weights, "model.model.3.weight", name_of_file)
-        fields, dropouts = {"num_downs": num_downs, "skips": last_inputs != features}, [None]
+        fields["depth"] = next(n for n in itertools.count(2) if f"{unet_level(n)}.model.1.weight" not in weights)
+        last_inputs, fields["target_channels"] = _channels(weights, "model.model.3.weight", name_of_file)
+        fields["skips"] = last_inputs != features
+    elif name == "resnet":
+        fields["depth"] = len({key.split(".")[1] for key in weights if ".conv_block." in key})
+        fields["target_channels"], _ = _channels(weights, f"model.{fields['depth'] + 17}.weight", name_of_file)
     else:
-        num_blocks = len({key.split(".")[1] for key in weights if ".conv_block." in key})
-        target_channels, _ = _channels(weights, f"model.{num_blocks + 17}.weight", name_of_file)
-        fields, dropouts = {"num_blocks": num_blocks}, [False, True]
-    fields |= {"name": name, "features": features}
-    fields |= {"input_channels": input_channels, "target_channels": target_channels}
-    choices = itertools.product(dropouts, _NORMS_AND_BIASES)
-    return _best_fit(weights, [GeneratorArchitecture(**fields, dropout=dropout, **norm) for dropout, norm in choices])
-
-
-def infer_discriminator(weights: Mapping[str, np.ndarray], name_of_file: str) -> DiscriminatorArchitecture:
-    """Infers the PatchGAN or pixel discriminator that weights fit best, as `infer_generator`."""
-    name = _name(weights, name_of_file, "discriminator")
-    features, channels = _channels(weights, _FIRST_KERNELS[name], name_of_file)
-    convolutions = sum(array.ndim == 4 for array in weights.values())
-    num_layers = 0 if name == "pixel" else max(convolutions - 2, 1)
-    fields = {"num_layers": num_layers, "features": features, "channels": channels}
-    return _best_fit(weights, [DiscriminatorArchitecture(**fields, **norm) for norm in _NORMS_AND_BIASES])
+        convolutions = sum(array.ndim == 4 for array in weights.values())
+        fields |= {"network": wanted, "depth": 0 if name == "pixel" else max(convolutions - 2, 1)}
+    norms = [{"norm": norm, "bias": bias} for norm, biases in _BIASES.items() for bias in biases]
+    dropouts = [False, True] if name == "resnet" else [None]
+    candidates = [Architecture(**fields, **norm, dropout=d) for d, norm in itertools.product(dropouts, norms)]
+    keys = {key for key in weights if not key.endswith(COUNTER)}
+    return min(candidates, key=lambda a: len(keys ^ {entry.key for entry in entries_of(a) if entry.path}))
 
 
 def _name(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> str:
@@ -117,12 +107,6 @@ def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) ->
             "convolution; check which file it is"
         )
     return weights[key].shape[:2]
-
-
-def _best_fit(weights: Mapping[str, np.ndarray], architectures: list[Any]) -> Any:
-    """Returns the architecture whose keys differ least, the first of several."""
-    keys = {key for key in weights if not key.endswith(COUNTER)}
-    return min(architectures, key=lambda a: len(keys ^ {e.key for e in entries_of(a) if e.path}))
 
 
 def from_torch(
