@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pix2pix_jax.data.sources.drawn_facades.draw import LABELS
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.metrics.names import LABEL_SCORES
 
 FAR = 32.0  # of 255: noise leaves pixels nearer than this to a colour of the palette
@@ -96,15 +96,15 @@ def find(name: str) -> Palette:
         return PALETTES[name]
     path = pathlib.Path(name)
     if path.suffix != ".json" or not path.is_file():
-        known = ", ".join(PALETTES)
-        raise UserError(f"--palette={name}: neither {known} nor a .json file with a colour for each class")
+        raise UserError(
+            f"--palette={name}: neither {', '.join(PALETTES)} nor a .json file with a colour for each class"
+        )
     try:
         colours = json.loads(path.read_bytes()[:_MAX_FILE])
         void = tuple(_colour(c) for c in colours.pop("void", ()))
         palette = Palette(path.name, {str(c): _colour(rgb) for c, rgb in colours.items()}, void)
     except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UserError(f'--palette={name}: not {{"CLASS": [R, G, B], ...}} ({reason})') from error
+        raise UserError(f'--palette={name}: not {{"CLASS": [R, G, B], ...}} ({printable(str(error), 150)})') from error
     if not 2 <= len(palette) <= _MAX_CLASSES or len({*palette.colours.values(), *void}) < len(palette) + len(void):
         raise UserError(f"--palette={name}: needs 2 to {_MAX_CLASSES} classes, each of a colour of its own")
     return palette

@@ -36,10 +36,8 @@ class Scorer:
         # Compiled apart: fused with the metrics, equal images could differ in their last bit.
         self._normalise = jax.jit(functools.partial(to_float, values=values))
         self._compare = jax.jit(self._compare_batch, out_shardings=meshes.replicated(mesh))
-        self._distances = []
-        for prefix in RESIZES:
-            if {f"{prefix}fid", f"{prefix}kid"} & set(choice.metrics):
-                self._distances.append(FeatureDistances(prefix, choice, mesh=mesh, cache_key=cache_key))
+        prefixes = [prefix for prefix in RESIZES if {f"{prefix}fid", f"{prefix}kid"} & set(choice.metrics)]
+        self._distances = [FeatureDistances(p, choice, mesh=mesh, cache_key=cache_key) for p in prefixes]
         self.reset()
 
     def reset(self) -> None:
