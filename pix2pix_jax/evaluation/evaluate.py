@@ -95,8 +95,7 @@ def evaluate_files(
       targets: their targets, likewise. Files are paired by name, without an ending that all of a side share (_fake_B).
       output: the folder for metrics.json, images/ and index.html.
       inputs: the images that the pictures were made from, which the gallery shows; label maps if `segmenter` is given.
-      request: the metrics to compute.
-      segmenter: as in `evaluate`.
+      request, segmenter: as in `evaluate`.
 
     Raises:
       UserError: files are missing, have no partner or differ in size; or as in `evaluate`.
@@ -176,13 +175,12 @@ def _score_and_write(
 ) -> Result:
     """Scores all examples and writes the report, which adds the networks' weights and the palette to `facts`."""
     pairs, choice = evaluation.pairs, evaluation.choice
-    networks = {"inception": choice.inception, "lpips": choice.lpips}
-    networks = {name: weights for name, weights in networks.items() if weights}
+    networks = {name: weights for name in ("inception", "lpips") if (weights := getattr(choice, name))}
     facts = facts | {
         "weights": {name: {"sha256": w.digest, "published": w.is_published} for name, w in networks.items()},
         "palette": choice.palette.name if choice.palette else None,
     }
-    label = " ".join(("evaluate", facts.get("split", ""))).strip()
+    label = f"evaluate {facts.get('split', '')}".strip()
     try:
         with Report(folder) as report:
             for scored in bar(evaluation.run(translate), total=len(pairs), unit="image", desc=label):

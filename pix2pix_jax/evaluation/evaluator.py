@@ -56,8 +56,7 @@ class Evaluator:
           pairs: the split.
           values, input_values: the value ranges of its targets and its inputs.
           palette: name of the targets' palette if they are label maps, else "none".
-          cache_key: strings that identify the targets, as for `Scorer`.
-          mesh: the mesh whose devices share the work.
+          mesh, cache_key: as for `Scorer`.
           batch_size: images in a batch, a multiple of the mesh's `data`.
           request: the metrics to compute.
         """

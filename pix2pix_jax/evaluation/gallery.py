@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from pix2pix_jax.io import storage
+from pix2pix_jax.metrics import LOWER_IS_BETTER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,6 @@ def write_gallery(
     title: str,
     subtitle: str,
     rows: Sequence[Row],
-    lower_is_better: Collection[str] = ("l1",),
     totals: Mapping[str, float] | None = None,
     columns: Sequence[str] = ("input", "output", "target"),
     above: Sequence[Table | Picture] = (),
@@ -63,7 +63,6 @@ def write_gallery(
       title: heading of the page.
       subtitle: line under the heading.
       rows: the examples; they need not all have the same images and metrics.
-      lower_is_better: the metrics of which a small value is good. Names that no row has are ignored.
       totals: metric -> value of the whole set, such as FID, shown beside the means; NaN and infinities are allowed.
       columns: the first columns, from left to right; others follow by name.
       above: tables and pictures between the heading and the examples.
@@ -79,12 +78,9 @@ def write_gallery(
         "subtitle": subtitle,
         "above": [_above(part) for part in above],
         "columns": columns,
-        "totals": [
-            {"name": name, "lower_is_better": name in lower_is_better, "value": value}
-            for name, value in _json_numbers(totals or {}).items()
-        ],
-        "metrics": [_summary(metric, rows, metric in lower_is_better) for metric in metrics],
-        "column_metrics": _column_metrics(rows, columns, lower_is_better),
+        "totals": [_named(name) | {"value": value} for name, value in _json_numbers(totals or {}).items()],
+        "metrics": [_summary(metric, rows) for metric in metrics],
+        "column_metrics": _column_metrics(rows, columns),
         # Rows of the same name are ordered by their whole content.
         "rows": sorted((_row(row, columns) for row in rows), key=lambda row: (row["name"], json.dumps(row))),
     }
@@ -105,20 +101,24 @@ def _ordered(names: Iterable[str], first: Sequence[str] = ()) -> list[str]:
     return [name for name in first if name in distinct] + sorted(distinct.difference(first))
 
 
-def _summary(metric: str, rows: Sequence[Row], lower_is_better: bool) -> dict[str, Any]:
+def _named(metric: str) -> dict[str, Any]:
+    return {"name": metric, "lower_is_better": metric in LOWER_IS_BETTER}
+
+
+def _summary(metric: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Returns a metric's direction and mean; `left_out` counts the values that are not finite."""
     values = [float(row.metrics[metric]) for row in rows if metric in row.metrics]
     finite = [value for value in values if math.isfinite(value)]
     # fsum is exact, so the mean does not depend on the order.
     mean = math.fsum(finite) / len(finite) if finite else None
-    return {"name": metric, "lower_is_better": lower_is_better, "mean": mean, "left_out": len(values) - len(finite)}
+    return _named(metric) | {"mean": mean, "left_out": len(values) - len(finite)}
 
 
-def _column_metrics(rows: Sequence[Row], columns: Sequence[str], lower_is_better: Collection[str]) -> list[dict]:
+def _column_metrics(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the metrics of each column, without means: those of a few examples would be taken for the whole set's."""
     known = {(metric, column) for row in rows for column, values in row.column_metrics.items() for metric in values}
     return [
-        {"name": metric, "column": column, "lower_is_better": metric in lower_is_better}
+        _named(metric) | {"column": column}
         for metric in _ordered(metric for metric, _ in known)
         for column in _ordered((column for _, column in known), first=columns)
         if (metric, column) in known

@@ -13,7 +13,6 @@ from etils import epath
 from pix2pix_jax.data.files.images import encode_png
 from pix2pix_jax.evaluation import gallery
 from pix2pix_jax.io import storage
-from pix2pix_jax.metrics import LOWER_IS_BETTER
 
 _THREADS = 8  # a bucket has a long latency for each image
 
@@ -63,8 +62,7 @@ class Report:
 
         Args:
           title, subtitle: of the gallery.
-          mean: metric -> mean over the examples.
-          total: metric -> value of the whole set.
+          mean, total: metric -> mean over the examples, or value of the whole set.
           facts: further fields of metrics.json: what was compared, and how. "config" comes last.
         """
         report = {**facts, "num_examples": len(self.records), "mean": mean, "total": total, "images": self.records}
@@ -77,7 +75,6 @@ class Report:
             title=title,
             subtitle=subtitle,
             rows=[gallery.Row(record["name"], record["files"], metrics_of(record)) for record in self.records],
-            lower_is_better=LOWER_IS_BETTER,
             totals=total,
         )
 

@@ -31,10 +31,9 @@ _BIASES = {  # by norm; the norm "instance" has no parameters here, and shows on
 
 
 def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Removes what training wraps around a network, and what old versions of PyTorch left in its state dict.
+    """Removes DataParallel's and torch.compile's prefixes, if all keys have them, and unused running statistics.
 
-    From arrays by PyTorch's keys, this takes the prefix of DataParallel or torch.compile, if every key has it, and the
-    unused running statistics that instance norms had before PyTorch 0.4.
+    Before PyTorch 0.4 instance norms had such statistics.
     """
     for _ in _PREFIXES:
         for prefix in _PREFIXES:
@@ -52,13 +51,7 @@ def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 def infer(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> Architecture:
     """Infers the network that `clean` weights fit best; `from_torch` reports how they do not.
 
-    Args:
-      weights: arrays by PyTorch's keys.
-      name_of_file: the file's name in error messages.
-      wanted: "generator" or "discriminator".
-
-    Raises:
-      UserError: they are the other one's or an unknown network's.
+    Raises UserError if they are not those of the `wanted` network, "generator" or "discriminator".
     """
     name = _name(weights, name_of_file, wanted)
     features, input_channels = _channels(weights, _FIRST_KERNELS[name], name_of_file)
@@ -112,18 +105,10 @@ def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) ->
 def from_torch(
     weights: Mapping[str, np.ndarray], architecture: Architecture, name_of_file: str
 ) -> dict[str, dict[str, Any]]:
-    """Converts PyTorch's arrays to the variables of our network.
+    """Converts PyTorch's arrays, as from `clean`, to the variables of our network.
 
-    Args:
-      weights: arrays by PyTorch's keys, as from `clean`.
-      architecture: what they must fit.
-      name_of_file: the file's name in error messages.
-
-    Returns:
-      {"params": ..., "batch_stats": ...}: nested dicts of float32 arrays, batch_stats {} without BatchNorm.
-
-    Raises:
-      UserError: keys are missing or unexpected, or have another shape.
+    Returns {"params": ..., "batch_stats": ...}, nested dicts of float32 arrays; batch_stats is {} without BatchNorm.
+    Raises UserError, whose message begins with `name_of_file`, if keys or shapes are not those of the architecture.
     """
     entries = entries_of(architecture)
     differences = _differences(weights, entries)
@@ -138,18 +123,11 @@ def from_torch(
 def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[str, np.ndarray]:
     """Converts our variables to PyTorch's arrays, the inverse of `from_torch`.
 
-    Weights do not show slopes, epsilons, padding and where activations are: they must be those of
+    Slopes, epsilons, padding and the places of activations, which weights do not show, must be those of
     pytorch-CycleGAN-and-pix2pix.
 
-    Args:
-      variables: {"params": ..., "batch_stats": ...} of our network.
-      architecture: the network's architecture.
-
-    Returns:
-      float32 arrays by PyTorch's keys and in its order; BatchNorm's counters, which our networks lack, are int64 zeros.
-
-    Raises:
-      UserError: the variables are not those of the architecture.
+    Returns float32 arrays by PyTorch's keys and in its order; BatchNorm's counters, which our networks lack, are int64
+    zeros. Raises UserError if the variables are not those of the architecture.
     """
     ours = traverse_util.flatten_dict({name: variables.get(name, {}) for name in ("params", "batch_stats")}, sep="/")
     entries = entries_of(architecture)
@@ -169,15 +147,13 @@ def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[s
 
 
 def _differences(weights: Mapping[str, np.ndarray], entries: list[Entry]) -> list[str]:
-    keys = {entry.key for entry in entries}
-    missing = [entry.key for entry in entries if entry.key not in weights and entry.path]
-    unexpected = [key for key in weights if key not in keys]
-    reshaped = [
-        f"{entry.key} {weights[entry.key].shape} instead of {entry.shape}"
-        for entry in entries
-        if entry.key in weights and weights[entry.key].shape != entry.shape
-    ]
-    differences = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    shapes = {entry.key: entry.shape for entry in entries}
+    reshaped = [key for key in weights if weights[key].shape != shapes.get(key, weights[key].shape)]
+    differences = {
+        "missing": [entry.key for entry in entries if entry.key not in weights and entry.path],
+        "unexpected": [key for key in weights if key not in shapes],
+        "of another shape": [f"{key} {weights[key].shape} instead of {shapes[key]}" for key in reshaped],
+    }
     return [f"{what}: {_listed(items)}" for what, items in differences.items() if items]
 
 

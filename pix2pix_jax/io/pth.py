@@ -38,17 +38,12 @@ _ALIGNMENT = 64  # bytes; PyTorch aligns the numbers in the archive so, to map t
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the state dict in a .pth file.
+    """Reads a file that `torch.save` wrote: a state dict, or a dict that has one as "state_dict".
 
-    Args:
-      path: a file that `torch.save` wrote: a state dict, or a dict that has one as "state_dict".
+    Returns the arrays by key, in the file's order and dtypes (bfloat16 is ml_dtypes'). They are read-only, and those
+    that shared their memory in PyTorch still do.
 
-    Returns:
-      The arrays by key, in the file's order and dtypes (bfloat16 is ml_dtypes'). They are read-only, and those that
-      shared their memory in PyTorch still do.
-
-    Raises:
-      UserError: there is no such file, it is damaged, it holds anything but weights, or it is larger than MAX_BYTES.
+    Raises UserError if there is no such file, it is damaged, or holds anything but weights, or more than MAX_BYTES.
     """
     path = _local(path)
     try:
@@ -168,14 +163,10 @@ def _array(tensor: Tensor, data: np.ndarray) -> np.ndarray:
 
 
 def write(path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
-    """Writes a file that `torch.load` turns into an OrderedDict of tensors on the CPU; it appears whole or not at all.
+    """Writes arrays by key as a file that `torch.load` turns into an OrderedDict of tensors on the CPU.
 
-    Args:
-      path: the file; it is replaced if it exists.
-      state_dict: arrays by key.
-
-    Raises:
-      UserError: PyTorch has no such dtype, or the file cannot be written.
+    An existing file is replaced, whole or not at all. Raises UserError if PyTorch has no such dtype, or the file cannot
+    be written.
     """
     path = _local(path)
     arrays = {key: np.asarray(value) for key, value in state_dict.items()}

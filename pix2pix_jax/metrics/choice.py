@@ -50,9 +50,8 @@ class ResolvedMetrics:
 def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
     """Chooses metrics and loads the networks that they need.
 
-    Raises:
-      UserError: a metric that was asked for by name cannot be computed, a palette does not fit, or weights cannot be
-        found, downloaded or read.
+    Raises UserError if a metric that was asked for by name cannot be computed, a palette does not fit, or weights
+    cannot be found, downloaded or read.
     """
     for metric in request.metrics or ():
         if metric not in METRICS:

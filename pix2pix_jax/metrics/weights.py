@@ -70,7 +70,6 @@ class Weights:
     variables: dict[str, Any]
     digest: str
     is_published: bool
-    file: str
 
 
 def find(network: Published, given: str = "") -> pathlib.Path | None:
@@ -122,7 +121,7 @@ def read(network: Published, path: pathlib.Path) -> Weights:
     """Reads a file. Raises UserError if it is damaged or does not hold this network."""
     arrays = _selected(network, _read_npz(path) if path.suffix == ".npz" else pth.read(path), str(path))
     digest = _digest(arrays)
-    return Weights(network.prepare(arrays), digest, digest == network.digest, str(path))
+    return Weights(network.prepare(arrays), digest, digest == network.digest)
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
