@@ -48,7 +48,7 @@ class Evaluator:
         cache_key: Sequence[str],
         mesh: Mesh,
         batch_size: int,
-        request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
+        request: MetricsConfig,
     ):
         """Chooses metrics and builds the scorer. Raises UserError as `metrics.choice.choose` does.
 
@@ -100,14 +100,7 @@ class Evaluator:
         return self.pairs.at_size(index, given), trained_model.picture_ids([given["input"]], self._input_values)
 
 
-def of_split(
-    config: ConfigDict,
-    split: str,
-    *,
-    mesh: Mesh,
-    batch_size: int,
-    request: MetricsConfig = MetricsConfig(),  # noqa: B008
-) -> Evaluator:
+def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: MetricsConfig) -> Evaluator:
     """Builds the evaluator of a split of a config's data. Raises UserError as `Evaluator`, or for no such split."""
     pairs = build_data.open_pairs(config, split)
     values = build_data.stream_values(config)

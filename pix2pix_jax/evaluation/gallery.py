@@ -78,7 +78,7 @@ def write_gallery(
         "subtitle": subtitle,
         "above": [_above(part) for part in above],
         "columns": columns,
-        "totals": [_named(name) | {"value": value} for name, value in _json_numbers(totals or {}).items()],
+        "totals": [_named(name) | {"value": value} for name, value in sorted((totals or {}).items())],
         "metrics": [_summary(metric, rows) for metric in metrics],
         "column_metrics": _column_metrics(rows, columns),
         # Rows of the same name are ordered by their whole content.
@@ -129,8 +129,10 @@ def _row(row: Row, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "name": row.name,
         "images": {column: _url(row.images[column]) for column in columns if column in row.images},
-        "metrics": _json_numbers(row.metrics),
-        "column_metrics": {column: _json_numbers(values) for column, values in sorted(row.column_metrics.items())},
+        "metrics": dict(sorted(row.metrics.items())),
+        "column_metrics": {
+            column: dict(sorted(values.items())) for column, values in sorted(row.column_metrics.items())
+        },
     }
 
 
@@ -142,13 +144,10 @@ def _url(path: str) -> str:
     return urllib.parse.quote(path, errors="surrogateescape")
 
 
-def _json_numbers(values: Mapping[str, float]) -> dict[str, float | str | None]:
-    """Sorts values by name, and converts them to JSON's: null for NaN, JavaScript's name for an infinity."""
-    # PSNR is infinite if output and target are equal, and must still sort as the best.
-    special = {"nan": None, "inf": "Infinity", "-inf": "-Infinity"}
-    return {name: special.get(str(float(value)), float(value)) for name, value in sorted(values.items())}
-
-
 def _script_json(data: Any) -> str:
-    """Encodes JSON that is safe in a <script> element: ASCII, without the < that could end it."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    """Encodes JSON that is safe in a <script> element: ASCII, without the < that could end it.
+
+    NaN becomes null, and an infinity its name in JavaScript: the PSNR of equal images must still sort as the best.
+    """
+    data = json.loads(json.dumps(data), parse_constant=lambda name: None if name == "NaN" else name)
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

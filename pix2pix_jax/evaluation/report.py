@@ -2,7 +2,6 @@
 
 import collections
 import json
-import math
 from collections.abc import Mapping
 from concurrent import futures
 from typing import Any
@@ -68,7 +67,9 @@ class Report:
         report = {**facts, "num_examples": len(self.records), "mean": mean, "total": total, "images": self.records}
         if "config" in report:
             report["config"] = report.pop("config")
-        text = json.dumps(_without_infinity(report), indent=2, allow_nan=False) + "\n"
+        # NaN and infinities, such as the PSNR of equal images, become null: JSON has none.
+        report = json.loads(json.dumps(report), parse_constant=lambda _: None)
+        text = json.dumps(report, indent=2) + "\n"
         storage.write(self.folder / "metrics.json", text.encode())
         gallery.write_gallery(
             self.folder / "index.html",
@@ -91,12 +92,3 @@ class Report:
 def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns metric -> value of an example's record."""
     return {name: value for name, value in record.items() if name not in ("name", "files")}
-
-
-def _without_infinity(value: Any) -> Any:
-    """Replaces floats that are not finite, such as the PSNR of equal images, by None: JSON has none."""
-    if isinstance(value, dict):
-        return {k: _without_infinity(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_infinity(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -79,26 +79,20 @@ def _name(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> 
     if any(key.startswith("model.model.") for key in weights):
         names = ["unet"]
     if not names:
-        raise UserError(
-            f"{name_of_file}: holds neither a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix, but "
-            f"{_listed(weights)}; check which file it is"
-        )
+        wanted = "a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix"
+        raise UserError(f"{name_of_file}: holds neither {wanted}, but {_listed(weights)}; check which file it is")
     network = "generator" if names[0] in ("unet", "resnet") else "discriminator"
     if network != wanted:
-        raise UserError(
-            f"{name_of_file}: holds a {network}, not a {wanted}; give the {wanted}'s file "
-            f"(latest_net_{wanted[0].upper()}.pth)"
-        )
+        usual_name = f"latest_net_{wanted[0].upper()}.pth"
+        raise UserError(f"{name_of_file}: holds a {network}, not a {wanted}; give the {wanted}'s file ({usual_name})")
     return names[0]
 
 
 def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) -> tuple[int, int]:
     """Returns the first two axes of a kernel: (out, in), or (in, out) for a transposed convolution."""
     if key not in weights or weights[key].ndim != 4 or not weights[key].size:
-        raise UserError(
-            f"{name_of_file}: not a network of pytorch-CycleGAN-and-pix2pix, as {key} is no kernel of a "
-            "convolution; check which file it is"
-        )
+        misfit = f"not a network of pytorch-CycleGAN-and-pix2pix, as {key} is no kernel of a convolution"
+        raise UserError(f"{name_of_file}: {misfit}; check which file it is")
     return weights[key].shape[:2]
 
 
@@ -111,11 +105,8 @@ def from_torch(
     Raises UserError, whose message begins with `name_of_file`, if keys or shapes are not those of the architecture.
     """
     entries = entries_of(architecture)
-    differences = _differences(weights, entries)
-    if differences:
-        raise UserError(
-            f"{name_of_file}: does not fit {architecture.described()}: {'; '.join(differences)}; check which file it is"
-        )
+    if misfit := _differences(weights, entries):
+        raise UserError(f"{name_of_file}: does not fit {architecture.described()}: {misfit}; check which file it is")
     ours = {entry.path: _to_ours(weights[entry.key], entry.kind) for entry in entries if entry.path is not None}
     return {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(ours, sep="/")
 
@@ -139,14 +130,13 @@ def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[s
     different = ours.keys() ^ {entry.path for entry in entries if entry.path is not None}
     different |= {e.path for e in entries if e.key in weights and weights[e.key].shape != e.shape}
     if different:
-        raise UserError(
-            f"the network is not {architecture.described()} as pytorch-CycleGAN-and-pix2pix has it, differing in "
-            f"{_listed(sorted(different))}; it can only be kept in our own format"
-        )
+        theirs = f"{architecture.described()} as pytorch-CycleGAN-and-pix2pix has it"
+        misfit = f"differing in {_listed(sorted(different))}"
+        raise UserError(f"the network is not {theirs}, {misfit}; it can only be kept in our own format")
     return weights
 
 
-def _differences(weights: Mapping[str, np.ndarray], entries: list[Entry]) -> list[str]:
+def _differences(weights: Mapping[str, np.ndarray], entries: list[Entry]) -> str:
     shapes = {entry.key: entry.shape for entry in entries}
     reshaped = [key for key in weights if weights[key].shape != shapes.get(key, weights[key].shape)]
     differences = {
@@ -154,7 +144,7 @@ def _differences(weights: Mapping[str, np.ndarray], entries: list[Entry]) -> lis
         "unexpected": [key for key in weights if key not in shapes],
         "of another shape": [f"{key} {weights[key].shape} instead of {shapes[key]}" for key in reshaped],
     }
-    return [f"{what}: {_listed(items)}" for what, items in differences.items() if items]
+    return "; ".join(f"{what}: {_listed(items)}" for what, items in differences.items() if items)
 
 
 def _listed(items: Iterable[str]) -> str:

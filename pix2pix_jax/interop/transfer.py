@@ -135,10 +135,10 @@ def _take_generator(config: ConfigDict, g: Architecture) -> None:
 def _take_discriminator(config: ConfigDict, d: Architecture, g: Architecture, name_of_file: str) -> None:
     sees_both = g.input_channels + g.target_channels
     if d.input_channels not in (sees_both, g.target_channels):
-        raise UserError(
-            f"{name_of_file}: sees {d.input_channels} channels, where the generator makes {g.target_channels} of "
-            f"{g.input_channels}; give the discriminator that was trained with it"
+        misfit = (
+            f"sees {d.input_channels} channels, where the generator makes {g.target_channels} of {g.input_channels}"
         )
+        raise UserError(f"{name_of_file}: {misfit}; give the discriminator that was trained with it")
     config.discriminator.update(num_layers=d.depth, features=d.features, norm=d.norm, bias=d.bias)
     config.discriminator.update(conditional=d.input_channels == sees_both, spectral_norm=False, num_scales=1)
 
@@ -179,10 +179,8 @@ def _check_fixed(config: ConfigDict, network: str) -> None:
     flat = validate.flatten(config)
     for field, value in _FIXED[network].items():
         if flat[field] != value:
-            raise UserError(
-                f"config.{field}: {flat[field]}; pytorch-CycleGAN-and-pix2pix has {value} only, and would "
-                "answer otherwise with these weights, so there is no file for it"
-            )
+            why = f"pytorch-CycleGAN-and-pix2pix has {value} only, and would answer otherwise with these weights"
+            raise UserError(f"config.{field}: {flat[field]}; {why}, so there is no file for it")
 
 
 def _architecture_of(config: ConfigDict, network: str) -> Architecture:

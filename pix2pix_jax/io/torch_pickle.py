@@ -134,10 +134,8 @@ def _set_items(_: None, target: Any, *items: Any) -> dict:
 def _global(name: str) -> Any:
     """Returns the global `name`, "module name"; nothing is imported."""
     if name not in _GLOBALS:
-        raise NotWeightsError(
-            f"holds code ({printable(name.replace(' ', '.'), 80)}), not just weights; do not trust it, or have its "
-            "author save the state_dict()"
-        )
+        code = f"holds code ({printable(name.replace(' ', '.'), 80)}), not just weights"
+        raise NotWeightsError(f"{code}; do not trust it, or have its author save the state_dict()")
     return _GLOBALS[name]
 
 

@@ -20,7 +20,6 @@ from jax import lax
 from PIL import Image
 
 SIZE = 299  # pixels a side
-FEATURES = 2048
 _EPSILON = 1e-3  # batch norm's
 _NORM = ("weight", "bias", "running_mean", "running_var")
 # Accelerators' default precision has 8 to 10 bits of mantissa, too few to compare features.

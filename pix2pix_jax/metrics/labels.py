@@ -96,9 +96,8 @@ def find(name: str) -> Palette:
         return PALETTES[name]
     path = pathlib.Path(name)
     if path.suffix != ".json" or not path.is_file():
-        raise UserError(
-            f"--palette={name}: neither {', '.join(PALETTES)} nor a .json file with a colour for each class"
-        )
+        known = ", ".join(PALETTES)
+        raise UserError(f"--palette={name}: neither {known} nor a .json file with a colour for each class")
     try:
         colours = json.loads(path.read_bytes()[:_MAX_FILE])
         void = tuple(_colour(c) for c in colours.pop("void", ()))
@@ -122,10 +121,8 @@ def misfit(palette: Palette, label_maps: np.ndarray) -> str:
     far = float(palette.far(label_maps).mean())
     if far <= _MOST_FAR:
         return ""
-    return (
-        f"--palette={palette.name} does not fit the label maps: {far:.0%} of their pixels are farther than {FAR:.0f} "
-        "(of 255) from any of its colours; choose another, or none"
-    )
+    reason = f"{far:.0%} of their pixels are farther than {FAR:.0f} (of 255) from any of its colours"
+    return f"--palette={palette.name} does not fit the label maps: {reason}; choose another, or none"
 
 
 # Cityscapes' 19 classes of evaluation, in the order of its training numbers (Cordts et al. 2016).

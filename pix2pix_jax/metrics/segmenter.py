@@ -104,9 +104,8 @@ class Segmentation:
     def __init__(self, file: str, palette: str):
         """Opens the network in `file`; `palette` names the label maps' palette (`labels.find`). Raises UserError."""
         if palette in ("auto", "none"):
-            raise UserError(
-                "--segmenter: needs the colours of the label maps; give --palette=cityscapes, facades or FILE"
-            )
+            needed = "the colours of the label maps; give --palette=cityscapes, facades or FILE"
+            raise UserError(f"--segmenter: needs {needed}")
         self._palette = labels.find(palette)
         self._segmenter = Segmenter(file, len(self._palette))
         self._confusion: dict[str, Any] = {}
@@ -123,8 +122,5 @@ class Segmentation:
 
     def totals(self) -> dict[str, float]:
         """Returns fcn_pixel_accuracy, fcn_class_accuracy and fcn_mean_iou; with fcn_real_, those of the photographs."""
-        return {
-            prefix + name: value
-            for prefix, confusion in self._confusion.items()
-            for name, value in labels.scores(confusion).items()
-        }
+        scores = {prefix: labels.scores(confusion) for prefix, confusion in self._confusion.items()}
+        return {prefix + name: value for prefix in scores for name, value in scores[prefix].items()}
