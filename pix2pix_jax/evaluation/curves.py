@@ -95,14 +95,8 @@ def draw(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, bytes]:
     all values are positive and span a factor of 100 or more: on a linear one the first steps of a loss, or a spike,
     would flatten the rest.
 
-    Args:
-      runs: name of a run, any text -> its curves, as returned by `read`.
-
-    Returns:
-      {"png": ..., "svg": ...}, the contents of the files; the same for the same runs.
-
-    Raises:
-      ValueError: there is no curve.
+    `runs` maps the name of a run, any text, to its curves, as returned by `read`. Returns {"png": ..., "svg": ...}, the
+    contents of the files, the same for the same runs. Raises ValueError if there is no curve.
     """
     names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
     if not names:

@@ -20,7 +20,6 @@ from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import MetricsConfig
 from pix2pix_jax.metrics.segmenter import Segmentation
 from pix2pix_jax.runtime import console, meshes
-from pix2pix_jax.runtime.console import bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,7 +182,7 @@ def _score_and_write(
     label = f"evaluate {facts.get('split', '')}".strip()
     try:
         with Report(folder) as report:
-            for scored in bar(evaluation.run(translate), total=len(pairs), unit="image", desc=label):
+            for scored in console.bar(evaluation.run(translate), total=len(pairs), unit="image", desc=label):
                 pictures = pictures_of(scored)
                 report.add(scored.index, pairs.name(scored.index), pictures, scored.values)
                 if segmentation:

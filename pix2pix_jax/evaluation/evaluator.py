@@ -74,9 +74,8 @@ class Evaluator:
     def run(self, translate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Scored]:
         """Scores and yields every example of the split; `totals` are complete after the last one.
 
-        Args:
-          translate: maps inputs as stored, (N, H, W, C), and their `picture_ids` (N,) to translations in [-1, 1],
-            floating (N, H, W, D). N is at most the batch size: a partial batch comes without padding.
+        `translate` maps inputs as stored, (N, H, W, C), and their `picture_ids` (N,) to translations in [-1, 1],
+        floating (N, H, W, D). N is at most the batch size: a partial batch comes without padding.
         """
         self._scorer.reset()
         calls = (functools.partial(self._load, index) for index in range(len(self.pairs)))

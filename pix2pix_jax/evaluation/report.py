@@ -37,10 +37,8 @@ class Report:
     def add(self, index: int, name: str, pictures: Mapping[str, np.ndarray], values: Mapping[str, float]) -> None:
         """Adds an example, whose images threads encode and write. Raises what writing earlier ones raised.
 
-        Args:
-          index, name: its number in the split, and its name.
-          pictures: column -> image, uint8 (H, W, 1 or 3).
-          values: metric -> value.
+        `index` is its number in the split; `pictures` maps columns to images, uint8 (H, W, 1 or 3), `values` metrics to
+        their values.
         """
         # The index separates equal names in two subfolders; without separators no name leaves the folder.
         stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")

@@ -39,13 +39,9 @@ def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         for prefix in _PREFIXES:
             if all(key.startswith(prefix) for key in weights):
                 weights = {key.removeprefix(prefix): array for key, array in weights.items()}
-    statistics = ("running_mean", "running_var", COUNTER)
-
-    def is_used(key: str) -> bool:
-        layer, _, name = key.rpartition(".")
-        return name not in statistics or f"{layer}.weight" in weights
-
-    return {key: array for key, array in weights.items() if is_used(key)}
+    statistics = (".running_mean", ".running_var", f".{COUNTER}")
+    layers = {key.removesuffix(".weight") for key in weights}
+    return {key: weights[key] for key in weights if not key.endswith(statistics) or key.rpartition(".")[0] in layers}
 
 
 def infer(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> Architecture:

@@ -38,7 +38,7 @@ def import_torch(
     discriminator: str | None = None,
     keep: Collection[str] = (),
 ) -> ConfigDict:
-    """Makes a workdir of PyTorch weights, as step 0, which evaluate, translate and train take as any other.
+    """Makes a workdir of PyTorch weights, as step 0, which evaluate, translate and train take; returns its config.
 
     Args:
       config: an unchecked ConfigDict, as from `config.read`. The weights replace its fields of the networks as far as
@@ -48,9 +48,6 @@ def import_torch(
       generator: path of a .pth file.
       discriminator: path of a .pth file; None initialises it at random.
       keep: names of fields whose value stays, of "image_size" and "resize_size".
-
-    Returns:
-      The workdir's config, checked.
 
     Raises:
       UserError: a file cannot be read or does not fit, the config has a bad value, the networks cannot take its images,

@@ -34,6 +34,7 @@ MAX_BYTES = 8 << 30  # of a file, and of the arrays in it; the published generat
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 _STORAGE_NAMES = {dtype: name for name, dtype in torch_pickle.STORAGES.items()}
+_EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # pickled
 _ALIGNMENT = 64  # bytes; PyTorch aligns the numbers in the archive so, to map them into memory
 
 
@@ -157,9 +158,8 @@ def _state_dict(value: Any) -> dict[str, Tensor]:
 
 
 def _array(tensor: Tensor, data: np.ndarray) -> np.ndarray:
-    itemsize = data.dtype.itemsize
-    strides = [stride * itemsize for stride in tensor.strides]
-    return np.ndarray(tensor.shape, data.dtype, data, tensor.offset * itemsize, strides)
+    strides = [stride * data.itemsize for stride in tensor.strides]
+    return np.ndarray(tensor.shape, data.dtype, data, tensor.offset * data.itemsize, strides)
 
 
 def write(path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
@@ -203,9 +203,6 @@ def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns the pickle (protocol 2) of an OrderedDict of tensors with their numbers in the storages "0", "1", ..."""
     items = [_plain(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
     return b"\x80\x02" + _EMPTY_ORDERED_DICT + b"(" + b"".join(items) + b"u."
-
-
-_EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
 
 def _tensor(array: np.ndarray, key: str) -> bytes:
