@@ -3,7 +3,6 @@
 Figures are made without pyplot: its state belongs to the whole process, which a library must not change.
 """
 
-import dataclasses
 import io
 import itertools
 import json
@@ -41,8 +40,7 @@ _STYLE = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """Holds a curve: `steps` int64 (N,), not decreasing; `values` float64 (N,), all finite."""
 
     steps: np.ndarray

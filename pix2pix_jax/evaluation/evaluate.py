@@ -45,13 +45,11 @@ def evaluate(
 ) -> Result:
     """Translates a whole split and compares the translations, rounded as in image files, with the targets.
 
-    Writes metrics.json, images/ and index.html to `WORKDIR/eval/SPLIT-STEP/`, or to `output`.
-
     Args:
       model: the trained model, which translates by its own inference rules.
       workdir: the workdir of its run.
       split: "train", "val" or "test".
-      output: the folder to write; "": `WORKDIR/eval/SPLIT-STEP/`.
+      output: the folder for metrics.json, images/ and index.html; "": `WORKDIR/eval/SPLIT-STEP/`.
       request: the metrics to compute. By default l1 (mean absolute difference of images in [-1, 1], as in the training
         loss), psnr (dB), ssim, and ms_ssim if images are large enough; label scores if the targets are label maps of a
         known set; lpips, fid and kid if the weights of their networks are found.

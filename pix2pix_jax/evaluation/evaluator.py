@@ -53,12 +53,11 @@ class Evaluator:
         """Chooses metrics and builds the scorer. Raises UserError as `metrics.choice.choose` does.
 
         Args:
-          pairs: the split.
+          pairs, request: the split, and the metrics to compute.
           values, input_values: the value ranges of its targets and its inputs.
           palette: name of the targets' palette if they are label maps, else "none".
           mesh, cache_key: as for `Scorer`.
           batch_size: images in a batch, a multiple of the mesh's `data`.
-          request: the metrics to compute.
         """
         self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
         channels, count = pairs.target_channels, len(pairs)

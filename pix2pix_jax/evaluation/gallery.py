@@ -60,8 +60,7 @@ def write_gallery(
 
     Args:
       path: path of the page, local or gs://.
-      title: heading of the page.
-      subtitle: line under the heading.
+      title, subtitle: heading of the page, and the line under it.
       rows: the examples; they need not all have the same images and metrics.
       totals: metric -> value of the whole set, such as FID, shown beside the means; NaN and infinities are allowed.
       columns: the first columns, from left to right; others follow by name.

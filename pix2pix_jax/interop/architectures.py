@@ -124,7 +124,6 @@ def _discriminator(architecture: Architecture) -> Iterator[_Layer]:
     for i in range(1, last):
         inputs, width = width, architecture.features * min(2**i, 8)
         yield _Layer(prefix, 3 * i - 1, f"conv{i}", inputs, width, size, norm=f"conv{i}_norm")
-    # With "auto", the last layer of pytorch-CycleGAN-and-pix2pix's pixel discriminator has a bias only
-    # if the inner ones do.
+    # With "auto", the last layer of their pixel discriminator has a bias only if the inner ones do.
     counts_as_last = not (is_pixel and architecture.bias == "auto")
     yield _Layer(prefix, 3 * last - 1, f"conv{last}", width, 1, size, is_last=counts_as_last)

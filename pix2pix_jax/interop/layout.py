@@ -31,16 +31,13 @@ _BIASES = {  # by norm; the norm "instance" has no parameters here, and shows on
 
 
 def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Removes DataParallel's and torch.compile's prefixes, if all keys have them, and unused running statistics.
-
-    Before PyTorch 0.4 instance norms had such statistics.
-    """
+    """Removes wrappers' prefixes, if all keys have them, and statistics that norms without weights had before 0.4."""
     for _ in _PREFIXES:
         for prefix in _PREFIXES:
             if all(key.startswith(prefix) for key in weights):
                 weights = {key.removeprefix(prefix): array for key, array in weights.items()}
     statistics = (".running_mean", ".running_var", f".{COUNTER}")
-    layers = {key.removesuffix(".weight") for key in weights}
+    layers = {key.removesuffix(".weight") for key in weights if key.endswith(".weight")}
     return {key: weights[key] for key in weights if not key.endswith(statistics) or key.rpartition(".")[0] in layers}
 
 
@@ -75,8 +72,8 @@ def _name(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> 
     if any(key.startswith("model.model.") for key in weights):
         names = ["unet"]
     if not names:
-        wanted = "a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix"
-        raise UserError(f"{name_of_file}: holds neither {wanted}, but {_listed(weights)}; check which file it is")
+        known = "a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix"
+        raise UserError(f"{name_of_file}: holds neither {known}, but {_listed(weights)}; check which file it is")
     network = "generator" if names[0] in ("unet", "resnet") else "discriminator"
     if network != wanted:
         usual_name = f"latest_net_{wanted[0].upper()}.pth"

@@ -158,8 +158,7 @@ def export_torch(
       step: the checkpoint's step, "latest" or "best".
 
     Raises:
-      UserError: there is no such checkpoint, pytorch-CycleGAN-and-pix2pix has no such network, or the file cannot be
-        written.
+      UserError: there is no such checkpoint, its network has no such form in PyTorch, or `output` cannot be written.
     """
 
     def read(step: int) -> tuple[ConfigDict, dict[str, Any]]:

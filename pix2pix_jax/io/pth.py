@@ -9,7 +9,6 @@ UserError. Both formats of `torch.save` are read:
   for each key an int64 count and the numbers, little-endian.
 """
 
-import contextlib
 import io
 import math
 import os
@@ -64,9 +63,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _local(path: str | os.PathLike) -> pathlib.Path:
     if "://" in os.fspath(path):
         raise UserError(f"{os.fspath(path)}: not a local path; copy the .pth file to or from there by other means")
-    with contextlib.suppress(RuntimeError):  # no such user: "~nobody" is a folder's name
-        return pathlib.Path(path).expanduser()
-    return pathlib.Path(path)
+    return pathlib.Path(os.path.expanduser(path))
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:

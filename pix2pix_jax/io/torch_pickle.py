@@ -18,7 +18,7 @@ from pix2pix_jax.errors import printable
 
 MAX_BYTES = 1 << 20  # of one pickle; a generator's is about 20 kB, as the numbers lie outside it
 MAX_DIMENSIONS = 8
-_VIEWS = ([], [None])  # what ends a storage's name: nothing, or in old files None, where a view would be
+_VIEWS = ([], [None])  # how a storage's name ends; a third kind, a view of another storage, is not read
 
 STORAGES = {  # PyTorch's name of a storage -> its dtype
     "DoubleStorage": np.dtype(np.float64),

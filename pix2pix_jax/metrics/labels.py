@@ -95,8 +95,7 @@ def find(name: str) -> Palette:
         return PALETTES[name]
     path = pathlib.Path(name)
     if path.suffix != ".json" or not path.is_file():
-        known = ", ".join(PALETTES)
-        raise UserError(f"--palette={name}: neither {known} nor a .json file with a colour for each class")
+        raise UserError(f"--palette={name}: neither {', '.join(PALETTES)} nor a .json file with each class's colour")
     try:
         colours = json.loads(path.read_bytes()[:_MAX_FILE])
         void = tuple(_colour(c) for c in colours.pop("void", ()))

@@ -22,10 +22,9 @@ class Scorer:
     """
 
     def __init__(self, choice: ResolvedMetrics, *, mesh: Mesh, values: ValueRange, cache_key: Sequence[str] = ()):
-        """Builds the programs that compute metrics.
+        """Builds the programs that compute the metrics `choice`.
 
         Args:
-          choice: the metrics to compute.
           mesh: the mesh over whose `data` axis batches are spread.
           values: the value range of the images.
           cache_key: strings that identify the targets, such as data set and split. The targets' Inception features are

@@ -104,8 +104,7 @@ class Segmentation:
     def __init__(self, file: str, palette: str):
         """Opens the network in `file`; `palette` names the label maps' palette (`labels.find`). Raises UserError."""
         if palette in ("auto", "none"):
-            needed = "the colours of the label maps; give --palette=cityscapes, facades or FILE"
-            raise UserError(f"--segmenter: needs {needed}")
+            raise UserError("--segmenter: needs the colours of the label maps: --palette=cityscapes, facades or FILE")
         self._palette = labels.find(palette)
         self._segmenter = Segmenter(file, len(self._palette))
         self._confusion: dict[str, Any] = {}

@@ -78,7 +78,7 @@ def find(network: Published, given: str = "") -> pathlib.Path | None:
     Raises UserError if the flag or the environment names a file that does not exist.
     """
     from_environment = os.environ.get(network.variable, "")
-    path = pathlib.Path(given or from_environment or _downloaded(network)).expanduser()
+    path = pathlib.Path(os.path.expanduser(given or from_environment or _downloaded(network)))
     if path.is_file():
         return path
     if given or from_environment:
@@ -128,9 +128,8 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads arrays. Raises UserError if the file is damaged, holds Python objects, or unpacks to over _MAX_BYTES."""
     try:
         with zipfile.ZipFile(path) as archive:
-            num_bytes = sum(entry.file_size for entry in archive.infolist())
-        if num_bytes > _MAX_BYTES:
-            raise ValueError(f"unpacks to more than {_MAX_BYTES >> 20} MiB")
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
+                raise ValueError(f"unpacks to more than {_MAX_BYTES >> 20} MiB")
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
