@@ -128,7 +128,5 @@ def open_validator(config: ConfigDict, mesh: Mesh) -> Validator | None:
     try:
         return Validator(config, mesh) if config.eval_every_steps else None
     except NoSplit:
-        console.log(
-            f"note: {config.dataset} has no split {SPLIT}, so nothing is evaluated and no checkpoint is the best"
-        )
+        console.log(f"note: {config.dataset} has no split {SPLIT}: nothing is evaluated, no checkpoint is the best")
         return None
