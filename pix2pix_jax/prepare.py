@@ -23,7 +23,6 @@ from pix2pix_jax.data.sources.folder_sources import FolderSource
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console
-from pix2pix_jax.runtime.console import bar
 
 PREVIEW = "prepare-preview.png"
 _THREADS = 8
@@ -95,7 +94,7 @@ def _report_not_built(config: ConfigDict, pairs: PairedDataset) -> None:
 def _examine_all(pairs: PairedDataset, split: str) -> list[Examined | str]:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         examined = pool.map(lambda index: _examine(pairs, index), range(len(pairs)))
-        return list(bar(examined, total=len(pairs), desc=f"check {split}", unit="pair"))
+        return list(console.bar(examined, total=len(pairs), desc=f"check {split}", unit="pair"))
 
 
 def _examine(pairs: PairedDataset, index: int) -> Examined | str:

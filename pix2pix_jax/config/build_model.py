@@ -74,12 +74,12 @@ def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
 def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
     """Builds the networks, an Adam for each, and the objective; `num_examples` is the size of the training split."""
     schedule = build_schedule(config, num_examples=num_examples)
-    adam = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    adam = make_adam(schedule, b1=config.b1, b2=config.b2, eps=config.eps)
     return Parts(
         generator=build_generator(config),
         discriminator=build_discriminator(config),
-        g_optimizer=make_adam(schedule, **adam),
-        d_optimizer=make_adam(schedule, **adam),
+        g_optimizer=adam,
+        d_optimizer=adam,
         objective=Objective.from_config(config),
     )
 
