@@ -73,7 +73,7 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     if errors:
         raise UserError(errors[0] if len(errors) == 1 else console.log_all("cannot be used:", errors))
     resolved, unset = _resolve(config, usable["train"])
-    resized = build_data.make_pairs(resolved, splits["train"].source, size=tuple(config.resize_size))
+    resized = build_data.make_pairs(resolved, splits["train"].source, size=size)
     preview.write(path, resized, build_data.stream_values(resolved))
     console.log(f"preview: {path}; look whether input and target are the right way round")
     if unset:

@@ -108,7 +108,8 @@ def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
     Raises UserError if the data do not exist or do not fit the config, or float32 values lack a range.
     """
     resized = config.preprocess in ("resize_and_crop", *WINDOWED)
-    source = _open_source(config, "train", tuple(config.resize_size if resized else config.image_size))
+    drawn_size = tuple(config.resize_size if resized else config.image_size)
+    source = _open_source(config, "train", drawn_size)
     config = resolve_dtypes(config, source)
     pairs = training_pairs(config, source)
     pairs[0]  # a config of other channels than the files' is refused here, before anything is written
@@ -143,7 +144,7 @@ def make_pairs(
     preprocess: str = "resize_and_crop",
     centred: bool = False,
 ) -> PairedDataset:
-    """Makes pairs of (H, W) `size`: resized to it, or as another `preprocess` than the config's says."""
+    """Makes pairs of (H, W) `size`, got by `preprocess`, which may differ from the config's."""
     return PairedDataset(
         source=source,
         direction=config.direction,

@@ -151,8 +151,10 @@ def _check_tuples(config: ConfigDict) -> None:
         raise UserError(f"config.image_size: {size}; each side must be at least {MIN_SIDE}")
     steps = config.profile_steps
     if steps is not None and not (_is_two(steps, int) and 1 <= steps[0] <= steps[1] < steps[0] + MOST_PROFILED):
-        most = f"must be the first and the last of at most {MOST_PROFILED} steps"
-        raise UserError(f"config.profile_steps: {steps}; {most}, as 100,110")
+        raise UserError(
+            f"config.profile_steps: {steps}; must be the first and the last of at most {MOST_PROFILED} steps, "
+            "as 100,110"
+        )
 
 
 def _is_two(values: Sequence, *types: type) -> bool:
@@ -161,7 +163,6 @@ def _is_two(values: Sequence, *types: type) -> bool:
 
 def _check_colors(config: ConfigDict) -> None:
     """Raises UserError for channels, values or augmentations that do not go with the colour space."""
-    photometric = [name for name in PHOTOMETRIC if config.augment[name]]
     for name in ("saturation", "hue"):
         if config.augment[name] and config.input_channels != 3:
             raise UserError(f"config.augment.{name}: needs RGB inputs, not {config.input_channels} channels; use 0")
@@ -171,7 +172,7 @@ def _check_colors(config: ConfigDict) -> None:
         raise UserError("config.input_dtype: colourisation has one kind of images; give input and target the same")
     if (config.input_channels, config.target_channels) != (3, 3):
         raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
-    if photometric:
+    if photometric := [name for name in PHOTOMETRIC if config.augment[name]]:
         raise UserError(f"config.augment.{photometric[0]}: colourisation takes its input from the target; use 0")
 
 
