@@ -14,7 +14,6 @@ from pix2pix_jax.config import build_data
 from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.value_range import fit_range, fitted
 from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack
-from pix2pix_jax.data.sources.pairing import pair_by_stem
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
@@ -105,7 +104,7 @@ def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
         if not place.is_dir():
             wanted = ", ".join(members)
             raise UserError(f"--input={printable(folder)}: must hold the folders {wanted}, and lacks {place.name}")
-    stacks = pair_by_stem(places, folder)
+    stacks = listing.pair_by_stem(places, folder)
     return [_Input(tuple(files), files[0].name) for files in stacks.values()]
 
 

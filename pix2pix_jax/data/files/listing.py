@@ -1,9 +1,10 @@
-"""Lists the pictures of folders in natural order, and names the files that are left out."""
+"""Lists the pictures of folders in natural order, pairs them by name, and names the files that are left out."""
 
 import glob
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from etils import epath
@@ -78,7 +79,7 @@ def list_images(folder: epath.Path, root: epath.Path | None = None) -> list[epat
     for file in named:
         if os.path.islink(file):
             _check_link(file, inside)
-    return sorted((f for f in named if is_file(f)), key=lambda f: _order(f.name))
+    return sorted((f for f in named if is_file(f)), key=lambda f: natural_key(f.name))
 
 
 def list_tree(folder: epath.Path, root: epath.Path) -> list[epath.Path]:
@@ -89,7 +90,7 @@ def list_tree(folder: epath.Path, root: epath.Path) -> list[epath.Path]:
     inside = os.path.realpath(root) + os.sep
     places = [place for place in subfolders(folder) if os.path.realpath(place).startswith(inside)]
     files = [file for place in places for file in list_images(place, root)]
-    return sorted(files, key=lambda f: _order(os.path.relpath(f, folder)))
+    return sorted(files, key=lambda f: natural_key(os.path.relpath(f, folder)))
 
 
 def subfolders(folder: epath.Path) -> Iterator[epath.Path]:
@@ -180,21 +181,90 @@ def _listed(thing: str, names: list[str]) -> str:
 
 def first_names(names: Collection[str]) -> str:
     """Formats the first three names in natural order."""
-    return ", ".join(map(printable, sorted(names, key=_order)[:3])) + ", ..." * (len(names) > 3)
+    return ", ".join(map(printable, sorted(names, key=natural_key)[:3])) + ", ..." * (len(names) > 3)
 
 
-def _order(name: str) -> tuple:
-    return natural_key(name), name  # 1.jpg and 01.jpg are the same number
+def natural_key(name: str) -> tuple[list, str]:
+    """Returns a sorting key that puts 2.jpg before 10.jpg, and 01.jpg, the same number, always before 1.jpg."""
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)], name
 
 
-def natural_key(name: str) -> list:
-    """Returns a sorting key that puts 2.jpg before 10.jpg."""
-    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
+def pair_by_stem(folders: Sequence[epath.Path], root: epath.Path) -> dict[str, list[epath.Path]]:
+    """Pairs the files of folders below `root` as `pair_files` does, in natural order.
+
+    Raises:
+      UserError: as `pair_files`, or there are no files.
+    """
+    files = []
+    for folder in folders:
+        start = len(os.path.join(folder, ""))
+        files.append({file: os.fspath(file)[start:] for file in list_tree(folder, root)})
+    if not files[0]:
+        raise UserError(f"{no_images(folders[0])}; put them there, named as their partners")
+    return pair_files(folders, files)
 
 
-def without_ending(names: Collection[str]) -> dict[str, str]:
-    """Drops the ending that all names share, from a separator on: {"1_A": "1", "2_A": "2"}."""
+def pair_files(places: Sequence[epath.Path], files: Sequence[Mapping[epath.Path, str]]) -> dict[str, list[epath.Path]]:
+    """Pairs files by their names without extension: {stem: its file in every place}, in the order of the first.
+
+    Where two places have no name in common, an ending that all names of a place share is ignored, such as _A and _B.
+
+    Args:
+      places: where the user has the files, for messages.
+      files: those of each place, with their names below it.
+
+    Raises:
+      UserError: files without partners, or two of the same stem.
+    """
+    by_stem = list(map(_by_stem, files))
+    if any(by_stem[0].keys().isdisjoint(other) for other in by_stem[1:]):
+        by_stem = _without_endings(by_stem)
+    for place, here in zip(places, by_stem, strict=True):
+        for other, there in zip(places, by_stem, strict=True):
+            if there.keys() - here.keys():
+                raise _unpaired(here, there, place, other)
+    return {stem: [here[stem] for here in by_stem] for stem in by_stem[0]}
+
+
+def _by_stem(files: Mapping[epath.Path, str]) -> dict[str, epath.Path]:
+    by_stem: dict[str, epath.Path] = {}
+    for file, name in files.items():
+        stem = unicodedata.normalize("NFC", os.path.splitext(name)[0])  # macOS takes letters and accents apart
+        if stem in by_stem:
+            raise UserError(
+                f"{printable(file)}: has the name of {printable(by_stem[stem].name)} beside it, so its partner is "
+                "unclear; delete or rename one"
+            )
+        by_stem[stem] = file
+    return by_stem
+
+
+def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epath.Path]]:
+    """Drops the ending that all names of a place share, unless the places still have no name in common."""
+    shorter = []
+    for files in by_stem:
+        ending = _shared_ending(files)
+        shorter.append({stem.removesuffix(ending): file for stem, file in files.items()})
+    common = set.intersection(*(set(files) for files in shorter)) - {""}
+    return shorter if common else by_stem
+
+
+def _shared_ending(names: Collection[str]) -> str:
+    """Returns the ending that all names share, from a separator on: "_A" of 1_A and 2_A."""
     ending = os.path.commonprefix([name[::-1] for name in names])[::-1]  # noqa: RUF071, letter by letter is meant
     separator = re.search(r"[_\-. ]", ending)
-    ending = ending[separator.start() :] if separator else ending.lstrip("0123456789")
-    return {name: name.removesuffix(ending) for name in names}
+    return ending[separator.start() :] if separator else ending.lstrip("0123456789")
+
+
+def _unpaired(
+    here: Mapping[str, epath.Path], there: Mapping[str, epath.Path], place: epath.Path, other: epath.Path
+) -> UserError:
+    """Makes the error for files that are `there`, in `other`, and have no partners `here`, in `place`."""
+    alone = [there[stem].name for stem in there.keys() - here.keys()]
+    remedy = "delete or add them"
+    if here.keys().isdisjoint(there):
+        remedy = "no two names agree, and pairs are found by their names, but for an ending that all of one side have"
+    if hint := unreadable(place):
+        remedy = f"there is {hint}"
+    have = f"{len(alone)} of {len(there)} files ha{'s' if len(alone) == 1 else 've'} no partner of the same name in"
+    return UserError(f"{printable(other)}: {have} {printable(place)}: {first_names(alone)}; {remedy}")

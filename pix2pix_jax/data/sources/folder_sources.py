@@ -11,11 +11,10 @@ from etils import epath
 
 from pix2pix_jax.data.files import arrays, images
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
-from pix2pix_jax.data.files.listing import left_out
+from pix2pix_jax.data.files.listing import left_out, pair_by_stem
 from pix2pix_jax.data.files.value_range import convert, fit_channels, stored_dtype, to_stored, widest, wrong_channels
 from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folders import Layout
-from pix2pix_jax.data.sources.pairing import pair_by_stem
 from pix2pix_jax.data.sources.source import Channels, Source
 from pix2pix_jax.errors import UserError, printable
 

@@ -4,7 +4,6 @@ import numpy as np
 
 from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
-from pix2pix_jax.data.sources.pairing import pair_files
 from pix2pix_jax.data.sources.source import Channels, Source
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
@@ -30,7 +29,7 @@ class PictureFiles(Source):
         listed = {flag: listing.find_files(place, flag) for flag, place in sides.items()}
         self.notes = [f"{flag}: {files.note}" for flag, files in listed.items() if files.note]
         places = [storage.folder(place) for place in sides.values()]
-        pairs = pair_files(places, [files.files for files in listed.values()])
+        pairs = listing.pair_files(places, [files.files for files in listed.values()])
         self.names = sorted(pairs, key=listing.natural_key)
         self._files = [pairs[name] for name in self.names]
         self.size = self._check_sizes()
