@@ -107,7 +107,7 @@ class TfdsSource(Source):
         return half_headers(self._examples[self._order[index]]["image"], self._name(index))
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        return split_halves(self._examples[self._order[index]]["image"], self._name(index), channels)
+        return split_halves(self._examples[self._order[index]]["image"], self._name(index), channels=channels)
 
     def _name(self, index: int) -> str:
         return f"{self._label}: {self.names[index]}"

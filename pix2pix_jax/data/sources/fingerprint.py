@@ -28,10 +28,11 @@ def changes(before: str, now: str) -> str:
         old, new = _unpack(before), _unpack(now)
     except (zlib.error, ValueError):
         return "the list of those files cannot be read"
+    both = [(name, old[name], sizes) for name, sizes in new.items() if name in old]
     kinds = {
         "added": [name for name in new if name not in old],
         "removed": [name for name in old if name not in new],
-        "of another size": [name for name in new if name in old and _differ(old[name], new[name])],
+        "of another size": [name for name, was, now in both if sorted(was) != sorted(now) and "" not in was + now],
     }
     return ", ".join(f"{len(names)} {kind} ({first_names(names)})" for kind, names in kinds.items() if names)
 
@@ -51,7 +52,3 @@ def _unpack(fingerprint: str) -> dict[str, list[str]]:
     for size, _, name in (line.partition("\t") for line in lines):
         sizes[name].append(size)
     return sizes
-
-
-def _differ(old: list[str], new: list[str]) -> bool:
-    return sorted(old) != sorted(new) and "" not in old + new

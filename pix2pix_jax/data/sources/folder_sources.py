@@ -1,5 +1,6 @@
 """Sources of the user's own folders: A|B images, photographs, folders paired by file name, and arrays."""
 
+import dataclasses
 import functools
 import math
 import os
@@ -94,12 +95,10 @@ class FolderSource(_FileSource):
         self.names = [os.path.splitext(name)[0] for name in names]
 
     def header(self, index: int) -> tuple[Header, Header]:
-        (path,) = self._files[index]
-        return half_headers(path, str(path))
+        return half_headers(*self._files[index])
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        (path,) = self._files[index]
-        return split_halves(path, str(path), channels)
+        return split_halves(*self._files[index], channels=channels)
 
 
 class PhotoSource(FolderSource):
@@ -110,13 +109,11 @@ class PhotoSource(FolderSource):
     _single = True
 
     def header(self, index: int) -> tuple[Header, Header]:
-        (path,) = self._files[index]
-        header = images.read_header(path)
+        header = images.read_header(*self._files[index])
         return header, header
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        (path,) = self._files[index]
-        image = images.decode(path, channels=channels[0], dtype=None)
+        image = images.decode(*self._files[index], channels=channels[0], dtype=None)
         return image, image
 
 
@@ -129,25 +126,21 @@ class StackedSource(_FileSource):
             raise UserError(f"{missing}: no such directory, but there is {path}; add one or take one away")
         stems = self._choose(layout, split, pair_by_stem(layout.paths(split), layout.folder))
         self.names = [f"{split}/{stem}" if layout.splits else stem for stem in stems]
-        self.places = _places("folder", layout.a, layout.b)
-        self._count = len(layout.a)
-
-    def _sides(self, index: int) -> tuple[Sequence[epath.Path], Sequence[epath.Path]]:
-        return self._files[index][: self._count], self._files[index][self._count :]
+        self.places, count = _places("folder", layout.a, layout.b), len(layout.a)
+        self._sides = [(files[:count], files[count:]) for files in self._files]
 
     def header(self, index: int) -> tuple[Header, Header]:
-        return tuple(_stacked_header(list(map(images.read_header, files)), files) for files in self._sides(index))
+        return tuple(_stacked_header(list(map(images.read_header, files)), files) for files in self._sides[index])
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        sides = zip(self._sides(index), channels, strict=True)
-        return tuple(decode_stack(files, count) for files, count in sides)
+        return tuple(map(decode_stack, self._sides[index], channels))
 
 
 def _stacked_header(headers: Sequence[Header], names: Sequence[epath.Path | str]) -> Header:
     """Returns the header of images that are stacked to one. Raises UserError if their sizes differ."""
     if len(headers) == 1:
         return headers[0]
-    _check_same_size(names, [header.size for header in headers])
+    check_same_size(names, [header.size for header in headers])
     channels, dtype = sum(header.channels for header in headers), widest(header.dtype for header in headers)
     animated = any(header.animated for header in headers)
     return Header(headers[0].size, channels, dtype=dtype, animated=animated)
@@ -162,7 +155,7 @@ def decode_stack(files: Sequence[epath.Path], channels: int | None) -> np.ndarra
     if len(files) == 1:
         return images.decode(files[0], channels=channels, dtype=None)
     layers = [images.decode(file, channels=None, dtype=None) for file in files]
-    _check_same_size(files, [layer.shape[:2] for layer in layers])
+    check_same_size(files, [layer.shape[:2] for layer in layers])
     return _stack(layers, channels, f"{printable(files[0])} with {', '.join(printable(f) for f in files[1:])}")
 
 
@@ -174,13 +167,16 @@ def _stack(layers: Sequence[np.ndarray], channels: int | None, name: str) -> np.
     return stacked
 
 
-def _check_same_size(files: Sequence[epath.Path | str], sizes: Sequence[tuple[int, int]]) -> None:
+def check_same_size(
+    files: Sequence[epath.Path | str],
+    sizes: Sequence[tuple[int, int]],
+    remedy: str = "they are stacked to one image, so make them equal",
+) -> None:
+    """Raises UserError, which ends with `remedy`, if the images `files` differ in their `sizes` (H, W)."""
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
-            raise UserError(
-                f"{printable(file)}: {height_by_width(size)}, but {printable(files[0])}, on which it is stacked, has "
-                f"{height_by_width(sizes[0])}; make them equal"
-            )
+            first = f"{printable(files[0])} has {height_by_width(sizes[0])}"
+            raise UserError(f"{printable(file)}: {height_by_width(size)}, but {first}; {remedy}")
 
 
 class ArraySource(_OwnSource):
@@ -238,22 +234,22 @@ def _places(kind: str, a: Sequence[str], b: Sequence[str]) -> tuple[str, str]:
     return tuple(f"{kind}{'s' * (len(names) > 1)} {' + '.join(names)}" for names in (a, b))
 
 
-def half_headers(file, name: str) -> tuple[Header, Header]:
+def half_headers(file, name: str = "") -> tuple[Header, Header]:
     """Reads the header of a side-by-side image and returns those of its halves."""
     header = images.read_header(file, name)
-    half = Header(check_pair_size(header.size, name), header.channels, header.alpha, header.dtype, header.animated)
+    half = dataclasses.replace(header, size=check_pair_size(header.size, name or file))
     return half, half
 
 
-def split_halves(file, name: str, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
+def split_halves(file, name: str = "", *, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a side-by-side image to (A, the left half with channels[0]; B, the right half with channels[1])."""
     left = images.decode(file, name, channels[0], dtype=None)
     right = left if channels[1] == channels[0] else images.decode(file, name, channels[1], dtype=None)
-    _, width = check_pair_size(left.shape[:2], name)
+    _, width = check_pair_size(left.shape[:2], name or file)
     return left[:, :width], right[:, width:]
 
 
-def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
+def check_pair_size(size: tuple[int, int], name: str | os.PathLike) -> tuple[int, int]:
     """Returns the (H, W) of one half of a side-by-side image of `size` (H, W). Raises UserError if W is odd."""
     height, width = size
     if width % 2:
@@ -268,12 +264,11 @@ def _file_sizes(examples: Sequence[Sequence[epath.Path]]) -> list[str]:
     """Returns the sizes in bytes of the files of each example, as "1234+567"; "" where asking takes long."""
     threads, sizes = 16, [""] * len(examples)
 
-    def ask(first: int) -> list[str]:
-        return ["+".join(map(_file_size, files)) for files in examples[first::threads]]
+    def ask(first: int) -> None:
+        sizes[first::threads] = ["+".join(map(_file_size, files)) for files in examples[first::threads]]
 
     with futures.ThreadPoolExecutor(threads) as pool:
-        for first, part in enumerate(pool.map(ask, range(threads))):
-            sizes[first::threads] = part
+        list(pool.map(ask, range(threads)))
     return sizes
 
 

@@ -4,8 +4,8 @@ import numpy as np
 
 from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
+from pix2pix_jax.data.sources.folder_sources import check_same_size
 from pix2pix_jax.data.sources.source import Channels, Source
-from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
 
 
@@ -32,18 +32,10 @@ class PictureFiles(Source):
         pairs = listing.pair_files(places, [files.files for files in listed.values()])
         self.names = sorted(pairs, key=listing.natural_key)
         self._files = [pairs[name] for name in self.names]
-        self.size = self._check_sizes()
-
-    def _check_sizes(self) -> tuple[int, int]:
-        first, size = self._files[0][0], self.header(0)[0].size
-        for file in (file for files in self._files for file in files[:2]):
-            own = images.read_header(file).size
-            if own != size:
-                raise UserError(
-                    f"{printable(file)}: {height_by_width(own)}, but {printable(first)} has {height_by_width(size)}; "
-                    "all must be alike to be compared pixel by pixel: resize one side"
-                )
-        return size
+        compared = [file for files in self._files for file in files[:2]]
+        sizes = [images.read_header(file).size for file in compared]
+        check_same_size(compared, sizes, "all must be alike to be compared pixel by pixel: resize one side")
+        self.size = sizes[0]
 
     def describe(self) -> str:
         return f"{len(self.names)} pictures of {height_by_width(self.size)}"

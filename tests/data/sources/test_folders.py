@@ -123,7 +123,7 @@ def test_stacked_images_of_different_sizes_are_refused(tmp_path):
         save(tmp_path / "C" / f"{i}.png", 0, size=(3, 3))
     source = open_folder(tmp_path, a_folders=("A", "C"))
     for action in (lambda: source.pair(0, (6, 3)), source.describe):
-        with pytest.raises(UserError, match=r"3x3 \(HxW\), but .* on which it is stacked, has 6x8 \(HxW\)"):
+        with pytest.raises(UserError, match=r"3x3 \(HxW\), but .* has 6x8 \(HxW\); they are stacked"):
             action()
 
 

@@ -32,15 +32,6 @@ _DAMAGE = (
 )
 
 
-def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | None:
-    """Finds the set's folder or archive in `root`: `NAME/`, `NAME.tar.gz`, or `root` if it has every split."""
-    if (root / name).is_dir():
-        return root / name
-    if (root / f"{name}.tar.gz").is_file():
-        return root / f"{name}.tar.gz"
-    return root if all((root / split).is_dir() for split in splits) else None
-
-
 @dataclasses.dataclass(frozen=True)
 class Folder:
     """JPEGs in `SPLIT/` of a folder."""

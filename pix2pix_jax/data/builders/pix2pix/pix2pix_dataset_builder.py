@@ -73,7 +73,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         files = self._local(dl_manager)
         downloaded = None if files else self._download(dl_manager)
-        files = files or self._open(downloaded)
+        files = files or self._archive(epath.Path(downloaded))
         return {split: self._generate_examples(files, split, downloaded) for split in self.builder_config.num_examples}
 
     def _generate_examples(
@@ -115,7 +115,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 return self._find(dl_manager.manual_dir)
             return None
         if source.is_file():
-            return self._find(source.parent) if source.suffix == ".zip" else self._open(source)
+            return self._find(source.parent) if source.suffix == ".zip" else self._archive(source)
         if source.is_dir() and (files := self._find(source)):
             return files
         name, splits = self.builder_config.name, ", ".join(f"{split}/" for split in self.builder_config.num_examples)
@@ -124,15 +124,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _find(self, root: epath.Path) -> Originals | None:
+        """Finds the set in `root`: `NAME/`, `NAME.tar.gz`, every split, or one of the two files of cityscapes."""
         name = self.builder_config.name
-        if path := originals.find(root, name, self.builder_config.num_examples):
-            return self._open(path)
+        if (root / name).is_dir():
+            return originals.Folder(root / name)
+        if (root / f"{name}.tar.gz").is_file():
+            return self._archive(root / f"{name}.tar.gz")
+        if all((root / split).is_dir() for split in self.builder_config.num_examples):
+            return originals.Folder(root)
         return cityscapes.Zips(root) if name == "cityscapes" and cityscapes.are_in(root) else None
 
-    def _open(self, path: epath.PathLike) -> Originals:
-        path = epath.Path(path)
-        if path.is_dir():
-            return originals.Folder(path)
+    def _archive(self, path: epath.Path) -> originals.Archive:
         return originals.Archive(
             path,
             self.builder_config.num_examples,
