@@ -1,8 +1,9 @@
 """The errors that a user can mend, and the checks of single values."""
 
+import contextlib
 import math
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 
 class UserError(ValueError):
@@ -17,6 +18,23 @@ def printable(text: os.PathLike | str, limit: int | None = None) -> str:
     """Escapes control codes, line ends and undecodable bytes of a stranger's text; cuts it to `limit` characters."""
     escaped = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in os.fspath(text))
     return escaped if limit is None or len(escaped) <= limit else escaped[:limit] + "..."
+
+
+@contextlib.contextmanager
+def damage_named(
+    name: object,
+    errors: tuple[type[Exception], ...] = (Exception,),
+    what: str = "damaged image",
+    remedy: str = "replace or delete it",
+) -> Iterator[None]:
+    """Turns `errors`, which readers raise for damaged files, into a UserError that names the file."""
+    try:
+        yield
+    except UserError:  # is a ValueError too
+        raise
+    except errors as error:
+        reason = printable(" ".join(str(error).split()), 200)
+        raise UserError(f"{name}: {what} ({reason}); {remedy}") from error
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:

@@ -14,12 +14,11 @@ from etils import epath
 from numpy.lib import format as npy_format
 
 from pix2pix_jax.data.files.value_range import stored_dtype
-from pix2pix_jax.errors import UserError, printable
+from pix2pix_jax.errors import UserError, damage_named, printable
 from pix2pix_jax.io import storage
 
 MAGIC = npy_format.MAGIC_PREFIX
 NAMES = (("A", "B"), ("input", "target"), ("arr_0", "arr_1"))  # of the two arrays of an .npz
-DAMAGE = Exception  # a header is a Python literal, an .npz a zip file, and their readers fail in many ways
 _MAX_DEFLATE = 1032  # bytes that one byte of a zip file can stand for at most
 _LOADING = threading.Lock()  # many threads ask for an array, and one is to load it
 
@@ -30,14 +29,12 @@ def read_header(stream, name: str) -> tuple[tuple[int, ...], np.dtype]:
     Raises:
       UserError: not a .npy file, or not one of numbers.
     """
-    try:
+    with damage_named(name, what="not a readable .npy array"):  # a header is a Python literal: it fails in many ways
         version = npy_format.read_magic(stream)
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, _, dtype = read(stream)
         if any(n < 0 for n in shape):
             raise ValueError("a negative size")
-    except DAMAGE as error:
-        raise UserError(f"{name}: not a readable .npy array; replace or delete it") from error
     if dtype.fields is not None or dtype.subdtype is not None or stored_dtype(dtype) is None:
         raise UserError(f"{name}: holds values of type {dtype}; save numbers (uint8, uint16 or float32)")
     return shape, dtype
@@ -67,19 +64,14 @@ class Stack:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
         """Opens the array: (its stream, the most bytes that it can have). Errors within become UserErrors."""
-        try:
-            with self._path.open("rb") as file:
-                if self._member is None:
-                    size = file.seek(0, 2)
-                    file.seek(0)
-                    yield file, size
-                    return
-                with zipfile.ZipFile(file) as archive, archive.open(f"{self._member}.npy") as stream:
-                    yield stream, archive.getinfo(f"{self._member}.npy").compress_size * _MAX_DEFLATE
-        except UserError:
-            raise
-        except DAMAGE as error:
-            raise UserError(f"{self.name}: damaged file ({error}); replace or delete it") from error
+        with damage_named(self.name, what="damaged file"), self._path.open("rb") as file:
+            if self._member is None:
+                size = file.seek(0, 2)
+                file.seek(0)
+                yield file, size
+                return
+            with zipfile.ZipFile(file) as archive, archive.open(f"{self._member}.npy") as stream:
+                yield stream, archive.getinfo(f"{self._member}.npy").compress_size * _MAX_DEFLATE
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -112,11 +104,9 @@ class Stack:
 
 def members(path: epath.Path, names: tuple[tuple[str, ...], ...] = NAMES) -> tuple[str, ...]:
     """Returns the one of `names` that an .npz has. Raises UserError if it has none of them, or several."""
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            present = {name.removesuffix(".npy") for name in archive.namelist()}
-    except DAMAGE as error:
-        raise UserError(f"{printable(path)}: not a readable .npz file; replace or delete it") from error
+    readable = damage_named(printable(path), what="not a readable .npz file")
+    with readable, path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        present = {name.removesuffix(".npy") for name in archive.namelist()}
     complete = [group for group in names if present.issuperset(group)]
     if len(complete) == 1:
         return complete[0]

@@ -3,11 +3,9 @@
 A reader takes an open file. It reads `header` at once and checks its size; `read()` decodes the pixels.
 """
 
-import contextlib
 import dataclasses
 import logging
 import math
-from collections.abc import Iterator
 
 import numpy as np
 from etils import epy
@@ -15,7 +13,7 @@ from PIL import Image
 
 from pix2pix_jax.data.files import arrays
 from pix2pix_jax.data.files.value_range import stored_dtype, to_stored
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, damage_named
 
 with epy.lazy_imports():  # take a while, and few sets have such files
     import imagecodecs
@@ -57,16 +55,6 @@ def check_size(size: tuple[int, int], name: str, *, depth: int = 3) -> None:
         )
     if pixels == 0:
         raise UserError(f"{name}: not a readable image, it has no pixels; replace or delete it")
-
-
-@contextlib.contextmanager
-def damage_named(name: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
-    """Turns `errors`, which readers raise for damaged images, into a UserError that names the file."""
-    try:
-        yield
-    except errors as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{name}: damaged image ({reason}); replace or delete it") from error
 
 
 def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -132,14 +120,10 @@ class TiffReader:
 
     def __init__(self, stream, name: str):
         self._name = name
-        try:
+        with damage_named(name, what="not a readable image"):  # tifffile raises of all kinds
             self._series = tifffile.TiffFile(stream).series[0]
             self._page = self._series.keyframe
             self.header = self._read_header()
-        except UserError:
-            raise
-        except Exception as error:  # tifffile raises of all kinds for files that contradict themselves
-            raise UserError(f"{name}: not a readable image; replace or delete it") from error
 
     @property
     def is_plain(self) -> bool:

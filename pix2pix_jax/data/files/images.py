@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, features
 from pix2pix_jax.data.files import arrays, high_bit_depth
 from pix2pix_jax.data.files.high_bit_depth import Header, check_size, upright_size
 from pix2pix_jax.data.files.value_range import convert, fit_channels, rounded, to_stored
-from pix2pix_jax.errors import UserError, printable
+from pix2pix_jax.errors import UserError, damage_named, printable
 
 with epy.lazy_imports():  # take a while, and few sets have such files
     import imagecodecs
@@ -196,7 +196,7 @@ class _PillowReader:
 
     def read(self, channels: int | None) -> np.ndarray:
         """Decodes (H, W, channels); see `decode` for `channels`."""
-        with high_bit_depth.damage_named(self._name, _DAMAGE):
+        with damage_named(self._name, _DAMAGE):
             image = ImageOps.exif_transpose(self.image)
             if self.header.dtype == "uint8":
                 image = _to_mode(image, _MODES.get(channels, self._mode))

@@ -72,7 +72,7 @@ def are_in(root: epath.Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: epath.Path) -> Iterator[zipfile.ZipFile]:
-    with path.open("rb") as file, originals.damage_named(path), zipfile.ZipFile(file) as archive:
+    with path.open("rb") as file, originals.reading(path), zipfile.ZipFile(file) as archive:
         yield archive
 
 
@@ -94,6 +94,6 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """Decodes a file to uint8 (256, 256, 3)."""
     path = epath.Path(archive.filename)
     originals.check_size(path, info.filename, info.file_size)
-    with originals.damage_named(path):
+    with originals.reading(path):
         data = archive.read(info)
     return images.resize(images.decode(data, f"{path}: {info.filename}"), _SIZE)

@@ -4,8 +4,8 @@ An archive may be hostile: its names never become names on disk, links are not f
 than `MAX_BYTES`.
 """
 
-import contextlib
 import dataclasses
+import functools
 import gzip
 import hashlib
 import lzma
@@ -20,7 +20,7 @@ from typing import BinaryIO
 from etils import epath
 
 from pix2pix_jax.data.files.listing import is_file
-from pix2pix_jax.errors import UserError, printable
+from pix2pix_jax.errors import UserError, damage_named, printable
 
 MAX_BYTES = 64 * 2**20
 _UNPACKED, _UNPACKED_TIMES = 2**26, 20  # bytes; JPEGs hardly shrink, tar's headers and padding do
@@ -29,6 +29,9 @@ _JPEG_START = b"\xff\xd8"
 _DAMAGE = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
     *(EOFError, OSError, RuntimeError, ValueError),
+)
+reading = functools.partial(
+    damage_named, errors=_DAMAGE, what="the archive cannot be read to its end", remedy="download it again"
 )
 
 
@@ -98,24 +101,12 @@ class Archive:
             self._spool.close()
 
 
-@contextlib.contextmanager
-def damage_named(path: epath.PathLike) -> Iterator[None]:
-    """Turns the errors of damaged archives into a UserError that names the archive."""
-    try:
-        yield
-    except UserError:
-        raise  # is a ValueError too
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: the archive cannot be read to its end ({reason}); download it again") from error
-
-
 def _read_archive(
     path: epath.Path, splits: tuple[str, ...], algorithm: str, at_end: Callable[[str, int], None]
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yields (split, stem, JPEG bytes) of each image, in the archive's order."""
     seen = set()
-    with damage_named(path), path.open("rb") as raw:
+    with reading(path), path.open("rb") as raw:
         hashed = _Hashed(raw, algorithm)
         stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, raw)
         with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
