@@ -129,8 +129,6 @@ def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] 
         return layouts[0]
     if named:
         raise _no_members(folder, a, b)
-    if not side_by_side.splits and not list_images(folder):
-        raise _no_pairs(folder)
     return side_by_side
 
 
@@ -185,10 +183,9 @@ def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
     """
     [folder] = layout.paths(split)
     files = list_tree(folder, layout.folder) if layout.splits or single else list_images(folder, layout.folder)
-    if not files and not layout.splits:
-        raise _no_pairs(folder)
     if not files:
-        raise UserError(f"{no_images(folder)}; put side-by-side A|B images there")
+        no_pairs = UserError(f"{no_images(folder)}; put side-by-side A|B images there")
+        raise no_pairs if layout.splits else _no_pairs(folder)
     if not single:
         _check_no_sides(folder, files)
     return files

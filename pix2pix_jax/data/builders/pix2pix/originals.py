@@ -108,7 +108,9 @@ def _read_archive(
     seen = set()
     with reading(path), path.open("rb") as raw:
         hashed = _Hashed(raw, algorithm)
-        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, raw)
+        is_gzip = raw.read(2) == b"\x1f\x8b"  # some browsers decompress what they download
+        raw.seek(0)
+        stream = _Forward(gzip.GzipFile(fileobj=hashed) if is_gzip else hashed, raw)
         with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
@@ -120,13 +122,6 @@ def _read_archive(
             pass
         num_bytes = raw.tell()
     at_end(hashed.digest.hexdigest(), num_bytes)
-
-
-def _is_gzip(raw: BinaryIO) -> bool:
-    """Returns whether the archive is compressed; some browsers decompress what they download."""
-    start = raw.read(2)
-    raw.seek(0)
-    return start == b"\x1f\x8b"
 
 
 def _split_of(name: str, splits: tuple[str, ...]) -> str | None:
