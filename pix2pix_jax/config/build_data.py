@@ -123,17 +123,8 @@ def training_pairs(config: ConfigDict, source: Source) -> PairedDataset:
 
 
 def _open_source(config: ConfigDict, split: str, size: tuple[int, int]) -> Source:
-    return open_source(
-        config.dataset,
-        split,
-        data_dir=config.data_dir,
-        data_url=config.data_url,
-        size=size,
-        seed=config.seed,
-        single=color_space(config).colorizes,
-        a_folders=config.a_folders,
-        b_folders=config.b_folders,
-    )
+    same = {name: config[name] for name in ("data_dir", "data_url", "seed", "a_folders", "b_folders")}
+    return open_source(config.dataset, split, size=size, single=color_space(config).colorizes, **same)
 
 
 def make_pairs(

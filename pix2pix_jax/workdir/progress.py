@@ -14,26 +14,22 @@ NO_PROGRESS = types.MappingProxyType({"losses": (), "best": None, "evaluation": 
 
 def is_progress(values: Any) -> bool:
     """Returns whether values read from a file can be a run's progress; fields of other versions may be missing."""
-    if not isinstance(values, dict):
-        return False
-    values = {**NO_PROGRESS, **values}
-    return (
-        _is_window(values["losses"])
-        and all(values[name] is None or _is_evaluation(values[name]) for name in ("best", "evaluation"))
-        and isinstance(values["data"], str | None)
-    )
+    match isinstance(values, dict) and {**NO_PROGRESS, **values}:
+        case {"losses": [*losses], "best": best, "evaluation": evaluation, "data": str() | None}:
+            return _are_losses(losses) and all(x is None or _is_evaluation(x) for x in (best, evaluation))
+    return False
 
 
-def _is_window(losses: Any) -> bool:
-    if not isinstance(losses, list | tuple) or not all(isinstance(step, dict) for step in losses):
-        return False
-    return all(step.keys() == losses[0].keys() and all(map(_is_number, step.values())) for step in losses)
+def _are_losses(steps: list) -> bool:
+    numbers = all(isinstance(step, dict) and all(map(_is_number, step.values())) for step in steps)
+    return numbers and all(step.keys() == steps[0].keys() for step in steps)
 
 
-def _is_evaluation(values: Any) -> bool:
-    if not isinstance(values, dict) or values.keys() != {"metric", "step", "value"}:
-        return False
-    return isinstance(values["metric"], str) and type(values["step"]) is int and _is_number(values["value"])
+def _is_evaluation(value: Any) -> bool:
+    match value:
+        case {"metric": str(), "step": step, "value": number, **others}:
+            return not others and type(step) is int and _is_number(number)
+    return False
 
 
 def _is_number(value: Any) -> bool:
