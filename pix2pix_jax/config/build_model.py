@@ -26,32 +26,18 @@ def network_channels(config: ConfigDict) -> tuple[int, int]:
 
 def build_generator(config: ConfigDict) -> nn.Module:
     check_choice("name", config.generator.name, ("unet", "resnet"))
-    options = {
-        **_shared_options(config, config.generator),
-        "out_channels": network_channels(config)[1],
-        "dropout": config.generator.dropout,
-    }
+    options = _shared_options(config, config.generator) | _same(config.generator, "dropout")
+    options["out_channels"] = network_channels(config)[1]
     if config.generator.name == "resnet":
         return ResNetGenerator(num_blocks=config.generator.num_blocks, **options)
-    return UNetGenerator(
-        num_downs=num_downs(config),
-        skips=config.generator.skips,
-        dropout_layers=config.generator.dropout_layers,
-        bottleneck_norm=config.generator.bottleneck_norm,
-        decoder_activation=config.generator.decoder_activation,
-        **options,
-    )
+    options |= _same(config.generator, "skips", "dropout_layers", "bottleneck_norm", "decoder_activation")
+    return UNetGenerator(num_downs=num_downs(config), **options)
 
 
 def build_discriminator(config: ConfigDict) -> nn.Module:
     check_choice("name", config.discriminator.name, ("patchgan",))
-    options = {
-        **_shared_options(config, config.discriminator),
-        "num_layers": config.discriminator.num_layers,
-        "padding": config.discriminator.padding,
-        "conditional": config.discriminator.conditional,
-        "spectral_norm": config.discriminator.spectral_norm,
-    }
+    options = _shared_options(config, config.discriminator)
+    options |= _same(config.discriminator, "num_layers", "padding", "conditional", "spectral_norm")
     if config.discriminator.num_scales == 1:
         return PatchDiscriminator(**options)
     return MultiScaleDiscriminator(num_scales=config.discriminator.num_scales, **options)
@@ -59,16 +45,14 @@ def build_discriminator(config: ConfigDict) -> nn.Module:
 
 def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
     check_choice("compute_dtype", config.compute_dtype, ("float32", "bfloat16"))
-    return {
-        "features": network.features,
-        "norm": network.norm,
-        "norm_epsilon": config.norm_epsilon,
-        "norm_momentum": config.norm_momentum,
-        "norm_scale_std": config.norm_scale_std,
-        "bias": network.bias,
-        "slope": network.slope,
-        "dtype": jnp.dtype(config.compute_dtype),
-    }
+    own = _same(network, "features", "norm", "bias", "slope")
+    shared = _same(config, "norm_epsilon", "norm_momentum", "norm_scale_std")
+    return own | shared | {"dtype": jnp.dtype(config.compute_dtype)}
+
+
+def _same(group: ConfigDict, *names: str) -> dict[str, Any]:
+    """Returns the fields that are called as the options they set."""
+    return {name: group[name] for name in names}
 
 
 def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
@@ -105,32 +89,18 @@ def total_steps(config: ConfigDict, *, num_examples: int) -> int:
 def build_step_options(config: ConfigDict) -> StepOptions:
     """Takes the options of the train step from a config whose dtypes are resolved (`build_data.resolve_dtypes`)."""
     return StepOptions(
-        seed=config.seed,
         image_size=tuple(config.image_size),
-        mirror=config.mirror,
         augmentation=build_augmentation(config),
         nearest=tuple(name for name in STREAMS if config[f"{name}_interpolation"] == "nearest"),
         values=stream_values(config),
-        update_order=config.update_order,
-        accumulate_steps=config.accumulate_steps,
-        remat=config.remat,
-        ema_decay=config.ema_decay,
+        **_same(config, "seed", "mirror", "update_order", "accumulate_steps", "remat", "ema_decay"),
     )
 
 
 def build_augmentation(config: ConfigDict) -> Augmentation:
-    return Augmentation(
-        rot90=config.augment.rot90,
-        flip_vertical=config.augment.flip_vertical,
-        rotate_degrees=config.augment.rotate_degrees,
-        scale=config.augment.scale,
-        brightness=config.augment.brightness,
-        contrast=config.augment.contrast,
-        saturation=config.augment.saturation,
-        hue=config.augment.hue,
-        blur=config.augment.blur,
-        noise=config.augment.noise,
-    )
+    of_both = _same(config.augment, "rot90", "flip_vertical", "rotate_degrees", "scale")
+    of_inputs = _same(config.augment, "brightness", "contrast", "saturation", "hue", "blur", "noise")
+    return Augmentation(**of_both, **of_inputs)
 
 
 def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):

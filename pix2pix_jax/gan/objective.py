@@ -57,18 +57,9 @@ class Objective:
     @classmethod
     def from_config(cls, config: Any) -> "Objective":
         """Takes the fields from the attributes of the same names of a config, as a ConfigDict."""
-        return cls(
-            gan_loss=config.gan_loss,
-            gan_weight=config.gan_weight,
-            l1_weight=config.l1_weight,
-            l2_weight=config.l2_weight,
-            charbonnier_weight=config.charbonnier_weight,
-            feature_weight=config.feature_weight,
-            d_loss_scale=config.d_loss_scale,
-            label_smoothing=config.label_smoothing,
-            gradient_penalty=config.gradient_penalty,
-            r1_weight=config.r1_weight,
-        )
+        names = ("gan_loss", "gan_weight", "l1_weight", "l2_weight", "charbonnier_weight", "feature_weight")
+        names += ("d_loss_scale", "label_smoothing", "gradient_penalty", "r1_weight")
+        return cls(**{name: getattr(config, name) for name in names})
 
     def __post_init__(self) -> None:
         check_choice("gan_loss", self.gan_loss, losses.GAN_LOSSES)
