@@ -59,7 +59,8 @@ def batches(
 def abstract_batch(pairs: PairedDataset, mesh: Mesh, *, batch_size: int) -> Batch:
     """Returns the shapes, dtypes and shardings of the batches that `batches` yields."""
     described = functools.partial(jax.ShapeDtypeStruct, sharding=meshes.batch_sharding(mesh))
-    return jax.tree.map(lambda image: described((batch_size, *image.shape), image.dtype), pairs[0])
+    example = pairs.window(pairs[0], seed=0, position=0)
+    return jax.tree.map(lambda image: described((batch_size, *image.shape), image.dtype), example)
 
 
 def choose_residency(pairs: PairedDataset, setting: str = "auto", *, shards: int = 1) -> str:

@@ -158,6 +158,20 @@ def test_a_device_that_runs_out_of_memory_is_a_users_mistake():
     assert "remat" in str(train.explained(caught.value))
 
 
+@pytest.mark.parametrize("preprocess", ["crop", "scale_width_and_crop", "scale_width", "none"])
+def test_a_run_of_images_that_get_their_size_otherwise(tiny_config, tmp_path, preprocess):
+    """Images larger than the crop, of several sizes, or already right, as `preprocess` says."""
+    sizes = {"crop": [(40, 48), (33, 32)], "scale_width_and_crop": [(48, 48), (60, 48)]}.get(preprocess, [(32, 32)])
+    (tmp_path / "data" / "train").mkdir(parents=True)
+    for i, (height, width) in enumerate(2 * sizes):
+        pixels = np.random.default_rng(i).integers(0, 256, (height, 2 * width, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "data" / "train" / f"{i}.png")
+    source = ("--config.dataset=folder", f"--config.data_dir={tmp_path / 'data'}", "--config.num_samples=1")
+    sized = (f"--config.preprocess={preprocess}", "--config.resize_size=32,32", "--config.num_steps=2")
+    train.train(tiny_config(*source, *sized), tmp_path / "run")
+    assert [line["step"] for line in map(json.loads, (tmp_path / "run" / "metrics.jsonl").open())][-1] == 2
+
+
 def test_rgb_to_grey(tiny_config, tmp_path):
     """Channels of input and target are the config's, from files to sample grids."""
     folder = tmp_path / "data"
