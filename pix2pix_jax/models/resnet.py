@@ -1,5 +1,7 @@
 """The ResNet generator of pytorch-CycleGAN-and-pix2pix, `resnet_6blocks` and `resnet_9blocks` (Johnson et al. 2016)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,13 @@ class ResNetGenerator(Network):
 
     @nn.compact
     def __call__(
-        self, image: jax.Array, *, use_running_average: bool = False, deterministic: bool = False
+        self,
+        image: jax.Array,
+        *,
+        use_running_average: bool = False,
+        deterministic: bool = False,
+        start: int = 0,
+        inner: tuple[int, Callable[[jax.Array], jax.Array]] | None = None,
     ) -> jax.Array:
         """Translates images.
 
@@ -34,6 +42,8 @@ class ResNetGenerator(Network):
           image: (N, H, W, C) in [-1, 1]; H and W divisible by 4.
           use_running_average: whether norms use the running statistics instead of the batch's own.
           deterministic: whether to leave dropout out. If not, an rng named "dropout" is needed.
+          start: 2 runs the residual blocks alone: `image` is what enters them, and returned is what leaves them.
+          inner: (2, f): calls f in place of the residual blocks.
 
         Returns:
           (N, H, W, out_channels) float32 in [-1, 1].
@@ -41,20 +51,26 @@ class ResNetGenerator(Network):
         Raises:
           ValueError: H or W is not divisible by 4.
         """
-        if image.shape[1] % 4 or image.shape[2] % 4:
+        if not start and (image.shape[1] % 4 or image.shape[2] % 4):
             raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of 4")
 
         def layer(x: jax.Array, conv: type[nn.Module], name: str, width: int, **options) -> jax.Array:
             x = conv(width, use_bias=self.has_bias(), dtype=self.dtype, name=name, **options)(x)
             return nn.relu(self.normalize(x, f"{name}_norm", use_running_average=use_running_average))
 
+        def blocks(x: jax.Array) -> jax.Array:
+            for i in range(self.num_blocks):
+                block = ResidualBlock(**self.fields_of(Network), dropout=self.dropout, name=f"block{i}")
+                x = block(x, use_running_average=use_running_average, deterministic=deterministic)
+            return x
+
+        if start:
+            return blocks(image)
         wide = {"size": 7, "pad": 3, "padding": "reflect"}
         x = layer(image, Conv, "stem", self.features, **wide)
         for i in range(2):
             x = layer(x, DownConv, f"down{i}", self.features * 2 ** (i + 1), size=3)
-        for i in range(self.num_blocks):
-            block = ResidualBlock(**self.fields_of(Network), dropout=self.dropout, name=f"block{i}")
-            x = block(x, use_running_average=use_running_average, deterministic=deterministic)
+        x = inner[1](x) if inner else blocks(x)
         for i in reversed(range(2)):
             x = layer(x, UpConv, f"up{i}", self.features * 2**i, size=3)
         x = Conv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="head", **wide)(x)
