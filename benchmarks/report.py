@@ -15,7 +15,7 @@ import floor
 import jax
 import machine
 
-from pix2pix_jax.config import validate
+from pix2pix_jax.config import build_data
 
 OURS = "pix2pix_jax"
 
@@ -147,7 +147,7 @@ def torch_systems(config, make: Callable[[dict[str, int], Any], System], what: s
 
 def torch_case(config) -> dict[str, int]:
     """Returns the arguments of torch_recipe.py's networks."""
-    return {"num_downs": validate.num_downs(config), "features": config.generator.features}
+    return {"num_downs": build_data.num_downs(config), "features": config.generator.features}
 
 
 def _warm(system: System) -> System:

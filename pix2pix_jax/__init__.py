@@ -14,7 +14,7 @@ with epy.lazy_api_imports(globals()):  # JAX and Orbax take seconds to import, w
     from pix2pix_jax.gan.objective import Objective
     from pix2pix_jax.gan.optimizers import make_adam, make_schedule
     from pix2pix_jax.gan.state import NetworkState, Parts, TrainState, create_train_state
-    from pix2pix_jax.gan.steps import StepOptions, make_train_step, make_translate_step
+    from pix2pix_jax.gan.train_step import StepOptions, make_train_step, make_translate_step
     from pix2pix_jax.inference.trained_model import TrainedModel, load
     from pix2pix_jax.metrics import ms_ssim, psnr, ssim
     from pix2pix_jax.models import (

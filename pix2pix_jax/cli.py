@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns the exit code."""
     arguments, rest = _parser().parse_known_args(argv)
     try:
-        _check_not_empty(arguments)
+        _check_flags(arguments, rest)
         if arguments.command != "train":
             environment.check_single_task()
         return arguments.run(arguments, rest) or 0
@@ -42,8 +42,10 @@ def run() -> NoReturn:
     exits.leave(code) if code else exits.end()
 
 
-def _check_not_empty(arguments: argparse.Namespace) -> None:
-    """Raises UserError for an empty flag, which an unset variable of a shell makes of --workdir=$DIR."""
+def _check_flags(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Raises UserError for an unknown flag, and an empty one, which an unset variable makes of --workdir=$DIR."""
+    if rest and "config" not in arguments:
+        raise UserError(f"{rest[0]}: not a flag of this subcommand; see --help")
     for name, value in vars(arguments).items():
         if value == "" or (isinstance(value, list) and "" in value):
             flag = "WORKDIR" if isinstance(value, list) else f"--{name}="
@@ -163,21 +165,15 @@ def _load_config(arguments: argparse.Namespace, overrides: Sequence[str]):
     return loaded
 
 
-def _load_model(arguments: argparse.Namespace, rest: Sequence[str]):
+def _load_model(arguments: argparse.Namespace):
     from pix2pix_jax.inference import trained_model
 
-    _check_no_more(rest)
     environment.set_up_libraries()
     rules = {name: getattr(arguments, name) for name in ("norm_stats", "dropout", "weights")}
     return trained_model.load(arguments.workdir, step=arguments.step, **{k: v for k, v in rules.items() if v})
 
 
-def _check_no_more(rest: Sequence[str]) -> None:
-    if rest:
-        raise UserError(f"{rest[0]}: not a flag of this subcommand; see --help")
-
-
-def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int | None:
     config = _load_config(arguments, rest)
     environment.check_temporary()
     from pix2pix_jax.runtime import distributed
@@ -201,27 +197,34 @@ def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     except UserError:
         distributed.leave_last()
         raise
-    return 0
 
 
-def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     config = _load_config(arguments, rest)
     environment.check_temporary()
     from pix2pix_jax import prepare
 
     prepare.prepare(config, output=arguments.output or "")
-    return 0
 
 
-def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _is_of_files(arguments: argparse.Namespace) -> bool:
+    """Returns whether files are evaluated, not a model. Raises UserError for flags that do not go together."""
     of_files = bool(arguments.pictures or arguments.targets)
     if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
     if of_files and not arguments.output:
         raise UserError("--output=DIR is required; say which folder is to hold the numbers and the gallery")
-    _check_together(arguments, of_files)
-    model = None if of_files else _load_model(arguments, rest)
-    _check_no_more(rest)
+    without_effect = ("step", "split", "norm_stats", "dropout", "weights") if of_files else ("inputs",)
+    defaults = {"step": "latest", "split": "val"}
+    for flag in without_effect:
+        if getattr(arguments, flag) != defaults.get(flag):
+            raise UserError(f"--{flag}: goes with --{'workdir' if of_files else 'pictures and --targets'} only")
+    return of_files
+
+
+def _evaluate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
+    of_files = _is_of_files(arguments)
+    model = None if of_files else _load_model(arguments)
     environment.set_up_libraries()
     from pix2pix_jax.evaluation import evaluate
     from pix2pix_jax.metrics import MetricsConfig
@@ -234,9 +237,8 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     )
     options = {"output": arguments.output or "", "request": request, "segmenter": arguments.segmenter or ""}
     if of_files:
-        result = evaluate.evaluate_files(
-            arguments.pictures, arguments.targets, inputs=arguments.inputs or "", **options
-        )
+        options["inputs"] = arguments.inputs or ""
+        result = evaluate.evaluate_files(arguments.pictures, arguments.targets, **options)
     else:
         result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, **options)
     for network in result.other_weights:
@@ -246,20 +248,9 @@ def _evaluate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     scores = ", ".join(f"{name} {value:.4f}" for name, value in {**result.mean, **result.total}.items())
     print(f"{scores} over {len(result.images)} pairs")
     print(f"gallery: {result.folder / 'index.html'}")
-    return 0
 
 
-def _check_together(arguments: argparse.Namespace, of_files: bool) -> None:
-    """Raises UserError for a flag that would have no effect."""
-    flags = ("step", "split", "norm_stats", "dropout", "weights") if of_files else ("inputs",)
-    defaults = {"step": "latest", "split": "val"}
-    for flag in flags:
-        if (getattr(arguments, flag) or "") != defaults.get(flag, ""):
-            raise UserError(f"--{flag}: goes with --{'workdir' if of_files else 'pictures and --targets'} only")
-
-
-def _compare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
-    _check_no_more(rest)
+def _compare(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     environment.set_up_libraries()
     environment.check_temporary()
     from pix2pix_jax.evaluation import compare
@@ -269,10 +260,9 @@ def _compare(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     )
     print(result.table)
     print(f"gallery: {result.folder / 'index.html'}")
-    return 0
 
 
-def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from pix2pix_jax import config as config_lib
     from pix2pix_jax.interop import transfer
 
@@ -282,18 +272,15 @@ def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
     imported = transfer.import_torch(
         config, arguments.workdir, generator=arguments.generator, discriminator=arguments.discriminator, keep=given
     )
-    changed = transfer.changed_fields(config, imported)
-    if changed:
+    if changed := transfer.changed_fields(config, imported):
         print(f"taken from the weights: {' '.join(changed)}")
     overrides = " ".join(shlex.quote(argument) for argument in (*rest, *changed))
     print(f"{arguments.workdir}: ready for evaluate and translate, or to train on:")
     config_flag, workdir_flag = (f"--{name}={shlex.quote(getattr(arguments, name))}" for name in ("config", "workdir"))
     print(f"  pix2pix train {config_flag} {workdir_flag} {overrides}".rstrip())
-    return 0
 
 
-def _export(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
-    _check_no_more(rest)
+def _export(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     if not arguments.output.endswith(".pth"):
         raise UserError(f"--output={arguments.output}: unknown format; give a name that ends in .pth")
     environment.set_up_libraries()
@@ -301,17 +288,14 @@ def _export(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
 
     transfer.export_torch(arguments.workdir, arguments.output, network=arguments.network, step=arguments.step)
     print(f"{arguments.network} in {arguments.output}")
-    return 0
 
 
-def _translate(arguments: argparse.Namespace, rest: Sequence[str]) -> int:
+def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     if not 0 <= arguments.seed < 2**31:
         raise UserError(f"--seed={arguments.seed}: must be from 0 to {2**31 - 1}")
-    model = _load_model(arguments, rest)
+    model = _load_model(arguments)
     from pix2pix_jax.inference import translate
 
-    written = translate.translate_files(
-        model, arguments.input, arguments.output, seed=arguments.seed, pairs=arguments.pairs
-    )
-    print(f"{len(written)} pictures in {arguments.output}")
-    return 0
+    output = arguments.output
+    written = translate.translate_files(model, arguments.input, output, seed=arguments.seed, pairs=arguments.pairs)
+    print(f"{len(written)} pictures in {output}")

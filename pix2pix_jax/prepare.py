@@ -34,7 +34,7 @@ _MEMBERS = 4  # of a group that are named
 
 @dataclasses.dataclass(frozen=True)
 class Examined:
-    """The facts of one example: header and (smallest, largest) value of input and target, and a hash of its pixels."""
+    """Holds the facts of one example: header and (lowest, highest) value of input and target, a hash of its pixels."""
 
     name: str
     headers: tuple[Header, Header]
@@ -68,10 +68,10 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     _report_not_built(config, splits["train"])
     _report_duplicates(usable)
     if errors:
-        raise _unusable(errors)
+        raise UserError(errors[0] if len(errors) == 1 else console.log_all("cannot be used:", errors))
     resolved, unset = _resolve(config, usable["train"])
-    shown = build_data.resized_pairs(resolved, splits["train"].source, tuple(config.resize_size))
-    preview.write(path, shown, build_data.stream_values(resolved))
+    resized = build_data.resized_pairs(resolved, splits["train"].source, tuple(config.resize_size))
+    preview.write(path, resized, build_data.stream_values(resolved))
     console.log(f"preview: {path}; look whether input and target are the right way round")
     if unset:
         raise unset[0]
@@ -83,9 +83,8 @@ def _report_not_built(config: ConfigDict, pairs: PairedDataset) -> None:
     if config.dataset in PUBLISHED and isinstance(pairs.source, FolderSource):
         folder = pathlib.Path(pairs.source.folder).resolve()
         console.log(
-            f"{config.dataset}: read from {printable(folder)} as it is; no TFDS data set was "
-            "built. To build one in DIR: "
-            f"--config.data_dir=DIR --config.data_url={folder.as_uri()}"
+            f"{config.dataset}: read from {printable(folder)} as it is; no TFDS data set was built. "
+            f"To build one in DIR: --config.data_dir=DIR --config.data_url={folder.as_uri()}"
         )
 
 
@@ -122,10 +121,8 @@ def _examine(pairs: PairedDataset, index: int) -> Examined | str:
 
 
 def _report(split: str, pairs: PairedDataset, examples: Sequence[Examined], num_errors: int) -> None:
-    console.log(
-        f"{split}: {len(pairs)} pair{'s' * (len(pairs) != 1)}"
-        + f", of which {num_errors} cannot be used" * bool(num_errors)
-    )
+    unusable = f", of which {num_errors} cannot be used" if num_errors else ""
+    console.log(f"{split}: {len(pairs)} pair{'s' * (len(pairs) != 1)}{unusable}")
     if note := getattr(pairs.source, "note", ""):
         console.log(f"  {note}")
     if not examples:
@@ -134,15 +131,16 @@ def _report(split: str, pairs: PairedDataset, examples: Sequence[Examined], num_
         console.log(f"  of {animated} pairs a file is an animation, whose first frame is taken")
     for i, (name, place) in enumerate(zip(STREAMS, pairs.sides(pairs.source.places), strict=True)):
         headers = [x.headers[i] for x in examples]
+        channels = [f"{h.channels} channel{'s' * (h.channels != 1)}" for h in headers]
         low, high = _limits(examples, i)
         console.log(
             f"  {name} ({printable(place)}): {_sizes(headers)}; "
-            f"{_counted(_channels(h.channels) for h in headers)}; "
+            f"{_counted(channels)}; "
             f"{_counted(h.dtype for h in headers)}; values {low:g} to {high:g}"
         )
         if widest(h.dtype for h in headers) == "uint16" and 0 < high < 16384:
             console.log(f"    that is little of 65535: --config.{name}_range={low:g},{high:g} would use all of [-1, 1]")
-    skewed = [x for x in examples if _ratio(x.headers[0]) != _ratio(x.headers[1])]
+    skewed = [x for x in examples if len({round(h.size[0] / h.size[1], 2) for h in x.headers}) > 1]
     if skewed:
         console.log(f"  of {len(skewed)} pairs input and target have different shapes, as {printable(skewed[0].name)}")
 
@@ -150,14 +148,6 @@ def _report(split: str, pairs: PairedDataset, examples: Sequence[Examined], num_
 def _limits(examples: Sequence[Examined], stream: int) -> tuple[float, float]:
     """Returns the smallest and largest value of a stream over all examples."""
     return min(x.limits[stream][0] for x in examples), max(x.limits[stream][1] for x in examples)
-
-
-def _channels(count: int) -> str:
-    return f"{count} channel{'s' * (count != 1)}"
-
-
-def _ratio(header: Header) -> float:
-    return round(header.size[0] / header.size[1], 2)
 
 
 def _sizes(headers: Sequence[Header]) -> str:
@@ -199,16 +189,6 @@ def _equal(places: Sequence[tuple[str, str]]) -> str:
     named = (firsts + [place for place in places if place not in firsts])[: max(_MEMBERS, len(firsts))]
     text = " = ".join(f"{split}: {printable(name)}" for split, name in named)
     return text + f" = {len(places) - len(named)} more" * (len(places) > len(named))
-
-
-def _unusable(errors: list[str]) -> UserError:
-    """Makes one error of all; several are listed above it."""
-    if len(errors) == 1:
-        return UserError(errors[0])
-    console.log("cannot be used:")
-    for error in errors:
-        console.log(f"  {error}")
-    return UserError(f"{errors[0]} (and {len(errors) - 1} more files, listed above)")
 
 
 def _resolve(config: ConfigDict, examples: Sequence[Examined]) -> tuple[ConfigDict, list[UserError]]:

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import validate
 from pix2pix_jax.data import device_resizing, pipeline, reading
-from pix2pix_jax.data.color import COLOR_SPACES, Lab, Rgb
+from pix2pix_jax.data.color import COLOR_SPACES, Rgb
 from pix2pix_jax.data.files.value_range import ValueRange, fitted
 from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset, sides, whole_size
 from pix2pix_jax.data.sources.datasets import Source, open_source
@@ -17,7 +16,7 @@ from pix2pix_jax.errors import NoSplit, UserError
 STREAMS = ("input", "target")
 
 
-def color_space(config: ConfigDict) -> Rgb | Lab:
+def color_space(config: ConfigDict) -> Rgb:
     """Returns the rules by which the networks see the images of a config."""
     return COLOR_SPACES[config.color_space]
 
@@ -31,14 +30,9 @@ def stream_values(config: ConfigDict) -> dict[str, ValueRange]:
 
 
 def resolve_dtypes(config: ConfigDict, source: Source) -> ConfigDict:
-    """Replaces each stream's dtype "auto" by the smallest dtype that holds the values of all its files.
+    """Replaces each stream's dtype "auto" by the smallest dtype that holds the values of all files of `source`.
 
-    Args:
-      config: a checked ConfigDict.
-      source: the training split.
-
-    Raises:
-      UserError: a file is no image, or values are float32 and no range is set; the message gives their range.
+    Raises UserError if a file is no image, or values are float32 and no range is set; the message gives theirs.
     """
     config = copy.deepcopy(config)
     if "auto" in (config.input_dtype, config.target_dtype):
@@ -79,30 +73,17 @@ def build_batches(
     num_workers = reading.choose_workers(pairs, config.num_workers)
     if residency == "host":
         pairs = device_resizing.defer(pairs, mesh)
-    return pipeline.batches(
-        pairs,
-        mesh,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        start=start,
-        residency=residency,
-        num_workers=num_workers,
-    )
+    options = {"start": start, "residency": residency, "num_workers": num_workers}
+    return pipeline.batches(pairs, mesh, batch_size=config.batch_size, seed=config.seed, **options)
 
 
 def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> PairedDataset:
-    """Opens a split with all images resized to `size`, by default as evaluation takes them.
+    """Opens a split with all images resized to (H, W) `size`, by default as evaluation takes them.
 
     Evaluation takes images at the model's own size. They are resized to it, or where `config.preprocess` crops images
     of their own scale, cut out of the middle.
 
-    Args:
-      config: a checked ConfigDict.
-      split: one of SPLITS.
-      size: (H, W) in pixels.
-
-    Raises:
-      UserError: the data do not exist. NoSplit where only the split is missing.
+    Raises UserError if the data do not exist: NoSplit where only the split is missing.
     """
     cropped = size is None and config.preprocess in WINDOWED
     size = size or tuple(config.image_size)
@@ -116,22 +97,16 @@ def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] |
     """Opens a split like `open_pairs`, or returns None if the data have no such split."""
     try:
         return open_pairs(config, split, size=size)
-    except NoSplit:
-        return None
-    except UserError:
-        if config.dataset == "folder":
+    except UserError as error:
+        if config.dataset == "folder" and not isinstance(error, NoSplit):
             raise
         return None
 
 
 def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
-    """Opens the training split.
+    """Opens the training split; returns (config with its dtypes resolved, pairs at load size).
 
-    Returns:
-      (config with its dtypes resolved, pairs at load size).
-
-    Raises:
-      UserError: the data do not exist or do not fit the config, or float32 values lack a range.
+    Raises UserError if the data do not exist or do not fit the config, or float32 values lack a range.
     """
     source = _open_source(config, "train", _load_size(config), cropped=config.preprocess in WINDOWED)
     config = resolve_dtypes(config, source)
@@ -181,7 +156,7 @@ def _build_pairs(
         colorize=color_space(config).colorizes,
         preprocess=preprocess,
         width=config.resize_size[1],
-        multiple=validate.size_multiple(config),
+        multiple=size_multiple(config),
         centred=centred,
         input_interpolation=config.input_interpolation,
         target_interpolation=config.target_interpolation,
@@ -192,12 +167,17 @@ def _build_pairs(
     )
 
 
+def size_multiple(config: ConfigDict) -> int:
+    """Returns the number of which both sides of the generator's images must be multiples."""
+    return 2 ** num_downs(config) if config.generator.name == "unet" else 4
+
+
+def num_downs(config: ConfigDict) -> int:
+    """Returns how often the U-Net halves the image: by default as often as `image_size` allows."""
+    return config.generator.num_downs or min(config.image_size).bit_length() - 1
+
+
 def inference_size(config: ConfigDict, own: tuple[int, int]) -> tuple[int, int]:
     """Returns the (H, W) at which an image of size `own` goes through the generator."""
-    return whole_size(
-        own,
-        config.preprocess,
-        size=tuple(config.image_size),
-        width=config.resize_size[1],
-        multiple=validate.size_multiple(config),
-    )
+    size, width = tuple(config.image_size), config.resize_size[1]
+    return whole_size(own, config.preprocess, size=size, width=width, multiple=size_multiple(config))

@@ -1,19 +1,21 @@
 """Builds the model of a config: networks, optimisers, objective, train step and state."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import optax
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.build_data import color_space, stream_values
-from pix2pix_jax.config.validate import num_downs
+from pix2pix_jax.config.build_data import color_space, num_downs, stream_values
 from pix2pix_jax.data.augment import Augmentation
+from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
 from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
-from pix2pix_jax.gan.steps import Batch, StepOptions, make_train_step
+from pix2pix_jax.gan.train_step import Batch, StepOptions, make_train_step
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 
 
@@ -23,6 +25,7 @@ def network_channels(config: ConfigDict) -> tuple[int, int]:
 
 
 def build_generator(config: ConfigDict) -> nn.Module:
+    check_choice("name", config.generator.name, ("unet", "resnet"))
     options = {
         **_shared_options(config, config.generator),
         "out_channels": network_channels(config)[1],
@@ -41,6 +44,7 @@ def build_generator(config: ConfigDict) -> nn.Module:
 
 
 def build_discriminator(config: ConfigDict) -> nn.Module:
+    check_choice("name", config.discriminator.name, ("patchgan",))
     options = {
         **_shared_options(config, config.discriminator),
         "num_layers": config.discriminator.num_layers,
@@ -54,6 +58,7 @@ def build_discriminator(config: ConfigDict) -> nn.Module:
 
 
 def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
+    check_choice("compute_dtype", config.compute_dtype, ("float32", "bfloat16"))
     return {
         "features": network.features,
         "norm": network.norm,
@@ -79,19 +84,17 @@ def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
     )
 
 
-def build_schedule(config: ConfigDict, *, num_examples: int):
+def build_schedule(config: ConfigDict, *, num_examples: int) -> optax.Schedule:
     """Builds the learning rate: it changes once an epoch as published, or every step where `num_steps` is set."""
-    if config.num_steps is not None:
-        drop_every = max(1, config.schedule_drop_epochs * num_examples // config.batch_size)
-        length = {"num_periods": config.num_steps, "drop_every": drop_every}
-    else:
-        length = {
-            "num_periods": config.num_epochs,
-            "num_examples": num_examples,
-            "batch_size": config.batch_size,
-            "drop_every": config.schedule_drop_epochs,
-        }
-    return make_schedule(config.schedule, learning_rate=config.learning_rate, **length)
+    check_bounds("num_epochs", config.num_epochs, 1)
+    check_bounds("schedule_drop_epochs", config.schedule_drop_epochs, 1)
+    schedule = functools.partial(make_schedule, config.schedule, learning_rate=config.learning_rate)
+    drop = config.schedule_drop_epochs
+    if config.num_steps is None:
+        epoch = {"num_examples": num_examples, "batch_size": config.batch_size}
+        return schedule(num_periods=config.num_epochs, drop_every=drop, **epoch)
+    check_bounds("num_steps", config.num_steps, 1)
+    return schedule(num_periods=config.num_steps, drop_every=max(1, drop * num_examples // config.batch_size))
 
 
 def total_steps(config: ConfigDict, *, num_examples: int) -> int:
@@ -132,12 +135,9 @@ def build_augmentation(config: ConfigDict) -> Augmentation:
 
 
 def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):
-    """Builds the train step of a config; see `steps.make_train_step`.
+    """Builds the train step (`make_train_step`) of a config whose dtypes are resolved.
 
-    Args:
-      config: a config whose dtypes are resolved.
-      parts: networks, optimisers and objective.
-      constrain: places the augmented batch on the mesh.
+    `constrain` places the augmented batch on the mesh.
     """
 
     def prepare(batch: Batch) -> Batch:

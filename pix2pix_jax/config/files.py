@@ -5,7 +5,6 @@
 
 import copy
 import difflib
-import importlib.resources
 import json
 import pathlib
 import re
@@ -35,8 +34,8 @@ MAY_CHANGE = frozenset(
 )
 
 _REMOVED = frozenset(("on_divergence",))  # fields of earlier versions that do not change what a checkpoint means
-_LARGEST = 2**31 - 1  # integer; libraries overflow beyond it
 
+_FOLDER = pathlib.Path(default.__file__).parent
 _KINDS = {
     bool: "true or false",
     int: "a whole number",
@@ -133,14 +132,13 @@ def _path(spec: str) -> pathlib.Path:
         near = longer or difflib.get_close_matches(spec, names(), n=1)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
         raise UserError(f"--config={spec}: no such config; {hint}")
-    return pathlib.Path(str(importlib.resources.files("pix2pix_jax.configs"))) / f"{spec}.py"
+    return _FOLDER / f"{spec}.py"
 
 
 def names() -> list[str]:
     """Lists the configs that `load` knows by name."""
-    folder = pathlib.Path(str(importlib.resources.files("pix2pix_jax.configs")))
-    files = (*folder.glob("*.py"), *folder.glob("ablations/*.py"))
-    return sorted(f.relative_to(folder).with_suffix("").as_posix() for f in files if f.name[0] != "_")
+    files = (*_FOLDER.glob("*.py"), *_FOLDER.glob("ablations/*.py"))
+    return sorted(f.relative_to(_FOLDER).with_suffix("").as_posix() for f in files if f.name[0] != "_")
 
 
 def _check_field(override: str) -> None:
@@ -169,7 +167,7 @@ def from_dict(values: dict) -> ConfigDict:
     config = default.get_config()
     try:
         _assign(config, values)
-    except (KeyError, AttributeError, TypeError, ValueError, RecursionError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"config of the checkpoint: {reason}; was it written by another version?") from error
     return check(config)
@@ -193,8 +191,6 @@ def _assign(config: ConfigDict, values: dict, place: str = "") -> None:
             _assign(config[name], value, f"{place}{name}.")
         elif isinstance(value, dict) or (value is None and config[name] is not None):
             raise TypeError(f"{place}{name}: {value}")
-        elif isinstance(value, int) and abs(value) > _LARGEST:
-            raise ValueError(f"{place}{name}: {value:.3g}, more than {_LARGEST}")
         else:
             config[name] = tuple(value) if isinstance(value, list) else value
 

@@ -4,31 +4,15 @@ Every preset sets all the fields in which the systems differ, so a second preset
 that they share, or that belong to a data set, are in `configs/`.
 """
 
+import operator
+
 from ml_collections import ConfigDict
 
-# The default: pytorch-CycleGAN-and-pix2pix.
-_PYTORCH = {
-    "input_interpolation": "bicubic",
-    "target_interpolation": "bicubic",
-    "norm_epsilon": 1e-5,
-    "norm_momentum": 0.9,
-    "norm_scale_std": 0.02,
-    "generator.bias": "auto",
-    "generator.slope": 0.2,
-    "generator.dropout_layers": None,
-    "generator.bottleneck_norm": False,
-    "generator.decoder_activation": "after_concat",
-    "discriminator.bias": "auto",
-    "discriminator.slope": 0.2,
-    "d_loss_scale": 0.5,
-    "update_order": "sequential",
-    "eps": 1e-8,
-    "schedule": "linear",
-}
+from pix2pix_jax.configs import default
 
 # The paper's program in Lua. It zeroes all biases at every step. Its generator meets the discriminator's old logits,
 # whose gradient is taken through the new weights; of the orders that autodiff offers, the simultaneous one is nearest.
-_TORCH2017 = _PYTORCH | {
+_TORCH2017 = {
     "generator.bias": "never",
     "generator.dropout_layers": (1, 2, 3),
     "discriminator.bias": "never",
@@ -38,7 +22,7 @@ _TORCH2017 = _PYTORCH | {
 }
 
 # TensorFlow's tutorial, whose unstated values are the defaults of Keras.
-_TF_TUTORIAL = _PYTORCH | {
+_TF_TUTORIAL = {
     "input_interpolation": "nearest",
     "target_interpolation": "nearest",
     "norm_epsilon": 1e-3,
@@ -57,13 +41,13 @@ _TF_TUTORIAL = _PYTORCH | {
     "schedule": "constant",
 }
 
-PRESETS = {"pytorch": _PYTORCH, "torch2017": _TORCH2017, "tf_tutorial": _TF_TUTORIAL}
+# The default: pytorch-CycleGAN-and-pix2pix.
+_PYTORCH = {field: operator.attrgetter(field)(default.get_config()) for field in _TORCH2017 | _TF_TUTORIAL}
+
+PRESETS = {"pytorch": _PYTORCH, "torch2017": _PYTORCH | _TORCH2017, "tf_tutorial": _PYTORCH | _TF_TUTORIAL}
 
 
 def apply(config: ConfigDict, name: str) -> ConfigDict:
     """Sets the fields of preset `name`, a key of PRESETS, and returns the config."""
-    config.preset = name
-    for field, value in PRESETS[name].items():
-        *group, leaf = field.split(".")
-        (config[group[0]] if group else config)[leaf] = value
+    config.update_from_flattened_dict(PRESETS[name] | {"preset": name})
     return config

@@ -28,25 +28,22 @@ _SHARPEST = 0.1  # sigma in pixels that is no blur: neighbours weigh exp(-50)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random changes beyond crop and mirror; 0 and False are off. Fields of `config.augment`.
+    """Holds the random changes beyond crop and mirror, fields of `config.augment`; 0 and False are off.
 
-    Geometric, the images of an example alike: rot90 (0, 90, 180 or 270 degrees; square crops), flip_vertical (with
-    probability one half), rotate_degrees (largest angle either way), scale (zoom within 1 - scale to 1 + scale).
-    Photometric, the input alone: brightness (largest shift, in [0, 1] units), contrast and saturation (factors within
-    1 - x to 1 + x), hue (largest turn, as part of the circle), blur (largest sigma in pixels), noise (standard
-    deviation, in [-1, 1] units).
+    The first four are geometric and change the images of an example alike. The others are photometric and change the
+    input alone.
     """
 
-    rot90: bool = False
-    flip_vertical: bool = False
-    rotate_degrees: float = 0.0
-    scale: float = 0.0
-    brightness: float = 0.0
-    contrast: float = 0.0
-    saturation: float = 0.0
-    hue: float = 0.0
-    blur: float = 0.0
-    noise: float = 0.0
+    rot90: bool = False  # by 0, 90, 180 or 270 degrees; square crops
+    flip_vertical: bool = False  # with probability one half
+    rotate_degrees: float = 0.0  # largest angle either way
+    scale: float = 0.0  # zoom by 1 - scale to 1 + scale
+    brightness: float = 0.0  # largest shift, in [0, 1] units
+    contrast: float = 0.0  # factor from 1 - contrast to 1 + contrast
+    saturation: float = 0.0  # likewise
+    hue: float = 0.0  # largest turn, as part of the circle
+    blur: float = 0.0  # largest sigma in pixels
+    noise: float = 0.0  # standard deviation, in [-1, 1] units
 
 
 PHOTOMETRIC = ("brightness", "contrast", "saturation", "hue", "blur", "noise")
@@ -76,19 +73,14 @@ def crop_and_mirror(
     Returns:
       float32 (N, *size, C) in [-1, 1] by name. All images of an example get the same window and moves.
     """
-    images = dict(batch)
 
-    def as_floats(images: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    def as_floats(images: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         return {name: to_float(image, values.get(name, UINT8)) for name, image in images.items()}
 
-    resampled = bool(more.rotate_degrees or more.scale)
-    if resampled:  # interpolated values need not be integers
-        images = as_floats(images)
-    move = functools.partial(_move_pair, size=size, mirror=mirror, more=more, nearest=nearest)
-    keys = jax.random.split(key, len(next(iter(images.values()))))
-    images = jax.vmap(move)(images, keys)
-    if not resampled:
-        images = as_floats(images)
+    keys = jax.random.split(key, len(next(iter(batch.values()))))
+    move = jax.vmap(functools.partial(_move_pair, size=size, mirror=mirror, more=more, nearest=nearest))
+    resampled = more.rotate_degrees or more.scale  # interpolated values need not be integers
+    images = move(as_floats(batch), keys) if resampled else as_floats(move(dict(batch), keys))
     if any(getattr(more, name) for name in PHOTOMETRIC):
         images["input"] = jax.vmap(functools.partial(_recolour, more=more))(images["input"], keys)
     return images
@@ -106,20 +98,17 @@ def _move_pair(
         points = _turned_window(corner, jax.random.fold_in(key, _AFFINE), size=size, more=more)
         example = {name: _sample(image, points, nearest=name in nearest) for name, image in example.items()}
     else:
-        example = {name: _window(image, corner, size) for name, image in example.items()}
+        start = (corner[0], corner[1], 0)
+        example = jax.tree.map(lambda image: lax.dynamic_slice(image, start, (*size, image.shape[-1])), example)
     example = jax.tree.map(lambda image: jnp.where(flip, image[:, ::-1], image), example)
     if more.flip_vertical:
         flip_rows = jax.random.bernoulli(jax.random.fold_in(key, _FLIP_VERTICAL))
         example = jax.tree.map(lambda image: jnp.where(flip_rows, image[::-1], image), example)
     if more.rot90:
         turns = jax.random.randint(jax.random.fold_in(key, _ROT90), (), 0, 4)
-        branches = [functools.partial(jnp.rot90, k=k) for k in range(4)]
-        example = jax.tree.map(lambda image: lax.switch(turns, branches, image), example)
+        turned = [functools.partial(jnp.rot90, k=k) for k in range(4)]
+        example = jax.tree.map(lambda image: lax.switch(turns, turned, image), example)
     return example
-
-
-def _window(image: jax.Array, corner: jax.Array, size: tuple[int, int]) -> jax.Array:
-    return lax.dynamic_slice(image, (corner[0], corner[1], 0), (*size, image.shape[-1]))
 
 
 def _turned_window(corner: jax.Array, key: jax.Array, *, size: tuple[int, int], more: Augmentation) -> jax.Array:

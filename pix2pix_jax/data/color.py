@@ -11,17 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 # Linear sRGB to XYZ, each row divided by the white point's coordinate, so that white is (1, 1, 1).
-_WHITE = np.array([0.95047, 1.0, 1.08883])
-_TO_XYZ = (
-    np.array(
-        [
-            [0.412453, 0.357580, 0.180423],
-            [0.212671, 0.715160, 0.072169],
-            [0.019334, 0.119193, 0.950227],
-        ]
-    )
-    / _WHITE[:, None]
-)
+_WHITE = np.array([[0.95047], [1.0], [1.08883]])
+_RGB_TO_XYZ = [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
+_TO_XYZ = np.array(_RGB_TO_XYZ) / _WHITE
 _FROM_XYZ = np.linalg.inv(_TO_XYZ)
 _KNEE = 6 / 29
 
@@ -43,13 +35,13 @@ class Rgb:
         """Returns what `generate`, the generator, makes of `images`, both as people see them, in [-1, 1]."""
         return generate(images)
 
-    def shown(self, images: jax.Array) -> jax.Array:
+    def visible(self, images: jax.Array) -> jax.Array:
         """Returns input images, float in [-1, 1], as the network sees them."""
         return images
 
 
-class Lab:
-    """Shows the generator the lightness of photographs, to make their colour. Has the methods of `Rgb`."""
+class Lab(Rgb):
+    """Shows the generator the lightness of photographs, to make their colour."""
 
     colorizes = True
 
@@ -64,7 +56,7 @@ class Lab:
         lightness, _ = split(images)
         return join(lightness, generate(lightness))
 
-    def shown(self, images: jax.Array) -> jax.Array:
+    def visible(self, images: jax.Array) -> jax.Array:
         return grey(images)
 
 

@@ -6,6 +6,7 @@ result.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -24,12 +25,7 @@ _LARGEST = 8  # times as many pixels as at load size: more than that, resizing o
 
 @dataclasses.dataclass(frozen=True)
 class DeferredResize:
-    """Reads pairs at their own size, and leaves a batch to `make_resize` if all its images are uint8 of one size.
-
-    Attributes:
-      pairs: the dataset that resizes on the host.
-      own_size: (H, W) of the images that are left to the device.
-    """
+    """Reads pairs at their own size. Leaves a batch to `make_resize` if all images are uint8 of (H, W) `own_size`."""
 
     pairs: PairedDataset
     own_size: tuple[int, int]
@@ -44,8 +40,8 @@ class DeferredResize:
     def __getitem__(self, index: int) -> Example:
         return self.pairs.decode(index)
 
-    def finish(self, examples: Sequence[Example], indices: np.ndarray, **_) -> Sequence[Example]:
-        """Makes the examples of a batch one size: their own, or load size."""
+    def finish(self, examples: Sequence[Example], *, indices: np.ndarray, **_) -> Sequence[Example]:
+        """Makes the examples `self[i]` of `indices` one size: their own, or load size."""
         if all(x.dtype == np.uint8 and x.shape[:2] == self.own_size for e in examples for x in e.values()):
             return examples
         return [self.pairs.fit(int(i), e) for i, e in zip(indices, examples, strict=True)]
@@ -63,10 +59,7 @@ def defer(pairs: PairedDataset, mesh: Mesh) -> PairedDataset | DeferredResize:
 
 
 def shared_size(pairs: PairedDataset) -> tuple[int, int] | None:
-    """Returns the own (H, W) of the first example, or None if the device cannot resize from it to load size.
-
-    Most sets have one size.
-    """
+    """Returns the own (H, W) of the first example, in most sets of all; None if the device cannot resize from it."""
     plain = {pairs.input_interpolation, pairs.target_interpolation} == {"bicubic"}
     if pairs.preprocess != "resize_and_crop" or not plain or not len(pairs):
         return None
@@ -77,9 +70,8 @@ def shared_size(pairs: PairedDataset) -> tuple[int, int] | None:
 
 def make_resize(size: tuple[int, int], mesh: Mesh) -> Callable[[dict[str, jax.Array]], dict[str, jax.Array]]:
     """Makes the function that resizes a batch on `mesh` to (H, W) `size`, if it has another."""
-    resize_all = jax.jit(
-        lambda batch: jax.tree.map(lambda image: resize(image, size), batch), out_shardings=meshes.batch_sharding(mesh)
-    )
+    resize_batch = functools.partial(jax.tree.map, functools.partial(resize, size=size))
+    resize_all = jax.jit(resize_batch, out_shardings=meshes.batch_sharding(mesh))
     return lambda batch: batch if batch["target"].shape[1:3] == size else resize_all(batch)
 
 

@@ -1,6 +1,7 @@
 """The paired dataset: an input and a target of one size, by index."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,7 @@ WINDOWED = ("crop", "scale_width_and_crop")  # those that leave images of severa
 
 @dataclasses.dataclass(frozen=True)
 class PairedDataset:
-    """Examples by index: {"input", "target"}, each (*size, channels) of its dtype; under WINDOWED at least that large.
+    """Gives examples by index: {"input", "target"}, each (*size, channels) of its dtype; WINDOWED ones may be larger.
 
     The train step is compiled for one size. So windows of images of several sizes are cut on the host (`window`), and
     where nothing is cropped every image must end at `size`.
@@ -50,10 +51,10 @@ class PairedDataset:
         return self.source.names[index]
 
     @property
-    def example_bytes(self) -> int:
-        """Returns the bytes of one example at load size."""
+    def num_bytes(self) -> int:
+        """Returns the bytes of all examples at load size."""
         depths = (self.input_channels, self.input_dtype), (self.target_channels, self.target_dtype)
-        return self.size[0] * self.size[1] * sum(c * np.dtype(dtype).itemsize for c, dtype in depths)
+        return len(self) * math.prod(self.size) * sum(c * np.dtype(dtype).itemsize for c, dtype in depths)
 
     def sides(self, both: tuple) -> tuple:
         """Turns (of A, of B) into (of the input, of the target), and back."""
@@ -89,29 +90,23 @@ class PairedDataset:
     def load_size(self, index: int, own: tuple[int, int]) -> tuple[int, int]:
         """Returns the (H, W) to which example `index`, of size `own`, is resized. Raises UserError for a misfit."""
         size = self._load_size(own)
-        self._check(size, index)
-        return size
+        windowed = self.preprocess in WINDOWED
+        if all(np.greater_equal(size, self.size)) if windowed else size == self.size:
+            return size
+        name = f"{self.name(index)}: {height_by_width(size)} under config.preprocess={self.preprocess}"
+        expected = f"config.image_size is {height_by_width(self.size)}"
+        if windowed:
+            raise UserError(f"{name}, but {expected}; make it smaller, or use --config.preprocess=resize_and_crop")
+        raise UserError(f"{name}, but {self._remedy(size, index, expected)}")
 
-    def finish(
-        self, examples: Sequence[Example], indices: np.ndarray, *, seed: int, positions: np.ndarray
-    ) -> list[Example]:
-        """Makes the examples of a batch one size.
-
-        Args:
-          examples: `self[i]` of each of `indices`.
-          indices: int (N,).
-          seed: see `window`.
-          positions: int (N,), see `window`.
-        """
+    def finish(self, examples: Sequence[Example], *, seed: int, positions: np.ndarray, **_) -> list[Example]:
+        """Makes examples `self[i]` one size; `window` tells what `seed` and the `positions` are."""
         return [self.window(e, seed=seed, position=int(p)) for e, p in zip(examples, positions, strict=True)]
 
     def window(self, example: Example, *, seed: int, position: int) -> Example:
-        """Cuts a random window of `size` out of WINDOWED images; returns other examples whole.
+        """Cuts a random window of `size` out of an example `self[i]` that is WINDOWED; returns others whole.
 
-        Args:
-          example: `self[index]`.
-          seed: config.seed.
-          position: step * batch_size + place in the batch. The window depends on `seed` and `position` alone.
+        The window depends on `seed` and `position`, that is step * batch_size + place in the batch, alone.
         """
         if self.preprocess not in WINDOWED:
             return example
@@ -124,24 +119,12 @@ class PairedDataset:
         return {name: image[top : top + height, left : left + width] for name, image in example.items()}
 
     def _load_size(self, own: tuple[int, int]) -> tuple[int, int]:
-        """Returns the (H, W) to which an image of size `own` is resized."""
         if self.preprocess == "crop":
             return own
         if self.preprocess == "scale_width_and_crop":
-            scaled = _scaled(own, self.width)
-            # At least as high as the crop, like pytorch-CycleGAN-and-pix2pix.
-            return max(scaled[0], self.size[0]), scaled[1]
+            height, width = _scaled(own, self.width)
+            return max(height, self.size[0]), width  # as high as the crop, like pytorch-CycleGAN-and-pix2pix
         return whole_size(own, self.preprocess, size=self.size, width=self.width, multiple=self.multiple)
-
-    def _check(self, size: tuple[int, int], index: int) -> None:
-        height, width = size
-        name = f"{self.name(index)}: {height_by_width(size)} under config.preprocess={self.preprocess}"
-        expected = f"config.image_size is {height_by_width(self.size)}"
-        if self.preprocess in WINDOWED:
-            if height < self.size[0] or width < self.size[1]:
-                raise UserError(f"{name}, but {expected}; make it smaller, or use --config.preprocess=resize_and_crop")
-        elif size != self.size:
-            raise UserError(f"{name}, but {self._remedy(size, index, expected)}")
 
     def _remedy(self, size: tuple[int, int], index: int, expected: str) -> str:
         other = 1 if index == 0 else 0
@@ -166,12 +149,8 @@ def whole_size(
 ) -> tuple[int, int]:
     """Returns the (H, W) at which a whole image of size `own` is translated: scaled as in training, not cropped.
 
-    Args:
-      own: (H, W).
-      preprocess: one of PREPROCESS.
-      size: (H, W), the result under "resize_and_crop".
-      width: width in pixels under "scale_width" and "scale_width_and_crop"; the height is in proportion.
-      multiple: both sides are rounded to the nearest multiple of it, as the generator needs.
+    That is `size` under "resize_and_crop", and `width` with a height in proportion where `preprocess` scales the width.
+    But for `size`, both sides are rounded to the nearest multiple of `multiple`, as the generator needs.
     """
     if preprocess == "resize_and_crop":
         return size

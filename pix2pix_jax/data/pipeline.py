@@ -4,6 +4,8 @@ Every process reads its own slice of the same global batch, wherever the pixels 
 them.
 """
 
+import contextlib
+import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +18,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from pix2pix_jax.data.device_resizing import DeferredResize, make_resize
 from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset
-from pix2pix_jax.data.reading import Example, ExampleOrder, num_bytes, prefetch, read_steps
+from pix2pix_jax.data.reading import Example, ExampleOrder, prefetch, read_steps
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.runtime.console import bar
 
@@ -42,7 +44,7 @@ def batches(
       pairs: the training split; with "host", its resizing may be deferred to the device.
       mesh: batches are sharded over its `data` axis.
       batch_size: number of examples of the global batch.
-      seed: config.seed, which determines the example order and the windows that are cut on the host.
+      seed: determines the example order and the windows that are cut on the host.
       start: the first step.
       residency: "device" (the whole split is loaded once into every device's memory), "sharded" (likewise, but each
         device along `data` has a part) or "host" (read while the device works).
@@ -56,30 +58,24 @@ def batches(
 
 def abstract_batch(pairs: PairedDataset, mesh: Mesh, *, batch_size: int) -> Batch:
     """Returns the shapes, dtypes and shardings of the batches that `batches` yields."""
-    place = meshes.batch_sharding(mesh)
-    return {
-        name: jax.ShapeDtypeStruct((batch_size, *image.shape), image.dtype, sharding=place)
-        for name, image in pairs[0].items()
-    }
+    described = functools.partial(jax.ShapeDtypeStruct, sharding=meshes.batch_sharding(mesh))
+    return jax.tree.map(lambda image: described((batch_size, *image.shape), image.dtype), pairs[0])
 
 
 def choose_residency(pairs: PairedDataset, setting: str = "auto", *, shards: int = 1) -> str:
-    """Chooses where a split is kept: "device", "sharded" or "host"; see `batches`.
+    """Chooses where a split is kept, "device", "sharded" (over `shards` devices) or "host"; see `batches`.
 
-    Args:
-      pairs: the training split.
-      setting: "auto", the first of the three that takes at most a quarter of the free memory of the fullest device;
-        "device", one of the first two; or "host".
-      shards: number of devices that a sharded split is spread over.
+    The setting "auto" chooses the first of the three that takes at most a quarter of the free memory of the fullest
+    device, "device" one of the first two.
     """
     if setting == "host" or pairs.preprocess in WINDOWED:
         return "host"
     share = meshes.free_memory() // 4
-    if num_bytes(pairs) <= share:
+    if pairs.num_bytes <= share:
         return "device"
-    if shards > 1 and (setting == "device" or num_bytes(pairs) / shards <= share):
+    if shards > 1 and (setting == "device" or pairs.num_bytes / shards <= share):
         return "sharded"
-    return setting if setting == "device" else "host"
+    return "device" if setting == "device" else "host"
 
 
 def _resident_batches(
@@ -88,16 +84,14 @@ def _resident_batches(
     if sharded:
         everything, take = _load_shards(pairs, mesh), _take_sharded(mesh)
     else:
-        everything, take = meshes.replicate(_load(pairs, range(len(pairs))), mesh), _take_replicated(mesh)
-    for step in _count_from(start):
+        everything = meshes.replicate(_load(pairs, range(len(pairs))), mesh)
+        take = jax.jit(_take, out_shardings=meshes.batch_sharding(mesh))
+    for step in itertools.count(start):
         yield take(everything, meshes.replicate(order[step], mesh))
 
 
-def _take_replicated(mesh: Mesh) -> Callable[[Batch, jax.Array], Batch]:
-    return jax.jit(
-        lambda arrays, indices: jax.tree.map(lambda a: a[indices], arrays),
-        out_shardings=meshes.batch_sharding(mesh),
-    )
+def _take(arrays: Batch, indices: jax.Array) -> Batch:
+    return jax.tree.map(lambda array: array[indices], arrays)
 
 
 def _load_shards(pairs: PairedDataset, mesh: Mesh) -> Batch:
@@ -133,8 +127,7 @@ def _load(pairs: PairedDataset, indices: Iterable[int]) -> Example:
 
     with futures.ThreadPoolExecutor(16) as pool:
         loaded = pool.map(load, range(len(indices)))
-        for _ in bar(loaded, total=len(indices), desc="load", unit="pair", leave=False):
-            pass
+        list(bar(loaded, total=len(indices), desc="load", unit="pair", leave=False))
     return arrays
 
 
@@ -150,19 +143,7 @@ def _host_batches(
     pairs: PairedDataset | DeferredResize, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int
 ) -> Iterator[Batch]:
     slots = meshes.local_slice(np.arange(order.batch_size), mesh)
-    batches_of_process = read_steps(pairs, order, slots, start=start, num_workers=num_workers)
     resize = make_resize(pairs.size, mesh)
-
-    def place() -> Batch:
-        return resize(meshes.from_local(next(batches_of_process), mesh))
-
-    try:
-        yield from prefetch(itertools.repeat(place), ahead=_PLACED, threads=1)
-    finally:
-        batches_of_process.close()
-
-
-def _count_from(start: int) -> Iterator[int]:
-    while True:
-        yield start
-        start += 1
+    with contextlib.closing(read_steps(pairs, order, slots, start=start, num_workers=num_workers)) as shares:
+        place = itertools.repeat(lambda: resize(meshes.from_local(next(shares), mesh)))
+        yield from prefetch(place, ahead=_PLACED, threads=1)

@@ -22,8 +22,8 @@ def write(path: epath.Path, pairs: PairedDataset, values: Mapping[str, ValueRang
     Raises:
       UserError: the file cannot be written.
     """
-    chosen = np.unique(np.linspace(0, len(pairs) - 1, _ROWS).round().astype(int))
-    rows = [[_picture(image, values[name]) for name, image in pairs[int(i)].items()] for i in chosen]
+    chosen = np.unique(np.linspace(0, len(pairs) - 1, _ROWS).round().astype(int)).tolist()
+    rows = [[_picture(image, values[name]) for name, image in pairs[i].items()] for i in chosen]
     height, width = rows[0][0].shape[:2]
     size = (max(2 * (width + _GAP) + _GAP, 420), _TITLE + len(rows) * (height + _LINE + _GAP))
     canvas = Image.new("RGB", size, "white")
@@ -33,7 +33,7 @@ def write(path: epath.Path, pairs: PairedDataset, values: Mapping[str, ValueRang
         _text(draw, (_GAP + column * (width + _GAP), 4), " = ".join(title), size=14)
     for row, (index, pictures) in enumerate(zip(chosen, rows, strict=True)):
         top = _TITLE + row * (height + _LINE + _GAP)
-        _text(draw, (_GAP, top), pairs.name(int(index)), size=11)
+        _text(draw, (_GAP, top), pairs.name(index), size=11)
         for column, picture in enumerate(pictures):
             canvas.paste(Image.fromarray(picture), (_GAP + column * (width + _GAP), top + _LINE))
     try:

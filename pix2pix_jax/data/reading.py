@@ -30,7 +30,7 @@ from pix2pix_jax.data.paired_dataset import Example, PairedDataset
 with epy.lazy_imports():  # takes a second, and few runs have worker processes
     import grain
 
-MAX_STEP = 2**31 - 1  # steps are int32
+_MAX_STEP = 2**31 - 1  # steps are int32
 _AHEAD = 16  # batches that are read before they are asked for
 
 
@@ -60,30 +60,23 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def stack(examples: Iterable[Example]) -> Example:
+    """Stacks the images (H, W, C) of examples to (N, H, W, C) by name."""
     examples = list(examples)
     return {name: np.stack([e[name] for e in examples]) for name in examples[0]}
 
 
-@dataclasses.dataclass(frozen=True)
-class StepLoader:
-    """Reads this process's share of the batch of step s: `loader(s)`. Worker processes get a copy.
-
-    Attributes:
-      pairs: the training split.
-      order: the order of its examples.
-      slots: places in the global batch that this process fills, int (n,).
-      read: returns `pairs[i]`, perhaps from a `Cache`.
-    """
-
-    pairs: PairedDataset | DeferredResize
-    order: ExampleOrder
-    slots: np.ndarray
-    read: Callable[[int], Example]
-
-    def __call__(self, step: int) -> Example:
-        indices, positions = self.order[step][self.slots], self.order.positions(step)[self.slots]
-        examples = [self.read(int(index)) for index in indices]
-        return stack(self.pairs.finish(examples, indices, seed=self.order.seed, positions=positions))
+def load_step(
+    step: int,
+    *,
+    pairs: PairedDataset | DeferredResize,
+    order: ExampleOrder,
+    slots: np.ndarray,
+    read: Callable[[int], Example],
+) -> Example:
+    """Reads the examples at the places `slots`, int (n,), of a step's batch by `read(index)`, and stacks them."""
+    indices, positions = order[step][slots], order.positions(step)[slots]
+    examples = [read(int(index)) for index in indices]
+    return stack(pairs.finish(examples, indices=indices, seed=order.seed, positions=positions))
 
 
 class Cache:
@@ -104,11 +97,6 @@ class Cache:
         return example
 
 
-def num_bytes(pairs: PairedDataset) -> int:
-    """Returns the bytes of the whole split at load size."""
-    return len(pairs) * pairs.example_bytes
-
-
 def choose_workers(pairs: PairedDataset, setting: int = -1) -> int:
     """Chooses how many worker processes read; 0 means threads of this process.
 
@@ -117,7 +105,7 @@ def choose_workers(pairs: PairedDataset, setting: int = -1) -> int:
     """
     if setting >= 0:
         return setting
-    return 0 if num_bytes(pairs) <= _cache_limit() or _num_cores() <= 2 else _num_cores() - 1
+    return 0 if pairs.num_bytes <= _cache_limit() or _num_cores() <= 2 else _num_cores() - 1
 
 
 def _num_cores() -> int:
@@ -133,17 +121,16 @@ def read_steps(
 ) -> Generator[Example]:
     """Yields this process's shares of the batches of steps start, start + 1, ..., read ahead. Close it after use."""
     read = pairs.__getitem__ if num_workers else Cache(pairs.__getitem__, _cache_limit())
-    load = StepLoader(pairs, order, slots, read)
+    load = functools.partial(load_step, pairs=pairs, order=order, slots=slots, read=read)
     if not num_workers:
         calls = (functools.partial(load, step) for step in itertools.count(start))
         return prefetch(calls, ahead=_AHEAD, threads=min(8, os.cpu_count() + 1))
-    steps = grain.MapDataset.range(start, MAX_STEP).map(load)
     if not flags.FLAGS.is_parsed():  # grain reads its flags to hand them to the workers
         flags.FLAGS.mark_as_parsed()
+    steps = grain.MapDataset.range(start, _MAX_STEP).map(load)
     alone = steps.to_iter_dataset(grain.ReadOptions(num_threads=0, prefetch_buffer_size=0))
-    options = grain.MultiprocessingOptions(
-        num_workers=num_workers, per_worker_buffer_size=max(1, _AHEAD // num_workers)
-    )
+    ahead = max(1, _AHEAD // num_workers)
+    options = grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=ahead)
     return _without_interrupts(alone.mp_prefetch(options, worker_init_fn=_start_worker))
 
 

@@ -5,9 +5,12 @@ Figures are made without pyplot: its state belongs to the whole process, which a
 
 import dataclasses
 import io
+import itertools
 import json
+import operator
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -25,7 +28,7 @@ POINTS = 150  # of a curve: a panel can show no more, and fewer points are smoot
 _LARGEST, _LEAST_LOG = 1e100, 1e-100
 # Okabe and Ito's colours, which colour-blind people can tell apart, without black, and without yellow, faint on white.
 _COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-_DASHES = ("-", "--", ":", "-.")
+_LINES = tuple(itertools.product(("-", "--", ":", "-."), _COLORS))
 _PANEL = (4.4, 2.7)  # inches
 _STYLE = {
     "svg.fonttype": "none",  # text stays text: files are small, and the viewer's fonts have the glyphs that ours lacks
@@ -47,17 +50,18 @@ class Series:
 
 
 def write(workdir: epath.PathLike) -> None:
-    """Draws the curves of a run's metrics.jsonl, if it logged anything, to its curves.png and curves.svg.
-
-    Raises:
-      OSError: they cannot be written.
-    """
+    """Draws the curves of a run's metrics.jsonl to its curves.png and curves.svg. Raises OSError if it cannot write."""
     folder = storage.folder(workdir)
-    curves = read(storage.read(folder / "metrics.jsonl"))
-    if not curves:
-        return
-    for kind, picture in draw({folder.name: curves}).items():
+    write_files({folder.name: read(storage.read(folder / "metrics.jsonl"))}, folder)
+
+
+def write_files(runs: Mapping[str, Mapping[str, Series]], folder: epath.Path) -> bool:
+    """Writes curves.png and curves.svg to a folder; returns False and writes nothing if no run has a curve."""
+    if not any(runs.values()):
+        return False  # imported weights have no curves
+    for kind, picture in draw(runs).items():
         storage.write(folder / f"curves.{kind}", picture)
+    return True
 
 
 def read(content: bytes) -> dict[str, Series]:
@@ -68,38 +72,28 @@ def read(content: bytes) -> dict[str, Series]:
     """
     points: dict[str, list[tuple[int, float]]] = {}
     for line in content.splitlines():
-        for name, step, value in _points(line):
-            points.setdefault(name, []).append((step, value))
-    return {name: _series(found) for name, found in points.items()}
-
-
-def _points(line: bytes) -> list[tuple[str, int, float]]:
-    try:
-        entry = json.loads(line)
-        step = int(entry.pop("step"))
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        return []
-    entry.pop("time", None)
-    return [(name, step, float(value)) for name, value in entry.items() if _can_be_drawn(value)]
-
-
-def _can_be_drawn(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
-
-
-def _series(points: list[tuple[int, float]]) -> Series:
-    points.sort(key=lambda point: point[0])
-    steps, values = zip(*points, strict=True)
-    return Series(np.array(steps, np.int64), np.array(values, np.float64))
+        try:
+            entry = json.loads(line)
+            step = int(entry.pop("step"))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+            continue
+        for name, value in entry.items():
+            if name != "time" and type(value) in (int, float) and abs(value) < _LARGEST:  # a bool is an int too
+                points.setdefault(name, []).append((step, value))
+    curves = {}
+    for name, pairs in points.items():
+        steps, values = zip(*sorted(pairs, key=operator.itemgetter(0)), strict=True)
+        curves[name] = Series(np.array(steps, np.int64), np.array(values, np.float64))
+    return curves
 
 
 def draw(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, bytes]:
     """Draws a panel for each name of a curve, with the curves of all runs that have it.
 
     A curve of more than `POINTS` points is drawn as the means of `POINTS` stretches of equal length. If there is only
-    one run, a pale band shows the range of each stretch; several bands would cover one another. The scale is
-    logarithmic if all values are positive and span a factor of 100 or more: on a linear one the first steps of a loss,
-    or a spike, would flatten the rest.
+    one run, a pale band shows the range of each stretch; several would cover one another. The scale is logarithmic if
+    all values are positive and span a factor of 100 or more: on a linear one the first steps of a loss, or a spike,
+    would flatten the rest.
 
     Args:
       runs: name of a run, any text -> its curves, as returned by `read`.
@@ -119,7 +113,10 @@ def draw(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, bytes]:
         figure = _figure(names, runs)
         figure.draw_without_rendering()  # computes the layout once for both files
         figure.set_layout_engine("none")
-        return {kind: _encode(figure, kind) for kind in ("png", "svg")}
+        files = {"png": io.BytesIO(), "svg": io.BytesIO()}
+        for kind, file in files.items():
+            figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
+        return {kind: file.getvalue() for kind, file in files.items()}
 
 
 def _figure(names: Sequence[str], runs: Mapping[str, Mapping[str, Series]]) -> Figure:
@@ -127,24 +124,21 @@ def _figure(names: Sequence[str], runs: Mapping[str, Mapping[str, Series]]) -> F
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows + 0.3), dpi=110, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    styles = {run: _style(i) for i, run in enumerate(runs)}
+    styles = {run: {"color": c, "linestyle": d} for run, (d, c) in zip(runs, itertools.cycle(_LINES), strict=False)}
     for name, panel in zip(names, panels, strict=False):
         curves = {run: _thin(series[name]) for run, series in runs.items() if name in series}
         _draw_panel(panel, name, curves, styles=styles)
     for panel in panels[len(names) :]:
         panel.set_axis_off()
     if len(runs) > 1:
-        _add_legend(figure, styles, columns)
+        handles = [Line2D([], [], linewidth=2, **style) for style in styles.values()]
+        legend = figure.legend(handles, list(styles), loc="outside upper left", frameon=False, ncols=columns)
+        for text, run in zip(legend.get_texts(), styles, strict=True):
+            _set_plain(text, run)
     return figure
 
 
-def _style(index: int) -> dict[str, str]:
-    dashes = _DASHES[index // len(_COLORS) % len(_DASHES)]
-    return {"color": _COLORS[index % len(_COLORS)], "linestyle": dashes}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Curve:
+class _Curve(NamedTuple):
     """Holds what is drawn: steps, means, minima and maxima of N stretches, (N,) each."""
 
     steps: np.ndarray
@@ -171,7 +165,8 @@ def _draw_panel(panel: Axes, name: str, curves: Mapping[str, _Curve], *, styles:
     panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panel.xaxis.set_major_formatter(EngFormatter(sep=""))  # 80k
     banded = len(styles) == 1
-    if _spans_magnitudes(curves.values(), banded):
+    drawn = np.concatenate([edge for c in curves.values() for edge in ((c.low, c.high) if banded else (c.means,))])
+    if drawn.min() > _LEAST_LOG and drawn.max() >= 100 * drawn.min():
         panel.set_yscale("log")
     for run, curve in curves.items():
         marker = "o" if len(curve.steps) <= 30 else ""  # a single point makes no line
@@ -180,26 +175,7 @@ def _draw_panel(panel: Axes, name: str, curves: Mapping[str, _Curve], *, styles:
             panel.fill_between(curve.steps, curve.low, curve.high, color=styles[run]["color"], alpha=0.15, linewidth=0)
 
 
-def _spans_magnitudes(curves: Iterable[_Curve], banded: bool) -> bool:
-    lows, highs = zip(*((c.low, c.high) if banded else (c.means, c.means) for c in curves), strict=True)
-    low, high = np.concatenate(lows).min(), np.concatenate(highs).max()
-    return low > _LEAST_LOG and high >= 100 * low
-
-
-def _add_legend(figure: Figure, styles: Mapping[str, dict], columns: int) -> None:
-    handles = [Line2D([], [], linewidth=2, **style) for style in styles.values()]
-    legend = figure.legend(handles, list(styles), loc="outside upper left", frameon=False, ncols=columns)
-    for text, run in zip(legend.get_texts(), styles, strict=True):
-        _set_plain(text, run)
-
-
 def _set_plain(text: Text, content: str) -> None:
     """Sets a text that may be anything: dollars begin no formula, and line ends are escaped."""
     text.set_parse_math(False)
     text.set_text(printable(content))
-
-
-def _encode(figure: Figure, kind: str) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return file.getvalue()

@@ -1,10 +1,10 @@
 """Compares translations of a whole split with their targets, as often as asked."""
 
-import collections
+import contextlib
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
-from concurrent import futures
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax.config import build_data
 from pix2pix_jax.data.files.value_range import UINT8, ValueRange, from_float, picture
 from pix2pix_jax.data.paired_dataset import PairedDataset
-from pix2pix_jax.data.reading import Example, stack
+from pix2pix_jax.data.reading import Example, prefetch, stack
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig, choose
 from pix2pix_jax.metrics.scorer import Scorer
@@ -50,33 +50,27 @@ class Evaluator:
         batch_size: int,
         request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     ):
-        """Chooses metrics and builds the scorer.
+        """Chooses metrics and builds the scorer. Raises UserError as `metrics.choice.choose` does.
 
         Args:
           pairs: the split.
-          values: the value range of its targets.
-          input_values: the value range of its inputs.
+          values, input_values: the value ranges of its targets and its inputs.
           palette: name of the targets' palette if they are label maps, else "none".
           cache_key: strings that identify the targets, as for `Scorer`.
           mesh: the mesh whose devices share the work.
           batch_size: images in a batch, a multiple of the mesh's `data`.
           request: the metrics to compute.
-
-        Raises:
-          UserError: as `metrics.choice.choose`.
         """
         self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
-        known = ImageSet(
-            size=pairs.size, channels=pairs.target_channels, count=len(pairs), palette=palette, sample=self._sample
-        )
-        self.choice = choose(request, known)
+        channels, count = pairs.target_channels, len(pairs)
+        targets = ImageSet(size=pairs.size, channels=channels, count=count, palette=palette, sample=self._sample)
+        self.choice = choose(request, targets)
         self._store = jax.jit(functools.partial(from_float, values=values))
         self._scorer = Scorer(self.choice, mesh=mesh, values=values, cache_key=cache_key)
 
     def _sample(self) -> np.ndarray:
         indices = np.linspace(0, len(self.pairs) - 1, min(_SAMPLE, len(self.pairs))).astype(int)
-        pictures = picture(np.stack([self.pairs[int(i)]["target"] for i in indices]), self._values)
-        return np.broadcast_to(pictures, (*pictures.shape[:3], 3))
+        return picture(np.stack([self.pairs[int(i)]["target"] for i in indices]), self._values)
 
     def run(self, translate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Scored]:
         """Scores and yields every example of the split; `totals` are complete after the last one.
@@ -86,37 +80,23 @@ class Evaluator:
             floating (N, H, W, D). N is at most the batch size: a partial batch comes without padding.
         """
         self._scorer.reset()
-        start = 0
-        for examples, ids in self._read():
-            count, batch = len(examples), stack(examples)
-            index = np.minimum(np.arange(self._batch_size), count - 1)  # the scorer needs whole batches
-            outputs = np.asarray(self._store(np.asarray(translate(batch["input"], ids))[index]))
-            for i, values in enumerate(self._scorer.add(outputs, batch["target"][index], count)):
-                yield Scored(start + i, outputs[i], examples[i], values)
-            start += count
+        calls = (functools.partial(self._load, index) for index in range(len(self.pairs)))
+        ahead = 2 * self._batch_size + _READERS
+        with contextlib.closing(prefetch(calls, ahead=ahead, threads=_READERS)) as loaded:
+            for start in range(0, len(self.pairs), self._batch_size):
+                examples, ids = zip(*itertools.islice(loaded, self._batch_size), strict=True)
+                count, batch = len(examples), stack(examples)
+                index = np.minimum(np.arange(self._batch_size), count - 1)  # the scorer needs whole batches
+                outputs = np.asarray(self._store(np.asarray(translate(batch["input"], np.concatenate(ids)))[index]))
+                for i, values in enumerate(self._scorer.add(outputs, batch["target"][index], count)):
+                    yield Scored(start + i, outputs[i], examples[i], values)
 
     def totals(self) -> dict[str, float]:
         """Returns the metrics of the whole split after a `run`; see `Scorer.totals`."""
         return self._scorer.totals()
 
-    def _read(self) -> Iterator[tuple[list[Example], np.ndarray]]:
-        """Yields batches (examples, `picture_ids` of their inputs), read ahead; the last may be partial."""
-        count, size = len(self.pairs), self._batch_size
-        with futures.ThreadPoolExecutor(_READERS) as pool:
-            ahead: collections.deque[futures.Future] = collections.deque()
-            submitted = 0
-            try:
-                for place in range(0, count, size):
-                    while len(ahead) < 2 * size + _READERS and submitted < count:
-                        ahead.append(pool.submit(self._load, submitted))
-                        submitted += 1
-                    loaded = [ahead.popleft().result() for _ in range(min(size, count - place))]
-                    yield [example for example, _ in loaded], np.concatenate([ids for _, ids in loaded])
-            finally:
-                for one in ahead:
-                    one.cancel()
-
     def _load(self, index: int) -> tuple[Example, np.ndarray]:
+        """Reads an example, and the `picture_ids` (1,) of its input."""
         given = self.pairs.decode(index)
         return self.pairs.at_size(index, given), trained_model.picture_ids([given["input"]], self._input_values)
 
@@ -131,10 +111,11 @@ def of_split(
 ) -> Evaluator:
     """Builds the evaluator of a split of a config's data. Raises UserError as `Evaluator`, or for no such split."""
     pairs = build_data.open_pairs(config, split)
+    values = build_data.stream_values(config)
     return Evaluator(
         pairs,
-        values=build_data.stream_values(config)["target"],
-        input_values=build_data.stream_values(config)["input"],
+        values=values["target"],
+        input_values=values["input"],
         palette=palette_of(config, "target"),
         cache_key=(config.dataset, config.data_dir, split, config.direction, *map(str, pairs.size)),
         mesh=mesh,
@@ -145,8 +126,8 @@ def of_split(
 
 def palette_of(config: ConfigDict, stream: str) -> str:
     """Returns the name of the palette of "input" or "target" if they are known to be label maps, else "none"."""
-    holds_b = stream == ("target" if config.direction == "AtoB" else "input")
-    return _LABELLED.get(config.dataset, "none") if holds_b else "none"
+    b_stream = "target" if config.direction == "AtoB" else "input"
+    return _LABELLED.get(config.dataset, "none") if stream == b_stream else "none"
 
 
 def means(records: Sequence[dict], totals: dict[str, float]) -> dict[str, float]:

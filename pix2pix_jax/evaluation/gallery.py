@@ -15,45 +15,32 @@ from pix2pix_jax.io import storage
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Holds one example of the gallery.
+    """Holds one example of the gallery."""
 
-    Attributes:
-      name: the example's name, any text.
-      images: column (input, output, target or another) -> the image's path relative to index.html, with forward
-        slashes, not percent-encoded.
-      metrics: metric -> its value for this example; NaN and infinities are allowed.
-      column_metrics: column -> its own metrics, if several columns are compared.
-    """
-
-    name: str
+    name: str  # any text
+    # Column (input, output, target or another) -> path relative to index.html, with forward slashes, not URL-encoded.
     images: dict[str, str]
-    metrics: dict[str, float]
+    metrics: dict[str, float]  # metric -> its value for this example; NaN and infinities are allowed
+    # Column -> its own metrics, if several columns are compared.
     column_metrics: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Holds a table above the examples.
-
-    Attributes:
-      title: its caption.
-      head: the columns' names.
-      rows: the text of each row's cells, as many as `head` has; the first cell names the row.
-      best: (row, column) of each cell to emphasise.
-    """
+    """Holds a table above the examples."""
 
     title: str
-    head: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    best: Collection[tuple[int, int]] = ()
+    head: Sequence[str]  # the columns' names
+    rows: Sequence[Sequence[str]]  # the text of each row's cells, as many as `head` has; the first names the row
+    best: Collection[tuple[int, int]] = ()  # (row, column) of each cell to emphasise
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """Holds an image above the examples; `path` is relative to index.html, as in `Row`."""
+    """Holds an image above the examples."""
 
     title: str
-    path: str
+    path: str  # relative to index.html, as in `Row`
 
 
 def write_gallery(
@@ -72,13 +59,12 @@ def write_gallery(
     The page does not depend on the order of the rows, of their columns and of their metrics.
 
     Args:
-      path: path of the page, usually index.html, local or gs://.
+      path: path of the page, local or gs://.
       title: heading of the page.
-      subtitle: line under the heading, such as the split and the step.
+      subtitle: line under the heading.
       rows: the examples; they need not all have the same images and metrics.
       lower_is_better: the metrics of which a small value is good. Names that no row has are ignored.
-      totals: metric -> value, for metrics of the whole set that no single example has, such as FID; NaN and
-        infinities are allowed. They are shown beside the means of the others.
+      totals: metric -> value of the whole set, such as FID, shown beside the means; NaN and infinities are allowed.
       columns: the first columns, from left to right; others follow by name.
       above: tables and pictures between the heading and the examples.
 
@@ -94,12 +80,13 @@ def write_gallery(
         "above": [_above(part) for part in above],
         "columns": columns,
         "totals": [
-            {"name": name, "lower_is_better": name in lower_is_better, "value": _json_number(value)}
-            for name, value in sorted((totals or {}).items())
+            {"name": name, "lower_is_better": name in lower_is_better, "value": value}
+            for name, value in _json_numbers(totals or {}).items()
         ],
         "metrics": [_summary(metric, rows, metric in lower_is_better) for metric in metrics],
         "column_metrics": _column_metrics(rows, columns, lower_is_better),
-        "rows": sorted((_row(row, columns, metrics) for row in rows), key=_sort_key),
+        # Rows of the same name are ordered by their whole content.
+        "rows": sorted((_row(row, columns) for row in rows), key=lambda row: (row["name"], json.dumps(row))),
     }
     template = importlib.resources.files("pix2pix_jax.evaluation").joinpath("gallery.html")
     page = template.read_text(encoding="utf-8").replace("{{data}}", _script_json(data))
@@ -109,8 +96,7 @@ def write_gallery(
 def _above(part: Table | Picture) -> dict[str, Any]:
     if isinstance(part, Picture):
         return {"kind": "picture", "title": part.title, "path": _url(part.path)}
-    best = sorted(part.best)
-    return {"kind": "table", "title": part.title, "head": [*part.head], "rows": [[*r] for r in part.rows], "best": best}
+    return {"kind": "table", **dataclasses.asdict(part), "best": sorted(part.best)}
 
 
 def _ordered(names: Iterable[str], first: Sequence[str] = ()) -> list[str]:
@@ -125,12 +111,7 @@ def _summary(metric: str, rows: Sequence[Row], lower_is_better: bool) -> dict[st
     finite = [value for value in values if math.isfinite(value)]
     # fsum is exact, so the mean does not depend on the order.
     mean = math.fsum(finite) / len(finite) if finite else None
-    return {
-        "name": metric,
-        "lower_is_better": lower_is_better,
-        "mean": mean,
-        "left_out": len(values) - len(finite),
-    }
+    return {"name": metric, "lower_is_better": lower_is_better, "mean": mean, "left_out": len(values) - len(finite)}
 
 
 def _column_metrics(rows: Sequence[Row], columns: Sequence[str], lower_is_better: Collection[str]) -> list[dict]:
@@ -144,21 +125,13 @@ def _column_metrics(rows: Sequence[Row], columns: Sequence[str], lower_is_better
     ]
 
 
-def _row(row: Row, columns: Sequence[str], metrics: Sequence[str]) -> dict[str, Any]:
+def _row(row: Row, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "name": row.name,
         "images": {column: _url(row.images[column]) for column in columns if column in row.images},
-        "metrics": {metric: _json_number(row.metrics[metric]) for metric in metrics if metric in row.metrics},
-        "column_metrics": {
-            column: {metric: _json_number(value) for metric, value in sorted(row.column_metrics[column].items())}
-            for column in sorted(row.column_metrics)
-        },
+        "metrics": _json_numbers(row.metrics),
+        "column_metrics": {column: _json_numbers(values) for column, values in sorted(row.column_metrics.items())},
     }
-
-
-def _sort_key(row: dict[str, Any]) -> tuple[str, str]:
-    # Rows of the same name are ordered by their whole content.
-    return row["name"], json.dumps(row)
 
 
 def _url(path: str) -> str:
@@ -169,13 +142,11 @@ def _url(path: str) -> str:
     return urllib.parse.quote(path, errors="surrogateescape")
 
 
-def _json_number(value: float) -> float | str | None:
-    """Returns a JSON value for any float: null for NaN, JavaScript's name for an infinity."""
-    value = float(value)
-    if math.isnan(value):
-        return None
+def _json_numbers(values: Mapping[str, float]) -> dict[str, float | str | None]:
+    """Sorts values by name, and converts them to JSON's: null for NaN, JavaScript's name for an infinity."""
     # PSNR is infinite if output and target are equal, and must still sort as the best.
-    return value if math.isfinite(value) else ("Infinity" if value > 0 else "-Infinity")
+    special = {"nan": None, "inf": "Infinity", "-inf": "-Infinity"}
+    return {name: special.get(str(float(value)), float(value)) for name, value in sorted(values.items())}
 
 
 def _script_json(data: Any) -> str:

@@ -15,6 +15,8 @@ from pix2pix_jax.evaluation import gallery
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import LOWER_IS_BETTER
 
+_THREADS = 8  # a bucket has a long latency for each image
+
 
 class Report:
     """Writes the files of an evaluation. A context manager: on exit without an exception all images are written."""
@@ -24,103 +26,62 @@ class Report:
 
         Deletes the numbers of an earlier evaluation first, so that a kill never leaves them beside other images.
         """
-        self.folder, self.records = folder, []
+        self.folder = folder
+        self.records: list[dict] = []  # for each example {"name": name, "files": column -> path, metric: value, ...}
         storage.make_folder(folder / "images")
         for name in ("metrics.json", "index.html"):
             storage.delete(folder / name)
         for place in (folder, folder / "images"):
             storage.sweep(place)
-        self._writer = _PictureWriter(folder)
+        self._pool = futures.ThreadPoolExecutor(_THREADS)
+        self._pending: collections.deque[futures.Future] = collections.deque()
 
     def add(self, index: int, name: str, pictures: Mapping[str, np.ndarray], values: Mapping[str, float]) -> None:
-        """Adds an example.
+        """Adds an example, whose images threads encode and write. Raises what writing earlier ones raised.
 
         Args:
-          index: its number in the split.
-          name: its name.
+          index, name: its number in the split, and its name.
           pictures: column -> image, uint8 (H, W, 1 or 3).
           values: metric -> value.
         """
-        files = self._writer.write(index, name, pictures)
+        # The index separates equal names in two subfolders; without separators no name leaves the folder.
+        stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
+        files = {column: f"images/{stem}-{column}.png" for column in pictures}
+        for column, picture in pictures.items():
+            self._pending.append(self._pool.submit(self._write_picture, self.folder / files[column], picture))
+        while len(self._pending) > 4 * _THREADS:
+            self._pending.popleft().result()
         self.records.append({"name": name, "files": files, **values})
 
+    def _write_picture(self, path: epath.Path, picture: np.ndarray) -> None:
+        storage.write(path, encode_png(picture))
+
     def finish(
-        self,
-        *,
-        title: str,
-        subtitle: str,
-        mean: Mapping[str, float],
-        total: Mapping[str, float],
-        facts: Mapping[str, Any],
+        self, *, title: str, subtitle: str, mean: Mapping[str, float], total: Mapping[str, float], facts: dict[str, Any]
     ) -> None:
         """Writes metrics.json and index.html.
 
         Args:
-          title: the gallery's title.
-          subtitle: the gallery's subtitle.
+          title, subtitle: of the gallery.
           mean: metric -> mean over the examples.
           total: metric -> value of the whole set.
           facts: further fields of metrics.json: what was compared, and how. "config" comes last.
         """
-        report = {
-            **{name: value for name, value in facts.items() if name != "config"},
-            "num_examples": len(self.records),
-            "mean": mean,
-            "total": total,
-            "images": self.records,
-            **{name: value for name, value in facts.items() if name == "config"},
-        }
+        report = {**facts, "num_examples": len(self.records), "mean": mean, "total": total, "images": self.records}
+        if "config" in report:
+            report["config"] = report.pop("config")
         text = json.dumps(_without_infinity(report), indent=2, allow_nan=False) + "\n"
         storage.write(self.folder / "metrics.json", text.encode())
-        rows = [
-            gallery.Row(
-                name=record["name"],
-                images=record["files"],
-                metrics={name: value for name, value in record.items() if name not in ("name", "files")},
-            )
-            for record in self.records
-        ]
         gallery.write_gallery(
             self.folder / "index.html",
             title=title,
             subtitle=subtitle,
-            rows=rows,
+            rows=[gallery.Row(record["name"], record["files"], metrics_of(record)) for record in self.records],
             lower_is_better=LOWER_IS_BETTER,
             totals=total,
         )
 
     def __enter__(self) -> "Report":
-        self._writer.__enter__()
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self._writer.__exit__(*exception)
-
-
-class _PictureWriter:
-    """Encodes and writes images in threads, as a bucket has a long latency; on exit all are written."""
-
-    THREADS = 8
-
-    def __init__(self, folder: epath.Path):
-        self._folder, self._pool = folder, futures.ThreadPoolExecutor(self.THREADS)
-        self._pending: collections.deque[futures.Future] = collections.deque()
-
-    def write(self, index: int, name: str, pictures: dict[str, np.ndarray]) -> dict[str, str]:
-        """Starts to write an example's images and returns their paths. Raises what writing earlier ones raised."""
-        # The index separates equal names in two subfolders; without separators no name leaves the folder.
-        stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
-        paths = {column: f"images/{stem}-{column}.png" for column in pictures}
-        for column, picture in pictures.items():
-            self._pending.append(self._pool.submit(self._write, self._folder / paths[column], picture))
-        while len(self._pending) > 4 * self.THREADS:
-            self._pending.popleft().result()
-        return paths
-
-    def _write(self, path: epath.Path, picture: np.ndarray) -> None:
-        storage.write(path, encode_png(picture))
-
-    def __enter__(self) -> "_PictureWriter":
         return self
 
     def __exit__(self, exception_type, exception, traceback) -> None:
@@ -130,7 +91,12 @@ class _PictureWriter:
                 written.result()
 
 
-def _without_infinity(value):
+def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns metric -> value of an example's record."""
+    return {name: value for name, value in record.items() if name not in ("name", "files")}
+
+
+def _without_infinity(value: Any) -> Any:
     """Replaces floats that are not finite, such as the PSNR of equal images, by None: JSON has none."""
     if isinstance(value, dict):
         return {k: _without_infinity(v) for k, v in value.items()}

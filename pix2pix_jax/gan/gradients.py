@@ -1,8 +1,9 @@
 """The gradients of both networks' losses, of a whole batch or accumulated over microbatches."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
 import flax.struct
@@ -18,34 +19,28 @@ Stats = TypeVar("Stats")  # the batch_stats of one network or of both
 
 
 class Examples(flax.struct.PyTreeNode):
-    """Holds the examples of a batch or microbatch, and the random keys that go with them.
+    """Holds the examples of a batch or microbatch, and the random keys that go with them."""
 
-    Attributes:
-      image: inputs (N, H, W, C), float32 in [-1, 1].
-      target: targets (N, H, W, D), float32 in [-1, 1].
-      dropout_key: draws the generator's dropout.
-      penalty_key: draws the points at which "wgan-gp" penalises the critic.
-    """
-
-    image: jax.Array
-    target: jax.Array
-    dropout_key: jax.Array
-    penalty_key: jax.Array
+    image: jax.Array  # inputs (N, H, W, C), float32 in [-1, 1]
+    target: jax.Array  # targets (N, H, W, D), float32 in [-1, 1]
+    dropout_key: jax.Array  # draws the generator's dropout
+    penalty_key: jax.Array  # draws the points at which "wgan-gp" penalises the critic
 
 
-@dataclasses.dataclass(frozen=True)
-class Generated:
-    """Holds what a forward pass of the generator gives.
+class Generated(NamedTuple):
+    """Holds what a forward pass of the generator gives."""
 
-    Attributes:
-      fake: generated images (N, H, W, D) in [-1, 1].
-      batch_stats: the generator's running statistics after the pass.
-      vjp_fn: maps the gradient of a loss by `fake` to (its gradient by the generator's params,).
-    """
+    fake: jax.Array  # generated images (N, H, W, D) in [-1, 1]
+    batch_stats: Tree  # the generator's running statistics after the pass
+    vjp_fn: Callable[[jax.Array], tuple[Tree]]  # (gradient of a loss by `fake`) -> (its gradient by the params,)
 
-    fake: jax.Array
-    batch_stats: Tree
-    vjp_fn: Callable[[jax.Array], tuple[Tree]]
+
+class DiscriminatorOutput(NamedTuple):
+    """Holds what a forward pass of the discriminator gives."""
+
+    logits: tuple[jax.Array, ...]  # (N, h, w, 1), one array for each scale
+    features: list[jax.Array]  # activations of all layers but the last, of all scales
+    batch_stats: Tree  # the discriminator's running statistics after the pass
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,10 +59,8 @@ class Gradients:
         """Runs the generator; a compiled step that does not call `vjp_fn` does not keep the values that it needs."""
 
         def forward(params: Tree) -> tuple[jax.Array, Tree]:
-            variables = g.replace(params=params).variables
-            fake, updated = self._apply(
-                self.parts.generator, variables, examples.image, rngs={"dropout": examples.dropout_key}
-            )
+            variables, rngs = g.replace(params=params).variables, {"dropout": examples.dropout_key}
+            fake, updated = self._apply(self.parts.generator, variables, examples.image, rngs=rngs)
             return fake, updated.get("batch_stats", g.batch_stats)
 
         fake, vjp_fn, batch_stats = jax.vjp(forward, g.params, has_aux=True)
@@ -85,14 +78,12 @@ class Gradients:
 
         def loss(params):
             on_fake = self._judge(d.replace(params=params), image, fake)
-            after_fake = d.replace(params=params, batch_stats=on_fake.batch_stats)
-            on_real = self._judge(after_fake, image, target)
+            judge = functools.partial(self._judge, d.replace(params=params, batch_stats=on_fake.batch_stats), image)
+            on_real = judge(target)
             value, metrics = self.parts.objective.discriminator_loss(on_fake.logits, on_real.logits)
-
-            def critic(candidate):
-                return self._judge(after_fake, image, candidate).logits
-
-            penalty, penalty_metrics = self.parts.objective.penalty(critic, fake, target, examples.penalty_key)
+            penalty, penalty_metrics = self.parts.objective.penalty(
+                lambda candidate: judge(candidate).logits, fake, target, examples.penalty_key
+            )
             return value + penalty, (on_real.batch_stats, metrics | penalty_metrics)
 
         grads, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(d.params)
@@ -104,30 +95,26 @@ class Gradients:
         Returns:
           (gradients, the discriminator's new batch_stats, metrics).
         """
+        objective = self.parts.objective
 
         def loss(fake):
-            return self._generator_loss(d, examples, fake)
+            value, metrics = objective.reconstruction(fake, examples.target)
+            if not objective.gan_weight:
+                return value, (d.batch_stats, metrics)
+            on_fake = self._judge(d, examples.image, fake)
+            terms = [objective.generator_gan_loss(on_fake.logits)]
+            if objective.feature_weight:
+                real_features = self._judge(d, examples.image, examples.target).features
+                terms.append(objective.feature_matching(on_fake.features, real_features))
+            for term, more in terms:
+                value, metrics = value + term, metrics | more
+            return value, (on_fake.batch_stats, metrics)
 
         fake_grad, (d_batch_stats, metrics) = jax.grad(loss, has_aux=True)(generated.fake)
         (grads,) = generated.vjp_fn(fake_grad)
         return grads, d_batch_stats, metrics
 
-    def _generator_loss(self, d: NetworkState, examples: Examples, fake: jax.Array):
-        """Returns (loss, (the discriminator's new batch_stats, metrics))."""
-        objective = self.parts.objective
-        loss, metrics = objective.reconstruction(fake, examples.target)
-        if not objective.gan_weight:
-            return loss, (d.batch_stats, metrics)
-        on_fake = self._judge(d, examples.image, fake)
-        terms = [objective.generator_gan_loss(on_fake.logits)]
-        if objective.feature_weight:
-            real_features = self._judge(d, examples.image, examples.target).features
-            terms.append(objective.feature_matching(on_fake.features, real_features))
-        for value, more in terms:
-            loss, metrics = loss + value, metrics | more
-        return loss, (on_fake.batch_stats, metrics)
-
-    def _judge(self, d: NetworkState, image: jax.Array, candidate: jax.Array) -> "DiscriminatorOutput":
+    def _judge(self, d: NetworkState, image: jax.Array, candidate: jax.Array) -> DiscriminatorOutput:
         logits, updated = self._apply(self.parts.discriminator, d.variables, image, candidate)
         return DiscriminatorOutput(
             logits=logits if isinstance(logits, tuple) else (logits,),
@@ -137,27 +124,10 @@ class Gradients:
 
     def _apply(self, module: nn.Module, variables: Tree, *images: jax.Array, rngs: Tree = None) -> tuple[Any, Tree]:
         """Returns (outputs, {"batch_stats", "intermediates"})."""
-
-        def apply(variables, images, rngs):
-            return module.apply(variables, *images, rngs=rngs, mutable=["batch_stats", "intermediates"])
-
+        apply = functools.partial(module.apply, mutable=["batch_stats", "intermediates"])
         if self.remat:
             apply = recompute_the_rest(apply)
-        return apply(variables, images, rngs)
-
-
-class DiscriminatorOutput(flax.struct.PyTreeNode):
-    """Holds what a forward pass of the discriminator gives.
-
-    Attributes:
-      logits: (N, h, w, 1), one array for each scale.
-      features: activations of all layers but the last, of all scales.
-      batch_stats: the discriminator's running statistics after the pass.
-    """
-
-    logits: tuple[jax.Array, ...]
-    features: list[jax.Array]
-    batch_stats: Any
+        return apply(variables, *images, rngs=rngs)
 
 
 def accumulate_gradients(
@@ -167,7 +137,7 @@ def accumulate_gradients(
 
     Args:
       gradient: f(stats, microbatch) -> (gradients, new stats, metrics); gradients and metrics are means over examples.
-      stats: batch_stats that the first microbatch starts with; each later one starts with those the one before left.
+      stats: batch_stats before the first microbatch; each passes its new ones on to the next.
       examples: a batch whose size `count` divides.
       count: number of microbatches; with 1, `gradient` is called with the examples themselves.
 
@@ -201,11 +171,7 @@ def _split(examples: Examples, count: int) -> Examples:
         return x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)
 
     def keys(key: jax.Array) -> jax.Array:
-        return jax.vmap(lambda part: jax.random.fold_in(key, part))(jnp.arange(count))
+        return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
-    return Examples(
-        image=split(examples.image),
-        target=split(examples.target),
-        dropout_key=keys(examples.dropout_key),
-        penalty_key=keys(examples.penalty_key),
-    )
+    image, target = split(examples.image), split(examples.target)
+    return Examples(image, target, keys(examples.dropout_key), keys(examples.penalty_key))

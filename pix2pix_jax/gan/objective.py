@@ -10,9 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.gan import losses
 
 Metrics = dict[str, jax.Array]  # float32 scalars
+Logits = Sequence[jax.Array]  # (N, h, w, 1), one array for each scale of the discriminator
 
 _FEATURE_SCALE = 4.0  # pix2pixHD weights each of the L + 1 layers of a scale by 4 / (L + 1), and all scales equally
 
@@ -21,7 +23,7 @@ _FEATURE_SCALE = 4.0  # pix2pixHD weights each of the L + 1 layers of a scale by
 class Objective:
     """Holds the losses and their weights; the defaults are those of pytorch-CycleGAN-and-pix2pix.
 
-    Logits are a sequence of arrays (N, h, w, 1), one for each scale of the discriminator; their losses are added up.
+    The losses of a discriminator's scales are added up.
 
     Attributes:
       gan_loss: a key of `losses.GAN_LOSSES`.
@@ -69,13 +71,11 @@ class Objective:
         )
 
     def __post_init__(self) -> None:
-        if self.gan_loss not in losses.GAN_LOSSES:
-            raise ValueError(f"gan_loss: {self.gan_loss!r}; must be one of {', '.join(losses.GAN_LOSSES)}")
+        check_choice("gan_loss", self.gan_loss, losses.GAN_LOSSES)
+        check_bounds("label_smoothing", self.label_smoothing, 0, below=1)
         for name, value in dataclasses.asdict(self).items():
-            if name != "gan_loss" and not value >= 0:
-                raise ValueError(f"{name}: {value}; must be at least 0")
-        if not self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing: {self.label_smoothing}; must be below 1")
+            if name != "gan_loss":  # weights and factors
+                check_bounds(name, value, 0)
         if self.label_smoothing and self.gan_loss not in losses.WITH_LABELS:
             names = " or ".join(losses.WITH_LABELS)
             raise ValueError(f"label_smoothing: {self.gan_loss} has no labels; use {names}, or 0")
@@ -93,11 +93,7 @@ class Objective:
         }
 
     def reconstruction(self, output: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:
-        """Compares the output with its target.
-
-        Returns:
-          (weighted loss, {"g_l1", ...}): unweighted metrics of the losses that have a weight, and always of g_l1.
-        """
+        """Returns (weighted loss, {"g_l1", ...}): unweighted metrics of losses that have a weight, always of g_l1."""
         total, metrics = jnp.zeros(()), {}
         for name, (weight, loss) in self._reconstruction_losses().items():
             if weight or name == "g_l1":
@@ -105,7 +101,7 @@ class Objective:
                 total = total + weight * metrics[name]
         return total, metrics
 
-    def generator_gan_loss(self, fake_logits: Sequence[jax.Array]) -> tuple[jax.Array, Metrics]:
+    def generator_gan_loss(self, fake_logits: Logits) -> tuple[jax.Array, Metrics]:
         """Returns (weighted GAN loss of the generator, {"g_gan": the unweighted one})."""
         loss = losses.GAN_LOSSES[self.gan_loss][1]
         gan = sum(loss(logits, 1.0).mean() for logits in fake_logits)
@@ -114,22 +110,15 @@ class Objective:
     def feature_matching(
         self, fake_features: Sequence[jax.Array], real_features: Sequence[jax.Array]
     ) -> tuple[jax.Array, Metrics]:
-        """Compares the discriminator's activations on fake and real images, listed over all layers and scales.
-
-        Returns:
-          (weighted loss, {"g_features": the unweighted one}).
-        """
-        pairs = [
-            (fake.astype(jnp.float32), jax.lax.stop_gradient(real).astype(jnp.float32))
+        """Compares the discriminator's activations, of all layers and scales; returns (weighted, {"g_features"})."""
+        distance = sum(
+            losses.l1(fake.astype(jnp.float32), jax.lax.stop_gradient(real).astype(jnp.float32)).mean()
             for fake, real in zip(fake_features, real_features, strict=True)
-        ]
-        distance = sum(losses.l1(fake, real).mean() for fake, real in pairs)
+        )
         value = _FEATURE_SCALE / len(fake_features) * distance
         return self.feature_weight * value, {"g_features": value}
 
-    def discriminator_loss(
-        self, fake_logits: Sequence[jax.Array], real_logits: Sequence[jax.Array]
-    ) -> tuple[jax.Array, Metrics]:
+    def discriminator_loss(self, fake_logits: Logits, real_logits: Logits) -> tuple[jax.Array, Metrics]:
         """Returns (loss, {"d_fake", "d_real"}), without penalties; the metrics are not scaled by `d_loss_scale`."""
         loss = losses.GAN_LOSSES[self.gan_loss][0]
         fake = sum(loss(logits, 0.0).mean() for logits in fake_logits)
@@ -137,7 +126,7 @@ class Objective:
         return self.d_loss_scale * (fake + real), {"d_fake": fake, "d_real": real}
 
     def penalty(
-        self, critic: Callable[[jax.Array], Sequence[jax.Array]], fake: jax.Array, target: jax.Array, key: jax.Array
+        self, critic: Callable[[jax.Array], Logits], fake: jax.Array, target: jax.Array, key: jax.Array
     ) -> tuple[jax.Array | float, Metrics]:
         """Computes the gradient penalties of the discriminator.
 
@@ -161,7 +150,7 @@ class Objective:
         return (total, {"d_penalty": total}) if isinstance(total, jax.Array) else (total, {})
 
 
-def squared_gradients(critic: Callable[[jax.Array], Sequence[jax.Array]], candidate: jax.Array) -> jax.Array:
+def squared_gradients(critic: Callable[[jax.Array], Logits], candidate: jax.Array) -> jax.Array:
     """Returns (N,): for each candidate, the squared norm of the gradient of the critic's value by its pixels."""
 
     def value(candidate):

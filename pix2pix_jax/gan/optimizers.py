@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from pix2pix_jax.errors import check_bounds, check_choice
+
 
 def _linear(p, n, drop_every):
     constant = n - n // 2
     return 1 - jnp.maximum(0, p + 1 - constant) / (n - constant + 1)
 
 
-# name -> f(p, num_periods, drop_every): the factor of the learning rate in period p, a float32 scalar
+# name -> f(p, num_periods, drop_every): factor of the learning rate in period p
 _FACTORS: dict[str, Callable[[jax.Array, int, int], jax.Array]] = {
     "constant": lambda p, n, drop_every: jnp.ones_like(p),
     "linear": _linear,
@@ -43,10 +45,10 @@ def make_schedule(
     - cosine: learning_rate * (1 + cos(pi p / N)) / 2.
 
     Raises:
-      ValueError: unknown name.
+      ValueError: unknown name or negative rate; the message begins with the config's field.
     """
-    if name not in _FACTORS:
-        raise ValueError(f"schedule {name!r}: must be one of {', '.join(SCHEDULES)}")
+    check_choice("schedule", name, _FACTORS)
+    check_bounds("learning_rate", learning_rate, 0)
 
     def schedule(step):
         # A run lengthened and cut again may ask beyond its end, where the rate must not turn negative or rise again.
@@ -59,5 +61,13 @@ def make_schedule(
 def make_adam(
     schedule: optax.Schedule, *, b1: float = 0.5, b2: float = 0.999, eps: float = 1e-8
 ) -> optax.GradientTransformation:
-    """Builds Adam; the default momenta are the published ones (Isola et al. 2017, section 3.3)."""
+    """Builds Adam; the default momenta are the published ones (Isola et al. 2017, section 3.3).
+
+    Raises:
+      ValueError: a value cannot be used; the message begins with its name.
+    """
+    check_bounds("b1", b1, 0, below=1)
+    check_bounds("b2", b2, 0, below=1)
+    if not eps > 0:  # it prevents 0 / 0, for gradients of 0
+        raise ValueError(f"eps: {eps}; must be above 0, as 1e-08")
     return optax.adam(schedule, b1=b1, b2=b2, eps=eps)

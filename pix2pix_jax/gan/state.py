@@ -16,14 +16,11 @@ from pix2pix_jax.runtime import meshes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
-    """Holds the networks of a model, their optimisers, and what they minimise.
+    """Holds the networks of a model, the optimisers of their params, and the objective that these minimise.
 
     Attributes:
       generator: maps images (N, H, W, C) to translations (N, H, W, D), both in [-1, 1].
       discriminator: maps an image and a candidate to logits (N, h, w, 1), or a tuple of those, one for each scale.
-      g_optimizer: updates the generator's params.
-      d_optimizer: updates the discriminator's params.
-      objective: the losses of both networks and their weights.
     """
 
     generator: nn.Module
@@ -54,8 +51,6 @@ class TrainState(flax.struct.PyTreeNode):
 
     Attributes:
       step: number of updates done, an int32 scalar; it is also the position in the data.
-      generator: the generator's arrays.
-      discriminator: the discriminator's arrays.
       ema: moving average of the generator's params; {} where none is kept.
     """
 
@@ -120,11 +115,7 @@ def create_train_state(
 
 def _network_state(variables: Any, optimizer: optax.GradientTransformation) -> NetworkState:
     params = variables["params"]
-    return NetworkState(
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=optimizer.init(params),
-    )
+    return NetworkState(params, variables.get("batch_stats", {}), optimizer.init(params))
 
 
 def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = False) -> TrainState:
@@ -140,9 +131,8 @@ def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = Fa
         return shardings
 
     def spread(network: NetworkState, placed: NetworkState) -> NetworkState:
-        return placed.replace(
-            opt_state=jax.tree.map(lambda x: meshes.spread_along_data(x.shape, mesh), network.opt_state)
-        )
+        moments = jax.tree.map(lambda x: meshes.spread_along_data(x.shape, mesh), network.opt_state)
+        return placed.replace(opt_state=moments)
 
     return shardings.replace(
         generator=spread(state.generator, shardings.generator),

@@ -107,7 +107,7 @@ class NativeTranslator:
           platform: "cpu", "gpu" or "tpu".
         """
         self._generator, self._variables, self._color = generator, variables, color
-        self._values, self._multiple, self._platform = values, multiple, platform
+        self._values, self.multiple, self._platform = values, multiple, platform
         # Other norms have no running statistics.
         self._running, self._dropout = norm_stats == "running" and generator.norm in ("batch", "none"), dropout
         self._is_unet = isinstance(generator, UNetGenerator)
@@ -115,7 +115,7 @@ class NativeTranslator:
     def whole(self, picture: Picture, key: jax.Array) -> np.ndarray:
         """Translates a picture in one pass. Returns (H, W, D) as stored."""
         height, width = padded = self._padded_size(picture)
-        shape = tuple(bucket(side, self._multiple) for side in padded)
+        shape = tuple(bucket(side, self.multiple) for side in padded)
         pixels = _pixels(picture, (0, shape[0]), padded[0])[:, _columns(picture, (0, shape[1]), padded[1])]
         window = _window(0, 0, padded, own=(0, height, 0, width))
         output = self._run(self._variables, pixels[None], window, key, {}, None, wanted="output", depth=0)
@@ -140,14 +140,14 @@ class NativeTranslator:
 
     def _padded_size(self, picture: Picture) -> tuple[int, int]:
         height, width, _ = picture.shape
-        return _rounded(height, self._multiple), _rounded(width, self._multiple)
+        return _rounded(height, self.multiple), _rounded(width, self.multiple)
 
     @functools.cached_property
     def norms(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the norms that run in tiles, before and after the inner layers."""
         if self._running:
             return (), ()
-        side, depth = max(self._multiple, 8), self.depth
+        side, depth = max(self.multiple, 8), self.depth
         names: list[tuple[str, ...]] = []
 
         def note(pixels, window, key, windowed_names):
@@ -278,7 +278,7 @@ class _Passes:
         return np.concatenate(rows)[:height, :width]
 
     def _run_inner(self, collected: np.ndarray) -> np.ndarray:
-        multiple = self._t._multiple // self._scale
+        multiple = self._t.multiple // self._scale
         shape = [bucket(side, multiple) for side in collected.shape[:2]]
         height, width = self._padded
         filled = np.pad(collected, [(0, side - own) for side, own in zip(shape, collected.shape[:2], strict=True)] + [(0, 0)])

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, overload
 
 import jax
@@ -18,8 +18,8 @@ from pix2pix_jax.data.files import any_image
 from pix2pix_jax.data.files.any_image import AnyArray, AnyPath
 from pix2pix_jax.data.files.images import resize, to_pillow
 from pix2pix_jax.data.files.value_range import NORMALISED, ValueRange, from_float, levels, to_float
-from pix2pix_jax.gan import steps
 from pix2pix_jax.gan.state import count_parameters
+from pix2pix_jax.gan.train_step import make_translate_step
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import caches, console, meshes
 from pix2pix_jax.workdir import checkpoints
@@ -120,44 +120,62 @@ class TrainedModel:
           UserError: there is no such file, or it is not an image.
         """
         pixels = any_image.to_array(images, self.config.input_channels, self.input_values)
-        translated = self._translate_array(pixels, seed=seed)
+        batch = pixels[None] if pixels.ndim == 3 else pixels
+        normalised = self._is_normalised(batch)
+        translated = self.translate_each(batch, seed=seed, normalised=normalised)
+        if not translated:
+            dtype = "float32" if normalised else self.target_values.dtype
+            return np.zeros((*batch.shape[:3], self.config.target_channels), dtype)
+        translated = translated[0] if pixels.ndim == 3 else np.stack(translated)
         return to_pillow(translated) if isinstance(images, Image.Image) else translated
 
-    def _translate_array(self, images: np.ndarray, *, seed: int) -> np.ndarray:
-        """Translates arrays as `translate` does."""
-        batch = images[None] if images.ndim == 3 else images
-        normalised = self._is_normalised(batch)
-        size, method = build_data.inference_size(self.config, batch.shape[1:3]), self.config.input_interpolation
-        limits = (-1, 1) if normalised else None
-        ids = picture_ids(batch, NORMALISED if normalised else self.input_values)
-        inputs = np.stack([resize_within(image, size, method, limits) for image in batch]) if len(batch) else batch
-        outputs = self.translate_resized(inputs, seed=seed, ids=ids)
-        if not normalised:
-            outputs = np.asarray(from_float(outputs, self.target_values))
-            limits = self.target_values.limits
-        size, method = batch.shape[1:3], self.config.target_interpolation
-        outputs = np.stack([resize_within(image, size, method, limits) for image in outputs]) if len(batch) else outputs
-        return outputs[0] if images.ndim == 3 else outputs
+    def translate_each(self, images: Sequence[np.ndarray], *, seed: int, normalised: bool = False) -> list[np.ndarray]:
+        """Translates images of any sizes, as `translate`.
+
+        Args:
+          images: images (H, W, C), stored values of the model's inputs.
+          seed: seed of dropout.
+          normalised: True for images that are float32 in [-1, 1] instead, and for such translations.
+
+        Returns:
+          The translations (H, W, D), stored values of the model's targets.
+        """
+        inputs, targets = (NORMALISED, NORMALISED) if normalised else (self.input_values, self.target_values)
+        sizes = [build_data.inference_size(self.config, image.shape[:2]) for image in images]
+        resized = [
+            _resize(image, size, self.config.input_interpolation, inputs)
+            for image, size in zip(images, sizes, strict=True)
+        ]
+        ids = picture_ids(images, inputs)
+        together = [slice(None)] if len(set(sizes)) == 1 else [slice(i, i + 1) for i in range(len(images))]
+        outputs = []
+        for part in together:
+            floats = self.translate_resized(np.stack(resized[part]), seed=seed, ids=ids[part])
+            outputs += list(floats if normalised else np.asarray(from_float(floats, targets)))
+        return [
+            _resize(output, image.shape[:2], self.config.target_interpolation, targets)
+            for output, image in zip(outputs, images, strict=True)
+        ]
 
     @property
     def input_values(self) -> ValueRange:
-        """The value range of the model's inputs as stored."""
+        """Returns the value range of the model's inputs as stored."""
         return build_data.stream_values(self.config)["input"]
 
     @property
     def target_values(self) -> ValueRange:
-        """The value range of the model's targets as stored."""
+        """Returns the value range of the model's targets as stored."""
         return build_data.stream_values(self.config)["target"]
 
     def _is_normalised(self, images: np.ndarray) -> bool:
         """Returns True for images in [-1, 1], False for values of the model's inputs. Raises ValueError if neither."""
-        values, floating = self.input_values, np.issubdtype(images.dtype, np.floating)
-        if images.dtype == values.dtype or (floating and not values.is_integer):
-            return False
-        if not floating:
+        values = self.input_values
+        if np.issubdtype(images.dtype, np.floating):
+            return values.is_integer
+        if images.dtype != values.dtype:
             allowed = f"{values.dtype}, or floating in [-1, 1]" if values.is_integer else "floating"
             raise ValueError(f"images of dtype {images.dtype}: must be {allowed}")
-        return True
+        return False
 
     def translate_resized(
         self, images: np.ndarray, *, seed: int = 0, ids: np.ndarray | None = None, fill: bool = False
@@ -165,7 +183,7 @@ class TrainedModel:
         """Translates images of a size that the generator takes, without resizing them.
 
         Args:
-          images: (N, H, W, C), stored values of the model's inputs or floating in [-1, 1].
+          images: (N, H, W, C), at least one; stored values of the model's inputs or floating in [-1, 1].
           seed: seed of dropout.
           ids: `picture_ids` (N,) of the images as they were given; None: computed from `images`.
           fill: True pads a partial batch to a whole one, which saves compiling a second program.
@@ -177,57 +195,48 @@ class TrainedModel:
         ids = picture_ids(images, values) if ids is None else ids
         inputs = np.asarray(images, np.float32) if values == NORMALISED else np.asarray(to_float(images, values))
         outputs = []
-        for i in range(0, len(images), self.batch_size):
-            batch = slice(i, i + self.batch_size)
-            outputs.append(self._translate_batch(inputs[batch], ids[batch], seed, fill))
-        shape = (0, *self.config.image_size, self.config.target_channels)
-        return np.concatenate(outputs) if outputs else np.zeros(shape, np.float32)
+        for start in range(0, len(images), self.batch_size):
+            count = min(self.batch_size, len(images) - start)
+            size = self.batch_size if fill else min(self.batch_size, -(-count // self.mesh.size) * self.mesh.size)
+            index = start + filled(self.config, count, size)
+            placed = meshes.spread((inputs[index], ids[index]), self.mesh)
+            outputs.append(np.asarray(self._compiled(self._placed, *placed, seed))[:count])
+        return np.concatenate(outputs)
 
     @functools.cached_property
     def batch_size(self) -> int:
-        """Number of images that go through the network at once."""
+        """Returns the number of images that go through the network at once."""
         return meshes.inference_batch(self.mesh)
 
     @functools.cached_property
     def mesh(self) -> Mesh:
-        """The mesh whose devices share a batch."""
+        """Returns the mesh whose devices share a batch."""
         return meshes.make_local_mesh()
 
     @functools.cached_property
     def _compiled(self):
-        translate = make_translate(self.config, platform=meshes.platform(self.mesh))
-        return jax.jit(translate)
+        return jax.jit(make_translate(self.config, platform=meshes.platform(self.mesh)))
 
     @functools.cached_property
     def _placed(self) -> Any:
         return jax.device_put(self.variables, meshes.replicated(self.mesh))
 
-    def _translate_batch(self, inputs: np.ndarray, ids: np.ndarray, seed: int, fill: bool) -> np.ndarray:
-        count = len(inputs)
-        size = self.batch_size if fill else min(self.batch_size, -(-count // self.mesh.size) * self.mesh.size)
-        index = filled(self.config, count, size)
-        placed = meshes.spread((inputs[index], ids[index]), self.mesh)
-        return np.asarray(self._compiled(self._placed, *placed, seed))[:count]
 
-
-def resize_within(
-    image: np.ndarray, size: tuple[int, int], interpolation: str, limits: tuple[float, float] | None
-) -> np.ndarray:
-    """Resizes as `images.resize`, and clips floats, which overshoot at edges, to `limits`."""
+def _resize(image: np.ndarray, size: tuple[int, int], interpolation: str, values: ValueRange) -> np.ndarray:
+    """Resizes as `images.resize`, and clips floats, which overshoot at edges, to their range."""
     if image.dtype.kind != "f":
         return resize(image, size, interpolation)
-    resized = resize(image.astype(np.float32), size, interpolation)
-    return resized.clip(*limits) if limits else resized
+    return resize(image.astype(np.float32), size, interpolation).clip(*values.limits)
 
 
 def make_translate(config: ConfigDict, *, platform: str):
     """Makes the inference step f(variables, images, ids, seed) by the rules of `config.inference`.
 
-    It is `steps.make_translate_step` with each image's key derived from `seed` and its id (`picture_ids`). Images and
+    It is `make_translate_step` with each image's key derived from `seed` and its id (`picture_ids`). Images and
     translations are RGB in colourisation too, which ignores the images' own colours. Convolutions are traced in their
     form for `platform`.
     """
-    translate = steps.make_translate_step(
+    translate = make_translate_step(
         build_model.build_generator(config),
         norm_stats=config.inference.norm_stats,
         dropout=config.inference.dropout == "on",

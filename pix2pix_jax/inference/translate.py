@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent import futures
 
 import numpy as np
@@ -13,16 +13,14 @@ from etils import epath
 from pix2pix_jax.config import build_data
 from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.picture_files import find_files
-from pix2pix_jax.data.files.value_range import fit_range, fitted, from_float
+from pix2pix_jax.data.files.value_range import fit_range, fitted
 from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.errors import UserError, printable
-from pix2pix_jax.inference.trained_model import TrainedModel, picture_ids, resize_within
+from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console
 from pix2pix_jax.runtime.console import bar
-
-PAIRS = ("auto", "yes", "no")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,20 +33,10 @@ class _Input:
 
 @dataclasses.dataclass(frozen=True)
 class _Loaded:
-    """Holds an input's image, or the error for which there is none.
+    """Holds an input's image and notes on its files, or the error for which there is no image."""
 
-    Attributes:
-      image: (H, W, C), in the value range of the model's inputs.
-      dtype: name of the file's dtype.
-      halved: True if it is half of an A|B pair.
-      animated: True if it is the first of several frames.
-      error: the reason why the file cannot be used; "" if it can.
-    """
-
-    image: np.ndarray | None = None
-    dtype: str = ""
-    halved: bool = False
-    animated: bool = False
+    image: np.ndarray | None = None  # (H, W, C), in the value range of the model's inputs
+    notes: tuple[str, ...] = ()
     error: str = ""
 
 
@@ -79,65 +67,25 @@ def translate_files(
     names = _output_names(_find(source, model), model)
     output = storage.folder(output)
     _check_apart(names, output)
-    written, done = [], []
+    written, notes, errors = [], collections.Counter(), []
     with futures.ThreadPoolExecutor(4) as pool, bar(total=len(names), unit="image") as progress:
         loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
-        for batch in _batched(zip(names.values(), loaded, strict=True), model.batch_size):
-            done += [dataclasses.replace(item, image=None) for _, item in batch]
+        items = zip(names.values(), loaded, strict=True)
+        while batch := list(itertools.islice(items, model.batch_size)):
             usable = [(name, item.image) for name, item in batch if not item.error]
-            results = _translate(model, [image for _, image in usable], seed) if usable else []
-            for (name, _), result in zip(usable, results, strict=True):
-                written.append(_write(output / name, result))
+            results = model.translate_each([image for _, image in usable], seed=seed)
+            written += [_write(output / name, result) for (name, _), result in zip(usable, results, strict=True)]
+            notes.update(note for _, item in batch for note in item.notes)
+            errors += [item.error for _, item in batch if item.error]
             progress.update(len(batch))
-    _report(model, done, len(written))
-    return written
-
-
-def _report(model: TrainedModel, done: Sequence[_Loaded], num_written: int) -> None:
-    """Prints notes on the inputs. Raises UserError if some could not be used."""
-    if halved := sum(item.halved for item in done):
-        side = "left" if model.config.direction == "AtoB" else "right"
-        console.log(
-            f"{halved} of {len(done)} files are A|B pairs: translated their {side} halves (--pairs=no takes all of it)"
-        )
-    if animated := sum(item.animated for item in done):
-        console.log(f"{animated} of {len(done)} files are animations: translated their first frames")
-    for note, count in collections.Counter(fitted(item.dtype, model.input_values) for item in done).items():
-        if note:
-            console.log(f"note: {count} of {len(done)} files hold {note}")
-    errors = [item.error for item in done if item.error]
-    if not errors:
-        return
-    if len(done) == 1:
+    for note, count in notes.items():
+        console.log(f"note: {count} of {len(names)} files {note}")
+    if errors and len(names) == 1:
         raise UserError(errors[0])
-    console.log("not translated:")
-    for error in errors:
-        console.log(f"  {error}")
-    more = f" (and {len(errors) - 1} more files, listed above)" if len(errors) > 1 else ""
-    raise UserError(f"{errors[0]}{more}; translated {num_written} of {len(done)} files")
-
-
-def _translate(model: TrainedModel, batch: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
-    """Translates images of any sizes, as stored, to their translations of the same sizes, as stored."""
-    values = model.target_values
-    sizes = [build_data.inference_size(model.config, image.shape[:2]) for image in batch]
-    inputs = [
-        images.resize(image, size, model.config.input_interpolation) for image, size in zip(batch, sizes, strict=True)
-    ]
-    ids = picture_ids(batch, model.input_values)
-    together = [slice(None)] if len(set(sizes)) == 1 else [slice(i, i + 1) for i in range(len(batch))]
-    results = [
-        result
-        for part in together
-        for result in np.asarray(
-            from_float(model.translate_resized(np.stack(inputs[part]), seed=seed, ids=ids[part]), values)
-        )
-    ]
-    method = model.config.target_interpolation
-    return [
-        resize_within(result, image.shape[:2], method, values.limits)
-        for result, image in zip(results, batch, strict=True)
-    ]
+    if errors:
+        reason = console.log_all("not translated:", errors)
+        raise UserError(f"{reason}; translated {len(written)} of {len(names)} files")
+    return written
 
 
 def _find(source: str, model: TrainedModel) -> list[_Input]:
@@ -145,10 +93,10 @@ def _find(source: str, model: TrainedModel) -> list[_Input]:
     members = model.config.a_folders if model.config.direction == "AtoB" else model.config.b_folders
     if model.config.dataset == "folder" and len(members) > 1:
         return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
-    found = find_files(source, "--input")
-    if found.note:
-        console.log(f"note: {found.note}")
-    inputs = [_Input((path,), name) for path, name in found.files.items()]
+    listed = find_files(source, "--input")
+    if listed.note:
+        console.log(f"note: {listed.note}")
+    inputs = [_Input((path,), name) for path, name in listed.files.items()]
     return sorted(inputs, key=lambda item: listing.natural_key(item.name))
 
 
@@ -156,16 +104,15 @@ def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
     places = [folder / member for member in members]
     for place in places:
         if not place.is_dir():
-            raise UserError(
-                f"--input={printable(folder)}: must hold the folders {', '.join(members)}, and lacks {place.name}"
-            )
+            wanted = ", ".join(members)
+            raise UserError(f"--input={printable(folder)}: must hold the folders {wanted}, and lacks {place.name}")
     stacks = folders.pair_by_stem(places, folder)
     return [_Input(tuple(files), files[0].name) for files in stacks.values()]
 
 
-def _output_names(found: Sequence[_Input], model: TrainedModel) -> dict[_Input, str]:
+def _output_names(inputs: Sequence[_Input], model: TrainedModel) -> dict[_Input, str]:
     """Maps inputs to names of outputs: a.jpg becomes a.png; a.jpg and a.bmp together become a.jpg.png and a.bmp.png."""
-    endings = {item: _extension(item.name, model) for item in found}
+    endings = {item: _extension(item.name, model) for item in inputs}
     short = {item: os.path.splitext(item.name)[0] + ending for item, ending in endings.items()}
     count = collections.Counter(short.values())
     names = {item: name if count[name] == 1 else item.name + endings[item] for item, name in short.items()}
@@ -199,11 +146,13 @@ def _load(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
 
 def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
     """Reads an input. Raises UserError if its file cannot be used."""
-    name, values = str(item.files[0]), model.input_values
-    animated = any(images.read_header(file, str(file)).animated for file in item.files)
+    name, values, notes = str(item.files[0]), model.input_values, []
+    if any(images.read_header(file, str(file)).animated for file in item.files):
+        notes.append("are animations: translated their first frames")
     stored = decode_stack(item.files, model.config.input_channels)
+    if note := fitted(str(stored.dtype), values):
+        notes.append(f"hold {note}")
     image = fit_range(stored, values.dtype, values.limits, printable(name))
-    loaded = _Loaded(image, dtype=str(stored.dtype), animated=animated)
     height, width = model.config.image_size
     # Photographs to colour and stacked files are never pairs.
     looks_like_pair = (
@@ -211,16 +160,11 @@ def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
         and len(item.files) == 1
         and image.shape[1] * height == 2 * image.shape[0] * width
     )
-    if pairs == "no" or (pairs == "auto" and not looks_like_pair):
-        return loaded
-    _, half = check_pair_size(image.shape[:2], name)
-    half_image = image[:, :half] if model.config.direction == "AtoB" else image[:, half:]
-    return dataclasses.replace(loaded, image=half_image, halved=True)
-
-
-def _batched(items: Iterator, size: int) -> Iterator[Sequence]:
-    while batch := list(itertools.islice(items, size)):
-        yield batch
+    if pairs == "yes" or (pairs == "auto" and looks_like_pair):
+        _, half = check_pair_size(image.shape[:2], name)
+        side, image = ("left", image[:, :half]) if model.config.direction == "AtoB" else ("right", image[:, half:])
+        notes.append(f"are A|B pairs: translated their {side} halves (--pairs=no takes all of it)")
+    return _Loaded(image, tuple(notes))
 
 
 def _write(path: epath.Path, image: np.ndarray) -> epath.Path:

@@ -92,7 +92,7 @@ class Windowed:
             x = jnp.take(x, _reflected(rows[:, 0], height) - rows[0, 0], axis=1, mode="clip")
             return jnp.take(x, _reflected(columns[0], width) - columns[0, 0], axis=2, mode="clip")
         inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        return jnp.where(inside[..., None], x, 0)
+        return jnp.where(inside[None, ..., None], x, 0)
 
     def _drop(self, module: nn.Dropout, x: jax.Array) -> jax.Array:
         rows, columns, scale = self._places(x)
@@ -110,6 +110,7 @@ class Windowed:
         factor, bias = lax.rsqrt(var + module.epsilon), jnp.zeros(())
         if not isinstance(module, InstanceNorm):
             factor, bias = factor * module.get_variable("params", "scale"), module.get_variable("params", "bias")
+        mean, factor, bias = (values.reshape(1, 1, 1, -1) for values in (mean, factor, bias))
         return ((x.astype(jnp.float32) - mean) * factor + bias).astype(module.dtype or x.dtype)
 
     def _moments(self, x: jax.Array) -> Moments:
@@ -118,8 +119,9 @@ class Windowed:
         own = ((rows >= top) & (rows < bottom) & (columns >= left) & (columns < right))[..., None]
         count = own.sum().astype(jnp.float32)
         x = x[0].astype(jnp.float32)
-        mean = jnp.where(own, x, 0).sum((0, 1)) / count
-        return Moments(count, mean, jnp.where(own, jnp.square(x - mean), 0).sum((0, 1)) / count)
+        mean = jnp.where(own, x, 0).sum((0, 1), keepdims=True) / count
+        var = jnp.where(own, jnp.square(x - mean), 0).sum((0, 1)) / count
+        return Moments(count, mean.reshape(-1), var)
 
 
 def _reflected(index: jax.Array, size: jax.Array) -> jax.Array:

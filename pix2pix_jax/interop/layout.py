@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from flax import traverse_util
 
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.interop.architectures import (
     COUNTER,
     Architecture,
@@ -21,27 +21,29 @@ from pix2pix_jax.interop.architectures import (
     entries_of,
     unet_level,
 )
-from pix2pix_jax.io.torch_pickle import printable
 
 _PREFIXES = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before each key
-_MOST_SHOWN = 8
-# Instance norm has no parameters here; it shows only in the biases of the convolutions.
-_NORMS_AND_BIASES = (
-    *(("batch", bias) for bias in ("auto", "always", "last", "never")),
-    ("instance", "auto"),
-    *(("none", bias) for bias in ("auto", "last", "never")),
-)
+_MOST_LISTED = 8
+_FIRST_KERNELS = {
+    "unet": "model.model.0.weight",
+    "resnet": "model.1.weight",
+    "patchgan": "model.0.weight",
+    "pixel": "net.0.weight",
+}
+_AXES = {"conv": (2, 3, 1, 0), "up": (2, 3, 0, 1)}  # of PyTorch's kernels, in our order
+_BIASES = {  # by norm; the norm "instance" has no parameters here, and shows only in the biases of the convolutions
+    "batch": ("auto", "always", "last", "never"),
+    "instance": ("auto",),
+    "none": ("auto", "last", "never"),
+}
+_NORMS_AND_BIASES = [{"norm": norm, "bias": bias} for norm, biases in _BIASES.items() for bias in biases]
 
 
 def clean(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Removes what training wraps around a network, and what old versions of PyTorch left in its state dict.
 
-    Args:
-      weights: arrays by PyTorch's keys.
-
-    Returns:
-      The arrays without the prefix of DataParallel or torch.compile, if every key has it, and without the unused
-      running statistics that instance norms had before PyTorch 0.4.
+    From arrays by PyTorch's keys, this takes the prefix of DataParallel or torch.compile, if every key has it, and the
+    unused running statistics that instance norms had before PyTorch 0.4.
     """
     for _ in _PREFIXES:
         for prefix in _PREFIXES:
@@ -62,78 +64,49 @@ def infer_generator(weights: Mapping[str, np.ndarray], name_of_file: str) -> Gen
     Raises:
       UserError: they are a discriminator's or an unknown network's.
     """
-    kind = _kind(weights, name_of_file)
-    if kind not in ("unet", "resnet"):
-        raise UserError(
-            f"{name_of_file}: holds a discriminator, not a generator; give the generator's file (latest_net_G.pth)"
-        )
-    fields = (_unet_fields if kind == "unet" else _resnet_fields)(weights, name_of_file)
-    dropouts = [None] if kind == "unet" else [False, True]
+    name = _name(weights, name_of_file, "generator")
+    features, input_channels = _channels(weights, _FIRST_KERNELS[name], name_of_file)
+    if name == "unet":
+        num_downs = next(n for n in itertools.count(2) if f"{unet_level(n)}.model.1.weight" not in weights)
+        last_inputs, target_channels = _channels(weights, "model.model.3.weight", name_of_file)
+        fields, dropouts = {"num_downs": num_downs, "skips": last_inputs != features}, [None]
+    else:
+        num_blocks = len({key.split(".")[1] for key in weights if ".conv_block." in key})
+        target_channels, _ = _channels(weights, f"model.{num_blocks + 17}.weight", name_of_file)
+        fields, dropouts = {"num_blocks": num_blocks}, [False, True]
+    fields |= {"name": name, "features": features}
+    fields |= {"input_channels": input_channels, "target_channels": target_channels}
     choices = itertools.product(dropouts, _NORMS_AND_BIASES)
-    return _best_fit(
-        weights,
-        [GeneratorArchitecture(**fields, norm=norm, bias=bias, dropout=dropout) for dropout, (norm, bias) in choices],
-    )
-
-
-def _unet_fields(weights: Mapping[str, np.ndarray], name_of_file: str) -> dict[str, Any]:
-    num_downs = 2
-    while f"{unet_level(num_downs)}.model.1.weight" in weights:
-        num_downs += 1
-    features, input_channels = _channels(weights, "model.model.0.weight", name_of_file)
-    last_inputs, target_channels = _channels(weights, "model.model.3.weight", name_of_file)
-    return {
-        "name": "unet",
-        "features": features,
-        "input_channels": input_channels,
-        "target_channels": target_channels,
-        "num_downs": num_downs,
-        "skips": last_inputs != features,
-    }
-
-
-def _resnet_fields(weights: Mapping[str, np.ndarray], name_of_file: str) -> dict[str, Any]:
-    num_blocks = len({key.split(".")[1] for key in weights if ".conv_block." in key})
-    features, input_channels = _channels(weights, "model.1.weight", name_of_file)
-    target_channels, _ = _channels(weights, f"model.{num_blocks + 17}.weight", name_of_file)
-    return {
-        "name": "resnet",
-        "features": features,
-        "input_channels": input_channels,
-        "target_channels": target_channels,
-        "num_blocks": num_blocks,
-    }
+    return _best_fit(weights, [GeneratorArchitecture(**fields, dropout=dropout, **norm) for dropout, norm in choices])
 
 
 def infer_discriminator(weights: Mapping[str, np.ndarray], name_of_file: str) -> DiscriminatorArchitecture:
     """Infers the PatchGAN or pixel discriminator that weights fit best, as `infer_generator`."""
-    kind = _kind(weights, name_of_file)
-    if kind not in ("patchgan", "pixel"):
-        raise UserError(
-            f"{name_of_file}: holds a generator, not a discriminator; give the discriminator's file (latest_net_D.pth)"
-        )
-    features, channels = _channels(weights, "net.0.weight" if kind == "pixel" else "model.0.weight", name_of_file)
+    name = _name(weights, name_of_file, "discriminator")
+    features, channels = _channels(weights, _FIRST_KERNELS[name], name_of_file)
     convolutions = sum(array.ndim == 4 for array in weights.values())
-    fields = {
-        "num_layers": 0 if kind == "pixel" else max(convolutions - 2, 1),
-        "features": features,
-        "channels": channels,
-    }
-    return _best_fit(
-        weights, [DiscriminatorArchitecture(**fields, norm=norm, bias=bias) for norm, bias in _NORMS_AND_BIASES]
-    )
+    num_layers = 0 if name == "pixel" else max(convolutions - 2, 1)
+    fields = {"num_layers": num_layers, "features": features, "channels": channels}
+    return _best_fit(weights, [DiscriminatorArchitecture(**fields, **norm) for norm in _NORMS_AND_BIASES])
 
 
-def _kind(weights: Mapping[str, np.ndarray], name_of_file: str) -> str:
+def _name(weights: Mapping[str, np.ndarray], name_of_file: str, wanted: str) -> str:
+    """Returns the key in _FIRST_KERNELS of the network that weights are of. Raises UserError if none is `wanted`."""
+    names = [name for name, key in _FIRST_KERNELS.items() if key in weights]
     if any(key.startswith("model.model.") for key in weights):
-        return "unet"
-    for key, kind in (("model.1.weight", "resnet"), ("model.0.weight", "patchgan"), ("net.0.weight", "pixel")):
-        if key in weights:
-            return kind
-    raise UserError(
-        f"{name_of_file}: holds neither a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix, but "
-        f"{_listed(weights)}; check which file it is"
-    )
+        names = ["unet"]
+    if not names:
+        raise UserError(
+            f"{name_of_file}: holds neither a generator nor a discriminator of pytorch-CycleGAN-and-pix2pix, but "
+            f"{_listed(weights)}; check which file it is"
+        )
+    network = "generator" if names[0] in ("unet", "resnet") else "discriminator"
+    if network != wanted:
+        raise UserError(
+            f"{name_of_file}: holds a {network}, not a {wanted}; give the {wanted}'s file "
+            f"(latest_net_{wanted[0].upper()}.pth)"
+        )
+    return names[0]
 
 
 def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) -> tuple[int, int]:
@@ -149,7 +122,7 @@ def _channels(weights: Mapping[str, np.ndarray], key: str, name_of_file: str) ->
 def _best_fit(weights: Mapping[str, np.ndarray], architectures: list[Any]) -> Any:
     """Returns the architecture whose keys differ least, the first of several."""
     keys = {key for key in weights if not key.endswith(COUNTER)}
-    return min(architectures, key=lambda a: len(keys ^ {e.key for e in entries_of(a) if not e.is_optional}))
+    return min(architectures, key=lambda a: len(keys ^ {e.key for e in entries_of(a) if e.path}))
 
 
 def from_torch(
@@ -159,7 +132,7 @@ def from_torch(
 
     Args:
       weights: arrays by PyTorch's keys, as from `clean`.
-      architecture: the network's architecture.
+      architecture: what they must fit.
       name_of_file: the file's name in error messages.
 
     Returns:
@@ -213,40 +186,33 @@ def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[s
 
 def _differences(weights: Mapping[str, np.ndarray], entries: list[Entry]) -> list[str]:
     keys = {entry.key for entry in entries}
-    missing = [entry.key for entry in entries if entry.key not in weights and not entry.is_optional]
+    missing = [entry.key for entry in entries if entry.key not in weights and entry.path]
     unexpected = [key for key in weights if key not in keys]
     reshaped = [
         f"{entry.key} {weights[entry.key].shape} instead of {entry.shape}"
         for entry in entries
         if entry.key in weights and weights[entry.key].shape != entry.shape
     ]
-    found = (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
-    return [f"{what}: {_listed(items)}" for what, items in found if items]
+    differences = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    return [f"{what}: {_listed(items)}" for what, items in differences.items() if items]
 
 
 def _listed(items: Iterable[str]) -> str:
     """Returns the first few items, printable in one line: a file's keys may be anything."""
-    items = list(items)
-    shown = [printable(item, 160) for item in items[:_MOST_SHOWN]]
-    more = [f"and {len(items) - _MOST_SHOWN} more"] if len(items) > _MOST_SHOWN else []
-    return ", ".join(shown + more) or "nothing"
+    printed = [printable(item, 160) for item in items]
+    more = [f"and {len(printed) - _MOST_LISTED} more"] if len(printed) > _MOST_LISTED else []
+    return ", ".join(printed[:_MOST_LISTED] + more) or "nothing"
 
 
 def _to_ours(array: np.ndarray, kind: str) -> np.ndarray:
     """Converts an array; PyTorch stores a transposed convolution's kernel as that of the convolution it transposes."""
     with np.errstate(over="ignore"):  # float64 values beyond float32's range become infinite
         array = np.asarray(array, np.float32)
-    if kind == "conv":
-        array = array.transpose(2, 3, 1, 0)
-    elif kind == "up":
-        array = array.transpose(2, 3, 0, 1)[::-1, ::-1]
-    return array.copy()
+    array = array.transpose(_AXES[kind]) if kind in _AXES else array
+    return (array[::-1, ::-1] if kind == "up" else array).copy()
 
 
 def _to_theirs(array: Any, kind: str) -> np.ndarray:
     array = np.asarray(array, np.float32)
-    if kind == "conv":
-        array = array.transpose(3, 2, 0, 1)
-    elif kind == "up":
-        array = array[::-1, ::-1].transpose(2, 3, 0, 1)
-    return array.copy()
+    array = array[::-1, ::-1] if kind == "up" else array
+    return (array.transpose(np.argsort(_AXES[kind])) if kind in _AXES else array).copy()

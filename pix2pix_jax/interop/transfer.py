@@ -1,21 +1,22 @@
 """Imports .pth files of pytorch-CycleGAN-and-pix2pix as a workdir, and exports networks as such files."""
 
+import contextlib
 import copy
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_model, validate
+from pix2pix_jax.config import build_data, build_model, validate
 from pix2pix_jax.data.paired_dataset import WINDOWED
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.gan.state import NetworkState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.interop import layout
-from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
+from pix2pix_jax.interop.architectures import Architecture, DiscriminatorArchitecture, GeneratorArchitecture
 from pix2pix_jax.io import pth, storage
 from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir import checkpoints
@@ -23,10 +24,9 @@ from pix2pix_jax.workdir import folder as workdir_lib
 
 # Fields that weights do not show, with the only value that pytorch-CycleGAN-and-pix2pix has.
 _FIXED = {
-    "generator": {"slope": 0.2, "decoder_activation": "after_concat"},
-    "discriminator": {"slope": 0.2, "padding": "zero"},
+    "generator": {"generator.slope": 0.2, "generator.decoder_activation": "after_concat", "norm_epsilon": 1e-5},
+    "discriminator": {"discriminator.slope": 0.2, "discriminator.padding": "zero", "norm_epsilon": 1e-5},
 }
-_FIXED_EPSILON = 1e-5
 _DROPOUT = 0.5
 
 
@@ -59,22 +59,19 @@ def import_torch(
     folder = storage.folder(folder)
     config, g_variables, d_variables = _read(config, generator, discriminator, keep)
     workdir_lib.make(folder)
-    writer = checkpoints.Checkpoints(folder, keep=config.keep_checkpoints)
-    try:
+    with contextlib.closing(checkpoints.Checkpoints(folder, keep=config.keep_checkpoints)) as writer:
         if writer.latest_step() is not None:
             raise UserError(f"{folder}: holds a run; use another --workdir")
         parts = build_model.build_parts(config, num_examples=1)
         state = jax.jit(lambda: build_model.create_state(config, parts))()
-        state = state.replace(generator=_with(state.generator, g_variables))
+        state = state.replace(generator=state.generator.replace(**g_variables))
         if config.ema_decay:
             state = state.replace(ema=state.generator.params)
         if d_variables is not None:
-            state = state.replace(discriminator=_with(state.discriminator, d_variables))
+            state = state.replace(discriminator=state.discriminator.replace(**d_variables))
         workdir_lib.write_config(config, folder)
         writer.save(0, state, config)
         writer.wait()
-    finally:
-        writer.close()
     return config
 
 
@@ -83,18 +80,20 @@ def _read(
 ) -> tuple[ConfigDict, dict[str, Any], dict[str, Any] | None]:
     """Returns (config that fits the files, variables of the generator, of the discriminator or None)."""
     config = copy.deepcopy(config)
-    weights = layout.clean(pth.read(generator))
-    g = layout.infer_generator(weights, generator)
-    g_variables = layout.from_torch(weights, g, generator)
+    g, g_variables = _read_network(generator, layout.infer_generator)
     _take_size(config, g, keep)
     _take_generator(config, g)
     d_variables = None
     if discriminator is not None:
-        weights = layout.clean(pth.read(discriminator))
-        d = layout.infer_discriminator(weights, discriminator)
-        d_variables = layout.from_torch(weights, d, discriminator)
+        d, d_variables = _read_network(discriminator, layout.infer_discriminator)
         _take_discriminator(config, d, g, discriminator)
     return validate.check(config), g_variables, d_variables
+
+
+def _read_network(file: str, infer: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+    weights = layout.clean(pth.read(file))
+    architecture = infer(weights, file)
+    return architecture, jax.tree.map(jnp.asarray, layout.from_torch(weights, architecture, file))
 
 
 def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[str]) -> None:
@@ -128,7 +127,7 @@ def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
     else:
         config.generator.skips, config.generator.bottleneck_norm = g.skips, False
         # 0 means as many as the image size allows; it stays if that is the U-Net's number, so that the config stays.
-        if config.generator.num_downs or validate.num_downs(config) != g.num_downs:
+        if config.generator.num_downs or build_data.num_downs(config) != g.num_downs:
             config.generator.num_downs = g.num_downs
     if build_model.network_channels(config) != (g.input_channels, g.target_channels):
         config.input_channels, config.target_channels = g.input_channels, g.target_channels
@@ -147,13 +146,6 @@ def _take_discriminator(
         config.discriminator[name] = getattr(d, name)
     config.discriminator.conditional = d.channels == sees_both
     config.discriminator.spectral_norm, config.discriminator.num_scales = False, 1
-
-
-def _with(network: NetworkState, variables: dict[str, Any]) -> NetworkState:
-    return network.replace(
-        params=jax.tree.map(jax.numpy.asarray, variables["params"]),
-        batch_stats=jax.tree.map(jax.numpy.asarray, variables["batch_stats"]),
-    )
 
 
 def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:
@@ -177,25 +169,20 @@ def export_torch(
       UserError: there is no such checkpoint, pytorch-CycleGAN-and-pix2pix has no such network, or the file cannot be
         written.
     """
-    reader = checkpoints.Checkpoints(folder, read_only=True)
 
     def read(step: int) -> tuple[ConfigDict, dict[str, Any]]:
         config = reader.config(step)
         _check_fixed(config, network)
         return config, trained_model.restore_variables(reader, step, config, network)
 
-    try:
+    with contextlib.closing(checkpoints.Checkpoints(folder, read_only=True)) as reader:
         config, variables = reader.load(step, read)
-    finally:
-        reader.close()
-    architecture = _generator_of(config) if network == "generator" else _discriminator_of(config)
-    pth.write(output, layout.to_torch(variables, architecture))
+    pth.write(output, layout.to_torch(variables, _architecture_of(config, network)))
 
 
 def _check_fixed(config: ConfigDict, network: str) -> None:
-    fixed = {f"{network}.{name}": value for name, value in _FIXED[network].items()} | {"norm_epsilon": _FIXED_EPSILON}
     flat = validate.flatten(config)
-    for field, value in fixed.items():
+    for field, value in _FIXED[network].items():
         if flat[field] != value:
             raise UserError(
                 f"config.{field}: {flat[field]}; pytorch-CycleGAN-and-pix2pix has {value} only, and would "
@@ -203,18 +190,14 @@ def _check_fixed(config: ConfigDict, network: str) -> None:
             )
 
 
-def _generator_of(config: ConfigDict) -> GeneratorArchitecture:
+def _architecture_of(config: ConfigDict, network: str) -> Architecture:
     input_channels, target_channels = build_model.network_channels(config)
-    shared = {name: config.generator[name] for name in ("name", "features", "norm", "bias")}
-    shared |= {"input_channels": input_channels, "target_channels": target_channels}
-    if config.generator.name == "resnet":
-        dropout = config.generator.dropout > 0
-        return GeneratorArchitecture(num_blocks=config.generator.num_blocks, dropout=dropout, **shared)
-    return GeneratorArchitecture(num_downs=validate.num_downs(config), **shared)
-
-
-def _discriminator_of(config: ConfigDict) -> DiscriminatorArchitecture:
-    input_channels, target_channels = build_model.network_channels(config)
-    channels = target_channels + (input_channels if config.discriminator.conditional else 0)
-    shared = {name: config.discriminator[name] for name in ("num_layers", "features", "norm", "bias")}
-    return DiscriminatorArchitecture(channels=channels, **shared)
+    fields = config[network]
+    shared = {name: fields[name] for name in ("features", "norm", "bias")}
+    if network == "discriminator":
+        channels = target_channels + (input_channels if fields.conditional else 0)
+        return DiscriminatorArchitecture(num_layers=fields.num_layers, channels=channels, **shared)
+    shared |= {"name": fields.name, "input_channels": input_channels, "target_channels": target_channels}
+    if fields.name == "resnet":
+        return GeneratorArchitecture(num_blocks=fields.num_blocks, dropout=fields.dropout > 0, **shared)
+    return GeneratorArchitecture(num_downs=build_data.num_downs(config), **shared)

@@ -17,8 +17,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
-from tqdm import tqdm
-
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime.console import bar
 
@@ -30,15 +28,15 @@ _PASSING = (408, 425, 429)  # status codes of the client's side worth another at
 
 
 class _Refused(Exception):
-    """Another attempt is useless."""
+    """Signals that another attempt is useless."""
 
 
 class _Broken(Exception):
-    """Another attempt may get further."""
+    """Signals that another attempt may get further."""
 
 
 class _Unreachable(_Broken):
-    """The server did not answer."""
+    """Signals that the server did not answer."""
 
 
 def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
@@ -66,13 +64,13 @@ def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
                 raise _Refused("not an http or https address")
             _download(url, part)
         except (_Refused, _Broken) as error:
-            kept = f", the first {part.size():,} bytes are kept" if part.can_go_on() else ""
-            raise UserError(f"{url}: cannot be downloaded ({error}{kept}); {remedy}") from error
+            kept = f", the first {part.size():,} bytes are kept" if part.rest() else ""
+            raise UserError(f"{url}: cannot be downloaded ({_one_line(error)}{kept}); {remedy}") from error
         part.finish(target)
 
 
 class _Part:
-    """The first part of a file, `NAME.part`, and in a second file the HTTP validator of the version it belongs to."""
+    """Keeps the first part of a file in `NAME.part`, and the HTTP validator of its version in a second file."""
 
     def __init__(self, target: pathlib.Path):
         self.path = target.with_name(f"{target.name}.part")
@@ -81,13 +79,13 @@ class _Part:
     def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def validator(self) -> str:
-        return self._validator.read_text() if self._validator.exists() else ""
+    def rest(self) -> dict[str, str]:
+        """Returns the headers that ask for the rest; {} if the server has to send the whole file."""
+        validator = self._validator.read_text() if self._validator.exists() else ""
+        # Under If-Range, a server whose file has changed sends the whole of it.
+        return {"Range": f"bytes={self.size()}-", "If-Range": validator} if self.size() and validator else {}
 
-    def can_go_on(self) -> bool:
-        return self.size() > 0 and self.validator() != ""
-
-    def begin(self, validator: str) -> None:
+    def begin(self, validator: str = "") -> None:
         self.path.write_bytes(b"")  # first, so that bytes never get the validator of another version
         self._validator.write_text(validator)
 
@@ -111,96 +109,51 @@ def _locked(target: pathlib.Path) -> Iterator[None]:
 
 def _download(url: str, part: _Part) -> None:
     """Tries until the file is whole; gives up once as many attempts in a row as `_WAITS` has bring nothing new."""
-    furthest, waits, answered = part.size(), iter(_WAITS), False
+    furthest, waits, was_reached = part.size(), iter(_WAITS), False
     while True:
         try:
             return _attempt(url, part)
         except _Broken as error:
-            if isinstance(error, _Unreachable) and not answered:
+            if isinstance(error, _Unreachable) and not was_reached:
                 raise  # a wrong address or no network, rather than a passing fault
-            answered = True
+            was_reached = True
             if part.size() >= furthest + _PROGRESS:
                 furthest, waits = part.size(), iter(_WAITS)
             wait = next(waits, None)
             if wait is None:
                 raise
-            print(f"{url}: {error}; trying again in {wait} s", file=sys.stderr)
+            print(f"{url}: {_one_line(error)}; trying again in {wait} s", file=sys.stderr)
             time.sleep(wait)
 
 
 def _attempt(url: str, part: _Part) -> None:
-    with _open(url, part) as response:
-        if response is None:
-            return
-        first = _first_byte(response, part)
-        total = None if response.length is None else first + response.length
-        with part.path.open("ab") as file, _progress_bar(url, first, total) as bar:
-            while chunk := _read(response):
-                file.write(chunk)
-                bar.update(len(chunk))
-    if total is not None and part.size() != total:
-        raise _Broken(f"the connection broke after {part.size():,} of {total:,} bytes")
-
-
-@contextlib.contextmanager
-def _open(url: str, part: _Part) -> Iterator[http.client.HTTPResponse | None]:
-    """Returns the server's answer; None if `part` is whole already."""
+    request = urllib.request.Request(url, headers={"User-Agent": "pix2pix_jax"} | part.rest())
     try:
-        response = urllib.request.urlopen(_request(url, part), timeout=_TIMEOUT)
+        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and _is_whole(error, part):
-            yield None
-            return
-        if error.code == 416:
-            part.begin("")
-        passing = error.code == 416 or error.code in _PASSING or error.code >= 500
-        raise (_Broken if passing else _Refused)(_one_line(error)) from error
+        if error.code == 416:  # the server has nothing after what is here
+            if error.headers.get("Content-Range", "") == f"bytes */{part.size()}":
+                return
+            part.begin()
+        elif error.code not in _PASSING and error.code < 500:
+            raise _Refused(error) from error
+        raise _Broken(error) from error
     except urllib.error.URLError as error:
-        raise _Unreachable(_one_line(error.reason)) from error
+        raise _Unreachable(error.reason) from error
     except (ValueError, http.client.InvalidURL) as error:
-        raise _Refused(_one_line(error)) from error
+        raise _Refused(error) from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(_one_line(error)) from error
+        raise _Broken(error) from error
     with response:
-        yield response
+        _receive(response, url, part)
 
 
-def _request(url: str, part: _Part) -> urllib.request.Request:
-    headers = {"User-Agent": "pix2pix_jax"}
-    if part.can_go_on():
-        # Under If-Range, a server whose file has changed sends the whole of it.
-        headers |= {"Range": f"bytes={part.size()}-", "If-Range": part.validator()}
-    return urllib.request.Request(url, headers=headers)
-
-
-def _is_whole(answer: urllib.error.HTTPError, part: _Part) -> bool:
-    """Returns whether "range not satisfiable" means that `part` has the whole file."""
-    return answer.headers.get("Content-Range", "") == f"bytes */{part.size()}"
-
-
-def _first_byte(response: http.client.HTTPResponse, part: _Part) -> int:
-    """Returns the byte of the file at which the answer's body begins; empties `part` if that is 0."""
-    if response.status == 206:
-        if re.match(rf"bytes {part.size()}-", response.headers.get("Content-Range", "")):
-            return part.size()
-        part.begin("")
-        raise _Broken("the server sent another part than was asked for")
-    etag = response.headers.get("ETag", "")
-    usable = etag if not etag.startswith("W/") else ""  # HTTP forbids weak ones for ranges
-    part.begin(usable or response.headers.get("Last-Modified", ""))
-    return 0
-
-
-def _read(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.read1(_CHUNK)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _Broken(_one_line(error)) from error
-
-
-def _progress_bar(url: str, first: int, total: int | None) -> tqdm:
-    return bar(
+def _receive(response: http.client.HTTPResponse, url: str, part: _Part) -> None:
+    """Adds the body of the answer to `part`, with a progress bar."""
+    first = _first_byte(response, part)
+    total = None if response.length is None else first + response.length
+    progress = bar(
         desc=urllib.parse.urlsplit(url).path.rpartition("/")[2],
         initial=first,
         total=total,
@@ -208,7 +161,32 @@ def _progress_bar(url: str, first: int, total: int | None) -> tqdm:
         unit_scale=True,
         mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file takes a line each time
     )
+    with part.path.open("ab") as file, progress:
+        while chunk := _read(response):
+            file.write(chunk)
+            progress.update(len(chunk))
+    if total is not None and part.size() != total:
+        raise _Broken(f"the connection broke after {part.size():,} of {total:,} bytes")
 
 
-def _one_line(error: object) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _first_byte(response: http.client.HTTPResponse, part: _Part) -> int:
+    """Returns the byte of the file at which the answer's body begins; empties `part` if that is 0."""
+    if response.status != 206:
+        etag = response.headers.get("ETag", "")
+        usable = etag if not etag.startswith("W/") else ""  # HTTP forbids weak ones for ranges
+        part.begin(usable or response.headers.get("Last-Modified", ""))
+    elif not re.match(rf"bytes {part.size()}-", response.headers.get("Content-Range", "")):
+        part.begin()
+        raise _Broken("the server sent another part than was asked for")
+    return part.size()
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    try:
+        return response.read1(_CHUNK)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _Broken(error) from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error.__cause__).__name__

@@ -14,18 +14,21 @@ import io
 import math
 import os
 import pathlib
+import pickle
 import re
 import struct
 import sys
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
+from etils import epath
 
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import torch_pickle
-from pix2pix_jax.io.torch_pickle import NotWeightsError, Storage, Tensor, printable
+from pix2pix_jax.io.storage import write as write_whole
+from pix2pix_jax.io.torch_pickle import NotWeightsError, Storage, Tensor
 
 MAX_BYTES = 8 << 30  # of a file, and of the arrays in it; the published generators have 30 to 220 MB
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -71,7 +74,7 @@ def _local(path: str | os.PathLike) -> pathlib.Path:
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:
-    if _size(file) > MAX_BYTES:
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
         raise NotWeightsError(f"has more than {MAX_BYTES >> 30} GiB, which no weights need; check which file it is")
     start = file.read(4)
     file.seek(0)
@@ -83,41 +86,30 @@ def _read(file: BinaryIO) -> dict[str, np.ndarray]:
     return {key: _array(tensor, data[tensor.storage]) for key, tensor in tensors.items()}
 
 
-def _size(file: BinaryIO) -> int:
-    return os.fstat(file.fileno()).st_size
-
-
 def _open_zip(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     """Returns the object, and a function that reads the numbers of a storage."""
     archive = zipfile.ZipFile(file)
     tops = [name.removesuffix("data.pkl") for name in archive.namelist() if re.fullmatch(r"[^/]+/data\.pkl", name)]
     if len(tops) != 1:
         raise NotWeightsError("a zip archive, but not of PyTorch weights; unpack it if the .pth file is inside")
-    (top,) = tops
-    _check_entries(archive, _size(file))
-    if archive.getinfo(f"{top}data.pkl").file_size > torch_pickle.MAX_BYTES:
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise NotWeightsError("is compressed, which PyTorch's files never are; fetch the original")
+    if sum(entry.file_size for entry in archive.infolist()) > os.fstat(file.fileno()).st_size:
+        raise NotWeightsError("declares more data than the file holds; do not trust it")
+    entries = {entry.filename.removeprefix(tops[0]): entry for entry in archive.infolist()}
+    if entries["data.pkl"].file_size > torch_pickle.MAX_BYTES:
         raise NotWeightsError("has a list of contents too long for weights; do not trust it")
-    order = archive.read(f"{top}byteorder") if f"{top}byteorder" in archive.namelist() else b"little"
+    order = archive.read(entries["byteorder"]) if "byteorder" in entries else b"little"
     if order not in (b"little", b"big"):
         raise NotWeightsError("has an unknown byte order; fetch it again")
-    value = torch_pickle.load(io.BytesIO(archive.read(f"{top}data.pkl"))).value
 
     def data_of(storage: Storage) -> np.ndarray:
-        info = archive.NameToInfo.get(f"{top}data/{storage.key}")
-        if info is None or info.file_size != storage.nbytes:
-            raise NotWeightsError(f"lacks the data {printable(storage.key, 80)} or some of them; fetch it again")
-        return _numbers(archive.read(info), storage.dtype, order.decode())
+        entry = entries.get(f"data/{storage.key}")
+        if entry is None or entry.file_size != storage.nbytes:
+            raise _lacks(storage)
+        return _numbers(archive.read(entry), storage.dtype, order.decode())
 
-    return value, data_of
-
-
-def _check_entries(archive: zipfile.ZipFile, size: int) -> None:
-    """Raises NotWeightsError if entries are compressed or larger than the file."""
-    entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise NotWeightsError("is compressed, which PyTorch's files never are; fetch the original")
-    if sum(entry.file_size for entry in entries) > size:
-        raise NotWeightsError("declares more data than the file holds; do not trust it")
+    return torch_pickle.load(io.BytesIO(archive.read(entries["data.pkl"]))).value, data_of
 
 
 def _open_legacy(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
@@ -130,7 +122,14 @@ def _open_legacy(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     keys = torch_pickle.load(header).value
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys) or sorted(keys) != sorted(storages):
         raise NotWeightsError("lists other data than its tensors name; fetch it again")
-    positions = _legacy_positions(file, header.tell(), [storages[key] for key in keys])
+    positions, end = {}, header.tell()
+    for storage in map(storages.get, keys):
+        file.seek(end)
+        (count,) = struct.unpack("<q", file.read(8))
+        positions[storage] = end + 8
+        end += 8 + storage.nbytes
+        if count != storage.size or end > os.fstat(file.fileno()).st_size:
+            raise _lacks(storage)
 
     def data_of(storage: Storage) -> np.ndarray:
         file.seek(positions[storage])
@@ -139,16 +138,8 @@ def _open_legacy(file: BinaryIO) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     return value, data_of
 
 
-def _legacy_positions(file: BinaryIO, start: int, storages: list[Storage]) -> dict[Storage, int]:
-    positions = {}
-    for storage in storages:
-        file.seek(start)
-        (count,) = struct.unpack("<q", file.read(8))
-        positions[storage] = start + 8
-        start += 8 + storage.nbytes
-        if count != storage.size or start > _size(file):
-            raise NotWeightsError(f"lacks the data {printable(storage.key, 80)} or some of them; fetch it again")
-    return positions
+def _lacks(storage: Storage) -> NotWeightsError:
+    return NotWeightsError(f"lacks the data {printable(storage.key, 80)} or some of them; fetch it again")
 
 
 def _numbers(data: bytes, dtype: np.dtype, byte_order: str) -> np.ndarray:
@@ -163,8 +154,8 @@ def _state_dict(value: Any) -> dict[str, Tensor]:
         raise NotWeightsError("holds no dict of weights; save a network's state_dict() in it")
     for key, tensor in value.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
-            shown, kind = (printable(text, 80) for text in (str(key), type(tensor).__name__))
-            raise NotWeightsError(f"holds no tensor under {shown} ({kind}); have only the state_dict() saved in it")
+            where = f"{printable(str(key), 80)} ({type(tensor).__name__})"
+            raise NotWeightsError(f"holds no tensor under {where}; have only the state_dict() saved in it")
     if sum(math.prod(t.shape) * t.storage.dtype.itemsize for t in value.values()) > MAX_BYTES:
         raise NotWeightsError(f"has more than {MAX_BYTES >> 30} GiB of weights; do not trust it")
     return value
@@ -191,25 +182,21 @@ def write(path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]) -> None
     for key, array in arrays.items():
         if array.dtype not in _STORAGE_NAMES:
             raise UserError(f"{path}: cannot hold {key}, as PyTorch has no {array.dtype}; convert it to float32")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        try:
-            with temporary.open("wb") as file:
-                _write(file, arrays)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_whole(epath.Path(path), _archive(arrays))
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); make room or choose another place") from error
 
 
-def _write(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+def _archive(arrays: Mapping[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         _add(archive, file, "data.pkl", _pickle(arrays))
         _add(archive, file, "byteorder", sys.byteorder.encode())
         for key, array in enumerate(arrays.values()):
             _add(archive, file, f"data/{key}", array.tobytes())
         _add(archive, file, "version", b"3\n")
+    return file.getvalue()
 
 
 def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> None:
@@ -223,7 +210,7 @@ def _add(archive: zipfile.ZipFile, file: BinaryIO, name: str, data: bytes) -> No
 
 def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns the pickle (protocol 2) of an OrderedDict of tensors with their numbers in the storages "0", "1", ..."""
-    items = [_text(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
+    items = [_plain(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
     return b"\x80\x02" + _EMPTY_ORDERED_DICT + b"(" + b"".join(items) + b"u."
 
 
@@ -231,22 +218,14 @@ _EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
 
 def _tensor(array: np.ndarray, key: str) -> bytes:
-    storage = f"ctorch\n{_STORAGE_NAMES[array.dtype]}\n".encode()
-    persistent = b"(" + _text("storage") + storage + _text(key) + _text("cpu") + _integer(array.size) + b"tQ"
-    strides = [math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim)]
-    layout = _integer(0) + _integers(array.shape) + _integers(strides)
-    no_gradient, no_hooks = b"\x89", _EMPTY_ORDERED_DICT
-    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent + layout + no_gradient + no_hooks + b"tR"
+    kind = f"ctorch\n{_STORAGE_NAMES[array.dtype]}\n".encode()
+    persistent = b"(" + _plain("storage") + kind + _plain(key) + _plain("cpu") + _plain(array.size) + b"tQ"
+    strides = tuple(math.prod(array.shape[axis + 1 :]) for axis in range(array.ndim))
+    offset, requires_grad, no_hooks = _plain(0), _plain(False), _EMPTY_ORDERED_DICT
+    layout = offset + _plain(array.shape) + _plain(strides) + requires_grad + no_hooks
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent + layout + b"tR"
 
 
-def _text(text: str) -> bytes:
-    encoded = text.encode("utf-8", "surrogatepass")
-    return b"X" + struct.pack("<I", len(encoded)) + encoded
-
-
-def _integer(number: int) -> bytes:
-    return b"J" + struct.pack("<i", number) if number < 2**31 else b"\x8a\x08" + struct.pack("<q", number)
-
-
-def _integers(numbers: Sequence[int]) -> bytes:
-    return b"(" + b"".join(map(_integer, numbers)) + b"t"
+def _plain(value: Any) -> bytes:
+    """Returns the operations that push a plain value, which Python's own pickle has between its header and its end."""
+    return pickle.dumps(value, protocol=2)[2:-1]

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent import futures
-from typing import Any, Protocol
+from typing import Any
 
 from etils import epath
 
@@ -25,14 +25,11 @@ from pix2pix_jax.errors import UserError
 PATIENCE = 120.0  # seconds for which transient errors are retried
 UPLOAD_PERIOD = 30.0  # seconds between two puts of a growing object
 
-_LOCAL, _BUCKET = "", "gs"
 _PARTIAL = ".partial"  # ends the names of files being written; only a killed run leaves any
-_PASSING = frozenset(
-    (
-        *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EPIPE),
-        *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED),
-        *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH),
-    )
+_PASSING = (
+    *(errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.EPIPE),
+    *(errno.ECONNRESET, errno.ECONNREFUSED, errno.ECONNABORTED),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH),
 )
 _REMOTE_LIBRARIES = ("gcsfs", "fsspec", "aiohttp", "requests", "urllib3", "google", "tensorflow")
 
@@ -42,7 +39,7 @@ def folder(path: epath.PathLike) -> epath.Path:
     scheme, separator, name = os.fspath(path).partition("://")
     if not separator:
         return epath.Path(path).expanduser()
-    if scheme != _BUCKET or not name.strip("/"):
+    if scheme != "gs" or not name.strip("/"):
         raise UserError(f"{os.fspath(path)}: neither a folder nor gs://BUCKET/NAME")
     if importlib.util.find_spec("gcsfs") is None:
         raise UserError(f"{os.fspath(path)}: gs:// needs gcsfs; pip install gcsfs, or '.[gcs]'")
@@ -101,33 +98,21 @@ def sweep(path: epath.Path) -> None:
             file.unlink(missing_ok=True)
 
 
-class Log(Protocol):
-    """A file that grows. Several threads may use it."""
-
-    def append(self, data: bytes) -> None:
-        """Adds whole lines or records. Other programs see them soon; within 30 seconds where the file is an object."""
-
-    def commit(self) -> None:
-        """Waits until all that was appended would survive a crash of the machine."""
-
-    def close(self) -> None:
-        """Commits, and closes the log."""
-
-
-def open_log(path: epath.Path, content: bytes = b"") -> Log:
-    """Opens a log that begins with `content`, which replaces the file's."""
+def open_log(path: epath.Path, content: bytes = b"") -> "Log":
+    """Opens a file that grows, for several threads. It begins with `content`, which replaces the file's."""
     if read(path) != content or not content:
         write(path, content)
     return _ObjectLog(path, content) if is_object(path) else _LocalLog(path, len(content))
 
 
 class _LocalLog:
-    """A log that opens its file for each append, to see the errors that network file systems report at closing."""
+    """Opens its file for each append, to see the errors that network file systems report at closing."""
 
     def __init__(self, path: epath.Path, size: int):
         self._path, self._size, self._lock = path, size, threading.Lock()
 
     def append(self, data: bytes) -> None:
+        """Adds whole lines or records, which other programs see at once."""
         with self._lock:
             _attempt(self._path, lambda: self._append(data))
 
@@ -145,6 +130,7 @@ class _LocalLog:
         self._size = place + len(data)
 
     def commit(self) -> None:
+        """Waits until all that was appended would survive a crash of the machine."""
         with self._lock:
             _attempt(self._path, self._sync)
 
@@ -156,7 +142,7 @@ class _LocalLog:
 
 
 class _ObjectLog:
-    """A log that keeps its whole text; a thread puts it, at most every 30 s and for at most a tenth of the time."""
+    """Keeps its whole text; a thread puts it, at most every 30 s and for at most a tenth of the time."""
 
     def __init__(self, path: epath.Path, content: bytes):
         self._path, self._content, self._lock = path, bytearray(content), threading.Lock()
@@ -165,6 +151,7 @@ class _ObjectLog:
         self._upload: futures.Future = self._thread.submit(lambda: None)
 
     def append(self, data: bytes) -> None:
+        """Adds whole lines or records, which other programs see within 30 seconds."""
         with self._lock:
             self._content += data
             if self._upload.done():
@@ -173,6 +160,7 @@ class _ObjectLog:
                     self._upload = self._thread.submit(self._put)
 
     def commit(self) -> None:
+        """Waits until all that was appended is in the object."""
         with self._lock:
             self._upload.result()
             self._upload = self._thread.submit(self._put)
@@ -192,6 +180,9 @@ class _ObjectLog:
             self._put_size = len(content)
         end = time.monotonic()
         self._next = end + max(UPLOAD_PERIOD, 9 * (end - begin))
+
+
+Log = _LocalLog | _ObjectLog
 
 
 def is_object(path: epath.Path) -> bool:

@@ -8,11 +8,13 @@ stack), so `load` is a machine of its own: it knows only the operations that wei
 import dataclasses
 import math
 import pickletools
-from collections.abc import Callable
+import types
 from typing import Any, BinaryIO, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+
+from pix2pix_jax.errors import printable
 
 MAX_BYTES = 1 << 20  # of one pickle; a generator's is about 20 kB, as the numbers lie outside it
 MAX_DIMENSIONS = 8
@@ -32,12 +34,12 @@ STORAGES = {  # PyTorch's name of a storage -> its dtype
 
 
 class NotWeightsError(ValueError):
-    """A pickle holds anything but weights; the message does not name the file."""
+    """Signals that a pickle holds anything but weights; the message does not name the file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """A run of numbers outside the pickle, found by `key`; several tensors may share it."""
+    """Names a run of numbers outside the pickle by its key; several tensors may share it."""
 
     key: str
     dtype: np.dtype
@@ -50,7 +52,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-    """A view of a storage that lies inside it; offset and strides count elements."""
+    """Describes a view of a storage that lies inside it; offset and strides count elements."""
 
     storage: Storage
     offset: int
@@ -72,13 +74,12 @@ def load(file: BinaryIO) -> Loaded:
     """
     machine = _Machine()
     for operation, argument, _ in pickletools.genops(file):
-        if operation.name != "STOP":
-            machine.step(operation.name, argument)
+        machine.step(operation, argument)
     return Loaded(machine.stack.pop(), machine.storages)
 
 
 class _Machine:
-    """The stack machine: its stack, its memo and the storages seen so far."""
+    """Runs the operations of a pickle on a stack."""
 
     def __init__(self):
         self.stack: list[Any] = []
@@ -86,133 +87,83 @@ class _Machine:
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
 
-    def step(self, name: str, argument: Any) -> None:
-        if name in _LITERALS:
-            self.stack.append(argument)
-        elif name in _CONSTANTS:
-            self.stack.append(_CONSTANTS[name]())
+    def step(self, operation: pickletools.OpcodeInfo, argument: Any) -> None:
+        name = operation.name
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            self.memo[len(self.memo) if argument is None else argument] = self.stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif name == "MARK":
+            self.frames.append(self.stack)
+            self.stack = []
+        elif name == "BINPERSID":
+            self.stack.append(self._storage(self.stack.pop()))
         elif name in _OPERATIONS:
-            _OPERATIONS[name](self, argument)
-        else:
+            operands = self._pop_operands(operation.stack_before)
+            self.stack.append(_OPERATIONS[name](argument, *operands))
+        elif name not in ("PROTO", "FRAME", "STOP"):
             raise NotWeightsError(f"holds pickle's {name}, which weights do not need; do not trust it")
 
-    def pop_frame(self) -> list[Any]:
-        frame, self.stack = self.stack, self.frames.pop()
-        return frame
+    def _pop_operands(self, kinds: list[pickletools.StackObject]) -> list[Any]:
+        """Pops what pickletools says an operation takes; all above the last mark counts as two kinds."""
+        last = []
+        if pickletools.markobject in kinds:
+            last, self.stack, kinds = self.stack, self.frames.pop(), kinds[:-2]
+        return [self.stack.pop() for _ in kinds][::-1] + last
 
-    def pop_last(self, count: int) -> list[Any]:
-        if count > len(self.stack):
-            raise IndexError("the pickle takes more than it holds")
-        last = self.stack[-count:]
-        del self.stack[-count:]
-        return last
-
-
-def _mark(machine: _Machine, _: None) -> None:
-    machine.frames.append(machine.stack)
-    machine.stack = []
-
-
-def _put(machine: _Machine, index: int | None) -> None:
-    machine.memo[len(machine.memo) if index is None else index] = machine.stack[-1]
-
-
-def _get(machine: _Machine, index: int) -> None:
-    machine.stack.append(machine.memo[index])
+    def _storage(self, name: Any) -> Storage:
+        match name:
+            case ("storage", np.dtype() as dtype, str(key), str(), int(size), *view) if size >= 0 and view in (
+                [],
+                [None],
+            ):
+                storage = Storage(key, dtype, size)
+            case _:
+                raise NotWeightsError("names data in a way that weights do not; do not trust it")
+        if self.storages.setdefault(key, storage) != storage:
+            raise NotWeightsError(f"gives the data {printable(key, 80)} two types or sizes; fetch it again")
+        return storage
 
 
-def _tuple(machine: _Machine, items: list[Any]) -> None:
-    machine.stack.append(tuple(items))
+def _extend(_: None, target: Any, *items: Any) -> list:
+    _checked(target, list).extend(items)
+    return target
 
 
-def _extend(machine: _Machine, items: list[Any]) -> None:
-    _checked(machine.stack[-1], list).extend(items)
+def _set_items(_: None, target: Any, *items: Any) -> dict:
+    _checked(target, dict).update((_key(key), value) for key, value in zip(items[::2], items[1::2], strict=True))
+    return target
 
 
-def _set_items(machine: _Machine, items: list[Any]) -> None:
-    target = _checked(machine.stack[-1], dict)
-    for key, value in zip(items[::2], items[1::2], strict=True):
-        target[_key(key)] = value
-
-
-def _global(machine: _Machine, name: str) -> None:
-    """Pushes the global `name`, "module name"; nothing is imported."""
+def _global(name: str) -> Any:
+    """Returns the global `name`, "module name"; nothing is imported."""
     if name not in _GLOBALS:
-        shown = printable(name.replace(" ", "."), 80)
         raise NotWeightsError(
-            f"holds code ({shown}), not just weights; do not trust it, or have its author save the state_dict()"
+            f"holds code ({printable(name.replace(' ', '.'), 80)}), not just weights; do not trust it, or have its "
+            "author save the state_dict()"
         )
-    machine.stack.append(_GLOBALS[name])
+    return _GLOBALS[name]
 
 
-def _stack_global(machine: _Machine, _: None) -> None:
-    module, name = machine.pop_last(2)
-    _global(machine, f"{_checked(module, str)} {_checked(name, str)}")
-
-
-def _reduce(machine: _Machine, _: None) -> None:
-    function, arguments = machine.pop_last(2)
-    machine.stack.append(_checked(function, _Function).call(*_checked(arguments, tuple)))
-
-
-def _build(machine: _Machine, _: None) -> None:
-    """Drops the attributes of an OrderedDict: a state dict's _metadata has versions that our layouts do not need."""
-    machine.stack.pop()
-    _checked(machine.stack[-1], dict)
-
-
-def _persistent(machine: _Machine, _: None) -> None:
-    match machine.stack.pop():
-        case ("storage", np.dtype() as dtype, str(key), str(), int(size), *view) if view in ([], [None]) and size >= 0:
-            storage = Storage(key, dtype, size)
-        case _:
-            raise NotWeightsError("names data in a way that weights do not; do not trust it")
-    if machine.storages.setdefault(key, storage) != storage:
-        raise NotWeightsError(f"gives the data {printable(key, 80)} two types or sizes; fetch it again")
-    machine.stack.append(storage)
-
-
-def _of_mark(operation: Callable) -> Callable:
-    return lambda machine, _: operation(machine, machine.pop_frame())
-
-
-def _of_last(count: int, operation: Callable) -> Callable:
-    return lambda machine, _: operation(machine, machine.pop_last(count))
-
-
-_CONSTANTS = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_TUPLE": tuple,
-    "EMPTY_LIST": list,
-    "EMPTY_DICT": dict,
-}
-_LITERALS = frozenset(
-    [
-        *("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "BINFLOAT", "FLOAT"),
-        *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"),
-        *("BINSTRING", "SHORT_BINSTRING", "STRING"),  # text saved by Python 2
-    ]
+_LITERALS = (
+    *("BININT", "BININT1", "BININT2", "INT", "LONG", "LONG1", "LONG4", "BINFLOAT", "FLOAT", "NONE"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"),
+    *("BINSTRING", "SHORT_BINSTRING", "STRING"),  # text saved by Python 2
 )
-_OPERATIONS = {
-    **dict.fromkeys(["PROTO", "FRAME"], lambda machine, _: None),
-    **dict.fromkeys(["PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"], _put),
-    **dict.fromkeys(["GET", "BINGET", "LONG_BINGET"], _get),
-    "MARK": _mark,
-    "TUPLE": _of_mark(_tuple),
-    "TUPLE1": _of_last(1, _tuple),
-    "TUPLE2": _of_last(2, _tuple),
-    "TUPLE3": _of_last(3, _tuple),
-    "APPEND": _of_last(1, _extend),
-    "APPENDS": _of_mark(_extend),
-    "SETITEM": _of_last(2, _set_items),
-    "SETITEMS": _of_mark(_set_items),
+_OPERATIONS = {  # functions of the operation's argument and its operands
+    **dict.fromkeys(_LITERALS, lambda argument: argument),
+    "NEWTRUE": lambda _: True,
+    "NEWFALSE": lambda _: False,
+    "EMPTY_LIST": lambda _: [],
+    "EMPTY_DICT": lambda _: {},
+    **dict.fromkeys(["EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"], lambda _, *items: items),
+    **dict.fromkeys(["APPEND", "APPENDS"], _extend),
+    **dict.fromkeys(["SETITEM", "SETITEMS"], _set_items),
     "GLOBAL": _global,
-    "STACK_GLOBAL": _stack_global,
-    "REDUCE": _reduce,
-    "BUILD": _build,
-    "BINPERSID": _persistent,
+    "STACK_GLOBAL": lambda _, module, name: _global(f"{_checked(module, str)} {_checked(name, str)}"),
+    "REDUCE": lambda _, function, arguments: _checked(function, types.FunctionType)(*_checked(arguments, tuple)),
+    # Attributes of an OrderedDict are dropped: a state dict's _metadata has versions that our layouts do not need.
+    "BUILD": lambda _, target, attributes: _checked(target, dict),
 }
 
 
@@ -235,39 +186,22 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
     return Tensor(storage, offset, shape, strides)
 
 
-def _rebuild_parameter(data: Any, *_: Any) -> Tensor:
-    return _checked(data, Tensor)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Function:
-    """A function that a pickle may call."""
-
-    call: Callable
-
-
 _GLOBALS = {
-    "collections OrderedDict": _Function(_ordered_dict),
-    "torch._utils _rebuild_tensor": _Function(_rebuild_tensor),  # before PyTorch 0.4
-    "torch._utils _rebuild_tensor_v2": _Function(_rebuild_tensor),
-    "torch._utils _rebuild_parameter": _Function(_rebuild_parameter),
+    "collections OrderedDict": _ordered_dict,
+    "torch._utils _rebuild_tensor": _rebuild_tensor,  # before PyTorch 0.4
+    "torch._utils _rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils _rebuild_parameter": lambda data, *_: _checked(data, Tensor),
     **{f"torch {name}": dtype for name, dtype in STORAGES.items()},
 }
 
 
 def _checked(value: Any, kind: type) -> Any:
     if not isinstance(value, kind):
-        found, wanted = (x.__name__.lstrip("_").lower() for x in (type(value), kind))
-        raise NotWeightsError(f"is malformed ({found} in place of {wanted}); fetch it again")
+        actual, wanted = (x.__name__.lower() for x in (type(value), kind))
+        raise NotWeightsError(f"is malformed ({actual} in place of {wanted}); fetch it again")
     return value
 
 
 def _key(key: Any) -> str | int:
     """Checks that a key is an int or a str; others could take for ever to hash."""
     return key if isinstance(key, int) else _checked(key, str)
-
-
-def printable(text: str, limit: int) -> str:
-    """Shortens a stranger's text to one printable line."""
-    shown = "".join(c if c.isprintable() else "?" for c in text[:limit])
-    return shown if len(text) <= limit else shown + "..."

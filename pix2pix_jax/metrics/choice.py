@@ -1,7 +1,7 @@
 """Chooses the metrics to compute: those that a user names, or all that the images and the weights at hand allow."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -17,57 +17,34 @@ _BY_DEFAULT = ("l1", "psnr", "ssim", "ms_ssim", "lpips", "labels", "fid", "kid")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MetricsConfig:
-    """Holds what a user asks for.
+    """Holds what a user asks for."""
 
-    Attributes:
-      metrics: names in METRICS; None: the default ones that need neither a download nor another flag.
-      palette: the label maps' palette: "auto", "none", a name or a .json file (`labels.find`).
-      inception: path of the weights of FID's network; "": `weights.find` looks for them.
-      lpips: path of the weights of LPIPS; "": likewise.
-    """
-
-    metrics: tuple[str, ...] | None = None
-    palette: str = "auto"
-    inception: str = ""
-    lpips: str = ""
+    metrics: tuple[str, ...] | None = None  # in METRICS; None: the default ones that need no download or further flag
+    palette: str = "auto"  # of the label maps: "auto", "none", a name or a .json file (`labels.find`)
+    inception: str = ""  # path of the weights of FID's network; "": `weights.find` looks for them
+    lpips: str = ""  # path of the weights of LPIPS; "": likewise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Describes the images to compare.
+    """Describes the images to compare."""
 
-    Attributes:
-      size: (H, W) of each image.
-      channels: number of channels of each image.
-      count: number of images in each of the two sets.
-      palette: a name in labels.PALETTES if the targets are known to be label maps, else "none".
-      sample: returns some of the targets, uint8 (N, H, W, 3).
-    """
-
-    size: tuple[int, int]
+    size: tuple[int, int]  # (H, W) of each image
     channels: int
-    count: int
-    palette: str
-    sample: Callable[[], np.ndarray]
+    count: int  # number of images in each of the two sets
+    palette: str  # in labels.PALETTES if the targets are known to be label maps, else "none"
+    sample: Callable[[], np.ndarray]  # returns some of the targets, uint8 (N, H, W, 1 or 3)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResolvedMetrics:
-    """Holds the metrics to compute, with the palette and weights that they need.
+    """Holds the metrics to compute, with the palette and the networks that they need; None for those not needed."""
 
-    Attributes:
-      metrics: names in METRICS.
-      palette: the palette of the label scores; None without them.
-      inception: the network of FID and KID; None without them.
-      lpips: the network of LPIPS; None without it.
-      left_out: metric -> the reason why it is not computed.
-    """
-
-    metrics: tuple[str, ...]
-    palette: Palette | None = None
-    inception: Weights | None = None
+    metrics: tuple[str, ...]  # in METRICS
+    palette: Palette | None = None  # of the label scores
+    inception: Weights | None = None  # of FID and KID
     lpips: Weights | None = None
-    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)  # metric -> why it is not computed
 
 
 def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
@@ -77,7 +54,9 @@ def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
       UserError: a metric that was asked for by name cannot be computed, a palette does not fit, or weights cannot be
         found, downloaded or read.
     """
-    check_names(request.metrics or ())
+    for metric in request.metrics or ():
+        if metric not in METRICS:
+            raise UserError(f"{metric or 'an empty name'}: no such metric; there are {', '.join(METRICS)}")
     name = pictures.palette if request.palette == "auto" else request.palette
     palette = None if name == "none" else labels.find(name)
     left_out = {}
@@ -99,13 +78,6 @@ def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
     )
 
 
-def check_names(metrics: Sequence[str]) -> None:
-    """Raises UserError for a name that is not in METRICS."""
-    for metric in metrics:
-        if metric not in METRICS:
-            raise UserError(f"{metric or 'an empty name'}: no such metric; there are {', '.join(METRICS)}")
-
-
 def _obstacle(metric: str, pictures: ImageSet, palette: Palette | None) -> str:
     """Returns the reason why a metric cannot be computed; "" if it can."""
     least = {"ssim": image.SSIM_SIDE, "ms_ssim": image.MS_SSIM_SIDE, "lpips": lpips.SIDE}.get(metric, 1)
@@ -113,22 +85,15 @@ def _obstacle(metric: str, pictures: ImageSet, palette: Palette | None) -> str:
         return f"needs pictures of at least {least} pixels a side, not {height_by_width(pictures.size)}"
     if metric in ("lpips", "labels", *DISTANCES) and pictures.channels not in (1, 3):
         return f"needs pictures of 1 or 3 channels, not {pictures.channels}"
+    if metric == "labels" and not palette:
+        return "needs --palette=facades, cityscapes or FILE.json"
     if metric == "labels":
-        return (
-            labels.misfit(palette, pictures.sample()) if palette else "needs --palette=facades, cityscapes or FILE.json"
-        )
-    if metric in DISTANCES:
-        return _too_few(metric, pictures.count)
-    return ""
-
-
-def _too_few(metric: str, count: int) -> str:
-    kernel = metric.endswith("kid")
-    least = distances.MIN_KERNEL if kernel else distances.MIN_FRECHET
-    if count >= least:
+        return labels.misfit(palette, pictures.sample())
+    least = {"fid": distances.MIN_FRECHET, "kid": distances.MIN_KERNEL}.get(metric.removeprefix("clean_"), 0)
+    if pictures.count >= least:
         return ""
-    instead = "" if kernel else f"; {metric.replace('fid', 'kid')} takes {distances.MIN_KERNEL}"
-    return f"needs at least {least} pictures a set, and here are {count}{instead}"
+    instead = f"; {metric.replace('fid', 'kid')} takes {distances.MIN_KERNEL}" if metric.endswith("fid") else ""
+    return f"needs at least {least} pictures a set, and here are {pictures.count}{instead}"
 
 
 def _unavailable(metric: str, request: MetricsConfig) -> str:

@@ -8,50 +8,20 @@ SUBSETS, SUBSET_SIZE = 100, 1000  # KID's published ones
 _SEED = 2020  # torch-fidelity draws its subsets with it
 
 
-class Statistics:
-    """Keeps the running mean and covariance of features that come in parts (merged as by Chan et al. 1979)."""
-
-    _PART = 256  # rows are merged so many at a time, as one product of matrices is faster than many of vectors
-
-    def __init__(self, size: int):
-        self._count, self._mean, self._squares = 0, np.zeros(size), np.zeros((size, size))
-        self._waiting: list[np.ndarray] = []
-
-    def add(self, features: np.ndarray) -> None:
-        """Adds features, floating (N, size)."""
-        self._waiting.append(features)
-        if sum(map(len, self._waiting)) >= self._PART:
-            self._merge()
-
-    def _merge(self) -> None:
-        if not sum(map(len, self._waiting)):
-            return
-        part = np.concatenate(self._waiting).astype(np.float64)
-        self._waiting = []
-        mean, total = part.mean(0), self._count + len(part)
-        centred, shift = part - mean, mean - self._mean
-        self._squares += centred.T @ centred + np.outer(shift, shift) * (self._count * len(part) / total)
-        self._mean = self._mean + shift * (len(part) / total)
-        self._count = total
-
-    @property
-    def count(self) -> int:
-        self._merge()
-        return self._count
-
-    @property
-    def mean(self) -> np.ndarray:
-        self._merge()
-        return self._mean
-
-    @property
-    def covariance(self) -> np.ndarray:
-        """The unbiased sample covariance (size, size); needs at least two rows."""
-        self._merge()
-        return self._squares / (self._count - 1)
+def frechet(features: np.ndarray, other: np.ndarray) -> float:
+    """Computes the Frechet distance of two sets of features, floating (N, D) and (M, D), N and M at least 2."""
+    return frechet_of_gaussians(*_moments(features), *_moments(other))
 
 
-def frechet(mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other_covariance: np.ndarray) -> float:
+def _moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the mean (D,) and the unbiased covariance (D, D) of features (N, D)."""
+    features = features.astype(np.float64)
+    return features.mean(0), np.cov(features, rowvar=False)
+
+
+def frechet_of_gaussians(
+    mean: np.ndarray, covariance: np.ndarray, other_mean: np.ndarray, other_covariance: np.ndarray
+) -> float:
     """Computes |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two Gaussians (Heusel et al. 2017).
 
     With C = A A^T, the trace of (C1 C2)^(1/2) is the sum of the singular values of A1^T A2. This avoids the root of a

@@ -5,11 +5,13 @@ The key is the SHA-256 of an image's pixels, so an image that has changed is nev
 
 import contextlib
 import hashlib
-import os
+import io
 import pathlib
 
 import numpy as np
+from etils import epath
 
+from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import caches
 
 _MOST = 20_000  # images, 160 MB: larger sets are kept in memory only
@@ -21,17 +23,14 @@ class FeatureCache:
     def __init__(self, path: pathlib.Path | None):
         """Reads the cache in `path`, an .npz that need not exist; with None, features are kept in memory only."""
         self._path, self._rows, self._new = path, {}, False
-        if path is not None and path.is_file():
-            self._read(path)
-
-    def _read(self, path: pathlib.Path) -> None:
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                digests, features = file["digests"], file["features"]
-            if len(digests) == len(features) and features.ndim == 2:
-                self._rows = {bytes(d): row for d, row in zip(digests, features.astype(np.float32), strict=True)}
-        except Exception:  # zipfile, zlib and numpy raise many types for damaged files
-            pass  # a cache that cannot be read is computed again
+        if path is None or not path.is_file():
+            return
+        # Zipfile, zlib and numpy raise many types for damaged files; a cache that cannot be read is computed again.
+        with contextlib.suppress(Exception), path.open("rb") as opened:
+            file = np.load(opened, allow_pickle=False)
+            digests, features = file["digests"], file["features"].astype(np.float32)
+            if features.ndim == 2:
+                self._rows = {bytes(d): row for d, row in zip(digests, features, strict=True)}
 
     def get(self, pictures: np.ndarray) -> np.ndarray | None:
         """Returns the features (N, D) of pictures (N, H, W, 3); None unless all are known."""
@@ -47,16 +46,12 @@ class FeatureCache:
         """Writes the file, whole or not at all, if features were added; a file that cannot be written is no error."""
         if self._path is None or not self._new or len(self._rows) > _MOST:
             return
-        partial = self._path.with_name(f".{self._path.name}.{os.getpid()}.npz")
-        try:
+        file, digests = io.BytesIO(), np.frombuffer(b"".join(self._rows), np.uint8).reshape(-1, 32)
+        np.savez(file, digests=digests, features=np.stack(list(self._rows.values())))
+        with contextlib.suppress(OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            digests = np.frombuffer(b"".join(self._rows), np.uint8).reshape(-1, 32)
-            np.savez(partial, digests=digests, features=np.stack(list(self._rows.values())))
-            partial.replace(self._path)
+            storage.write(epath.Path(self._path), file.getvalue())
             self._new = False
-        except OSError:
-            with contextlib.suppress(OSError):
-                partial.unlink()
 
 
 def place(*cache_key: str) -> pathlib.Path:

@@ -1,16 +1,18 @@
 """Computes FID and KID: the distances between the Inception features of two sets of images."""
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax.metrics import distances, inception
-from pix2pix_jax.metrics.distances import Statistics
-from pix2pix_jax.metrics.feature_cache import FeatureCache
+from pix2pix_jax.metrics import distances, feature_cache, inception
+from pix2pix_jax.metrics.choice import ResolvedMetrics
 from pix2pix_jax.runtime import meshes
 
 # Prefix of a metric's name -> the program whose resize it uses, to bring images to the network's size.
 RESIZES = {"": "pytorch-fid", "clean_": "clean-fid"}
+_DISTANCES = {"fid": distances.frechet, "kid": distances.kernel}
 
 
 class FeatureDistances:
@@ -19,19 +21,22 @@ class FeatureDistances:
     FID and KID share one pass of the network, and targets whose features are in the cache need none.
     """
 
-    def __init__(self, prefix: str, variables: dict, *, metrics: tuple[str, ...], mesh: Mesh, cache: FeatureCache):
+    def __init__(self, prefix: str, choice: ResolvedMetrics, *, mesh: Mesh, cache_key: Sequence[str]):
         """Places the network on the mesh.
 
         Args:
           prefix: a key of RESIZES.
-          variables: the Inception network's variables.
-          metrics: all metrics to compute; those without the prefix are ignored.
+          choice: all metrics to compute, of which those without the prefix are ignored, and the network's weights.
           mesh: the mesh over whose `data` axis batches are spread.
-          cache: known features of targets.
+          cache_key: strings that identify the targets, as for `Scorer`.
         """
-        self._prefix, self._mesh, self._cache = prefix, mesh, cache
-        self._wanted = {name for name in ("fid", "kid") if prefix + name in metrics}
-        self._variables = meshes.replicate(variables, mesh)
+        self._prefix, self._mesh = prefix, mesh
+        self._metrics = [name for name in _DISTANCES if prefix + name in choice.metrics]
+        # Only in one process: several might find different features there, and then run different programs.
+        cached = cache_key and jax.process_count() == 1
+        place = feature_cache.place(choice.inception.digest, RESIZES[prefix], *cache_key) if cached else None
+        self._cache = feature_cache.FeatureCache(place)
+        self._variables = meshes.replicate(choice.inception.variables, mesh)
         network = inception.Inception()
 
         def features(variables, pictures: jax.Array) -> jax.Array:
@@ -42,8 +47,7 @@ class FeatureDistances:
 
     def reset(self) -> None:
         """Forgets both sets; the cache keeps the targets' features."""
-        self._statistics = [Statistics(inception.FEATURES), Statistics(inception.FEATURES)]
-        self._rows: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+        self._outputs, self._targets = [], []
 
     def add(self, output: np.ndarray, target: np.ndarray, count: int) -> None:
         """Adds the first `count` pairs of a batch, uint8 (N, H, W, 3) each; N must be the same in all batches."""
@@ -51,11 +55,8 @@ class FeatureDistances:
         if known is None:
             known = self._compute(target)[:count]
             self._cache.put(target[:count], known)
-        for i, features in enumerate((self._compute(output)[:count], known)):
-            if "fid" in self._wanted:
-                self._statistics[i].add(features)
-            if "kid" in self._wanted:
-                self._rows[i].append(features)
+        self._outputs.append(self._compute(output)[:count])
+        self._targets.append(known)
 
     def _compute(self, pictures: np.ndarray) -> np.ndarray:
         sized = inception.resize_as_clean_fid(pictures) if self._prefix else pictures
@@ -63,11 +64,6 @@ class FeatureDistances:
 
     def values(self) -> dict[str, float]:
         """Returns metric -> distance over all images since `reset`, at least two; saves the cache."""
-        answer = {}
-        if "fid" in self._wanted:
-            ours, theirs = self._statistics
-            answer[f"{self._prefix}fid"] = distances.frechet(ours.mean, ours.covariance, theirs.mean, theirs.covariance)
-        if "kid" in self._wanted:
-            answer[f"{self._prefix}kid"] = distances.kernel(*(np.concatenate(rows) for rows in self._rows))
         self._cache.save()
-        return answer
+        outputs, targets = np.concatenate(self._outputs), np.concatenate(self._targets)
+        return {f"{self._prefix}{name}": _DISTANCES[name](outputs, targets) for name in self._metrics}

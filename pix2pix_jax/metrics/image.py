@@ -18,66 +18,49 @@ def l1(output: jax.Array, target: jax.Array) -> jax.Array:
 
 
 def psnr(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
-    """Computes the peak signal-to-noise ratio in dB, 10 log10(data_range^2 / MSE); infinite for equal images.
+    """Computes the peak signal-to-noise ratio in dB, 10 log10(data_range^2 / MSE), (N,); infinite for equal images.
 
     Args:
-      output: (N, H, W, C), integer or floating.
-      target: like `output`.
+      output, target: (N, H, W, C), integer or floating.
       data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
-
-    Returns:
-      float32 (N,).
     """
     error = jnp.square(output.astype(jnp.float32) - target.astype(jnp.float32)).mean((1, 2, 3))
     return 20 * jnp.log10(data_range) - 10 * jnp.log10(error)
 
 
 def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
-    """Computes structural similarity (Wang et al. 2004), averaged over the channels and over all whole windows.
+    """Computes structural similarity (Wang et al. 2004), at most 1, as means over channels and all whole windows, (N,).
 
     The published constants: a Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance.
     Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`.
 
     Args:
-      output: (N, H, W, C), integer or floating; H, W >= 11.
-      target: like `output`.
+      output, target: (N, H, W, C), integer or floating; H, W >= 11.
       data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
-
-    Returns:
-      float32 (N,), at most 1.
 
     Raises:
       ValueError: images smaller than the window.
     """
-    if min(output.shape[1:3]) < SSIM_SIDE:
-        raise ValueError(
-            f"images of {output.shape[1]}x{output.shape[2]}: SSIM needs at least {SSIM_SIDE} pixels a side"
-        )
+    _check_size(output, SSIM_SIDE, "SSIM")
     luminance, structure = _similarity(_scaled(output, data_range), _scaled(target, data_range))
     return (luminance * structure).mean((1, 2, 3))
 
 
 def ms_ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> jax.Array:
-    """Computes structural similarity over five scales (Wang, Simoncelli and Bovik 2003), averaged over the channels.
+    """Computes structural similarity over five scales (Wang, Simoncelli and Bovik 2003), from 0 to 1, (N,).
 
-    Scale weights, window and constants are the published ones. As in pytorch-msssim, whose results it equals, 2x2 means
-    halve the images between scales, odd sides get a black border first, and negative structure counts as 0.
+    It is the mean over the channels, with the published weights of scales, window and constants. As in pytorch-msssim,
+    whose results it equals, 2x2 means halve the images between scales, odd sides get a black border first, and negative
+    structure counts as 0.
 
     Args:
-      output: (N, H, W, C), integer or floating; H, W >= 161.
-      target: like `output`.
+      output, target: (N, H, W, C), integer or floating; H, W >= 161.
       data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
-
-    Returns:
-      float32 (N,), from 0 to 1.
 
     Raises:
       ValueError: images smaller than MS_SSIM_SIDE.
     """
-    if min(output.shape[1:3]) < MS_SSIM_SIDE:
-        raise ValueError(
-            f"images of {output.shape[1]}x{output.shape[2]}: MS-SSIM needs at least {MS_SSIM_SIDE} pixels a side"
-        )
+    _check_size(output, MS_SSIM_SIDE, "MS-SSIM")
     x, y = _scaled(output, data_range), _scaled(target, data_range)
     product = 1.0
     for weight in _SCALE_WEIGHTS[:-1]:
@@ -87,6 +70,12 @@ def ms_ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) 
     luminance, structure = _similarity(x, y)
     coarsest = (luminance * structure).mean((1, 2))
     return (product * jnp.maximum(coarsest, 0) ** _SCALE_WEIGHTS[-1]).mean(-1)
+
+
+def _check_size(image: jax.Array, least: int, metric: str) -> None:
+    _, height, width, _ = image.shape
+    if min(height, width) < least:
+        raise ValueError(f"images of {height}x{width}: {metric} needs at least {least} pixels a side")
 
 
 def _scaled(image: jax.Array, data_range: float) -> jax.Array:
@@ -103,8 +92,7 @@ def _halve(x: jax.Array) -> jax.Array:
 def _similarity(x: jax.Array, y: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns SSIM's two factors for every window of `_scaled` images: luminance, and contrast times structure."""
     mean_x, mean_y = _blur(x), _blur(y)
-    var_x = _blur(x * x) - mean_x**2
-    var_y = _blur(y * y) - mean_y**2
+    var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
     mean_x, mean_y = mean_x + 0.5, mean_y + 0.5
     c1, c2 = 0.01**2, 0.03**2
@@ -118,14 +106,8 @@ def _blur(x: jax.Array) -> jax.Array:
     weights = jnp.exp(-(offsets**2) / (2 * _SIGMA**2))
     weights = weights / weights.sum()
     n, h, w, c = x.shape
-    planes = x.transpose(0, 3, 1, 2).reshape(n * c, h, w, 1)
-    for shape in ((_WINDOW, 1, 1, 1), (1, _WINDOW, 1, 1)):
-        planes = lax.conv_general_dilated(
-            planes,
-            weights.reshape(shape),
-            (1, 1),
-            "VALID",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            precision=lax.Precision.HIGHEST,  # the default of accelerators has 8 to 10 bits of mantissa
-        )
-    return planes.reshape(n, c, *planes.shape[1:3]).transpose(0, 2, 3, 1)
+    planes = x.transpose(0, 3, 1, 2).reshape(n * c, 1, h, w)
+    for shape in ((1, 1, _WINDOW, 1), (1, 1, 1, _WINDOW)):
+        # The default precision of accelerators has 8 to 10 bits of mantissa.
+        planes = lax.conv(planes, weights.reshape(shape), (1, 1), "VALID", precision=lax.Precision.HIGHEST)
+    return planes.reshape(n, c, *planes.shape[2:]).transpose(0, 2, 3, 1)

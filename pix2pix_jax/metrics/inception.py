@@ -7,7 +7,8 @@ Layers have pytorch-fid's names. There each is a convolution without bias, batch
 statistics are fixed, is folded into the convolution (`fold`).
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +22,7 @@ from PIL import Image
 SIZE = 299  # pixels a side
 FEATURES = 2048
 _EPSILON = 1e-3  # batch norm's
+_NORM = ("weight", "bias", "running_mean", "running_var")
 # Accelerators' default precision has 8 to 10 bits of mantissa, too few to compare features.
 _PRECISION = lax.Precision.HIGHEST
 _Kernel = tuple[int, int]
@@ -29,7 +31,7 @@ _Kernel = tuple[int, int]
 def _layer(
     x: jax.Array, name: str, features: int, kernel: _Kernel = (1, 1), *, stride: int = 1, padding: str = "SAME"
 ) -> jax.Array:
-    """Applies a convolution and ReLU, inside a block's compact method."""
+    """Applies a convolution and ReLU, inside a compact method."""
     x = nn.Conv(features, kernel, strides=stride, padding=padding, precision=_PRECISION, name=name)(x)
     return nn.relu(x)
 
@@ -40,105 +42,80 @@ def _chain(x: jax.Array, *layers: tuple[str, int, _Kernel]) -> jax.Array:
     return x
 
 
-def _average(x: jax.Array) -> jax.Array:
-    return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
+_average = functools.partial(nn.avg_pool, window_shape=(3, 3), padding="SAME", count_include_pad=False)
+_maximum = functools.partial(nn.max_pool, window_shape=(3, 3), padding="SAME")
+_shrink = functools.partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2))
 
 
-def _maximum(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (3, 3), padding="SAME")
+class _Block(nn.Module):
+    """Concatenates the branches that a function makes of the input; its layers' names are below the block's."""
 
-
-def _shrink(x: jax.Array) -> jax.Array:
-    return nn.max_pool(x, (3, 3), strides=(2, 2))
-
-
-class _BlockA(nn.Module):
-    """Block at 35x35 pixels."""
-
-    pool_features: int
+    branches: Callable[[jax.Array], Sequence[jax.Array]]
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        branches = (
-            _layer(x, "branch1x1", 64),
-            _chain(x, ("branch5x5_1", 48, (1, 1)), ("branch5x5_2", 64, (5, 5))),
-            _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)), ("branch3x3dbl_3", 96, (3, 3))),
-            _layer(_average(x), "branch_pool", self.pool_features),
-        )
-        return jnp.concatenate(branches, -1)
+        return jnp.concatenate(self.branches(x), -1)
 
 
-class _BlockB(nn.Module):
-    """Block from 35x35 to 17x17 pixels."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        double = _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)))
-        branches = (
-            _layer(x, "branch3x3", 384, (3, 3), stride=2, padding="VALID"),
-            _layer(double, "branch3x3dbl_3", 96, (3, 3), stride=2, padding="VALID"),
-            _shrink(x),
-        )
-        return jnp.concatenate(branches, -1)
+def _block_a(x: jax.Array, *, pool_features: int) -> Sequence[jax.Array]:
+    """Makes the branches of a block at 35x35 pixels."""
+    return (
+        _layer(x, "branch1x1", 64),
+        _chain(x, ("branch5x5_1", 48, (1, 1)), ("branch5x5_2", 64, (5, 5))),
+        _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)), ("branch3x3dbl_3", 96, (3, 3))),
+        _layer(_average(x), "branch_pool", pool_features),
+    )
 
 
-class _BlockC(nn.Module):
-    """Block at 17x17 pixels, with 7x7 kernels factored into 1x7 and 7x1."""
-
-    width: int
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        width = self.width
-        branches = (
-            _layer(x, "branch1x1", 192),
-            _chain(x, ("branch7x7_1", width, (1, 1)), ("branch7x7_2", width, (1, 7)), ("branch7x7_3", 192, (7, 1))),
-            _chain(
-                x,
-                ("branch7x7dbl_1", width, (1, 1)),
-                ("branch7x7dbl_2", width, (7, 1)),
-                ("branch7x7dbl_3", width, (1, 7)),
-                ("branch7x7dbl_4", width, (7, 1)),
-                ("branch7x7dbl_5", 192, (1, 7)),
-            ),
-            _layer(_average(x), "branch_pool", 192),
-        )
-        return jnp.concatenate(branches, -1)
+def _block_b(x: jax.Array) -> Sequence[jax.Array]:
+    """Makes the branches of the block from 35x35 to 17x17 pixels."""
+    double = _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)))
+    return (
+        _layer(x, "branch3x3", 384, (3, 3), stride=2, padding="VALID"),
+        _layer(double, "branch3x3dbl_3", 96, (3, 3), stride=2, padding="VALID"),
+        _shrink(x),
+    )
 
 
-class _BlockD(nn.Module):
-    """Block from 17x17 to 8x8 pixels."""
+def _block_c(x: jax.Array, *, width: int) -> Sequence[jax.Array]:
+    """Makes the branches of a block at 17x17 pixels, with 7x7 kernels factored into 1x7 and 7x1."""
+    return (
+        _layer(x, "branch1x1", 192),
+        _chain(x, ("branch7x7_1", width, (1, 1)), ("branch7x7_2", width, (1, 7)), ("branch7x7_3", 192, (7, 1))),
+        _chain(
+            x,
+            ("branch7x7dbl_1", width, (1, 1)),
+            ("branch7x7dbl_2", width, (7, 1)),
+            ("branch7x7dbl_3", width, (1, 7)),
+            ("branch7x7dbl_4", width, (7, 1)),
+            ("branch7x7dbl_5", 192, (1, 7)),
+        ),
+        _layer(_average(x), "branch_pool", 192),
+    )
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        wide = _chain(x, ("branch7x7x3_1", 192, (1, 1)), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1)))
-        branches = (
-            _layer(_layer(x, "branch3x3_1", 192), "branch3x3_2", 320, (3, 3), stride=2, padding="VALID"),
-            _layer(wide, "branch7x7x3_4", 192, (3, 3), stride=2, padding="VALID"),
-            _shrink(x),
-        )
-        return jnp.concatenate(branches, -1)
+
+def _block_d(x: jax.Array) -> Sequence[jax.Array]:
+    """Makes the branches of the block from 17x17 to 8x8 pixels."""
+    wide = _chain(x, ("branch7x7x3_1", 192, (1, 1)), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1)))
+    return (
+        _layer(_layer(x, "branch3x3_1", 192), "branch3x3_2", 320, (3, 3), stride=2, padding="VALID"),
+        _layer(wide, "branch7x7x3_4", 192, (3, 3), stride=2, padding="VALID"),
+        _shrink(x),
+    )
 
 
-class _BlockE(nn.Module):
-    """Block at 8x8 pixels."""
-
-    pool: str  # average | maximum
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        single = _layer(x, "branch3x3_1", 384)
-        double = _chain(x, ("branch3x3dbl_1", 448, (1, 1)), ("branch3x3dbl_2", 384, (3, 3)))
-        pooled = _average(x) if self.pool == "average" else _maximum(x)
-        branches = (
-            _layer(x, "branch1x1", 320),
-            _layer(single, "branch3x3_2a", 384, (1, 3)),
-            _layer(single, "branch3x3_2b", 384, (3, 1)),
-            _layer(double, "branch3x3dbl_3a", 384, (1, 3)),
-            _layer(double, "branch3x3dbl_3b", 384, (3, 1)),
-            _layer(pooled, "branch_pool", 192),
-        )
-        return jnp.concatenate(branches, -1)
+def _block_e(x: jax.Array, *, pool: Callable[[jax.Array], jax.Array]) -> Sequence[jax.Array]:
+    """Makes the branches of a block at 8x8 pixels."""
+    single = _layer(x, "branch3x3_1", 384)
+    double = _chain(x, ("branch3x3dbl_1", 448, (1, 1)), ("branch3x3dbl_2", 384, (3, 3)))
+    return (
+        _layer(x, "branch1x1", 320),
+        _layer(single, "branch3x3_2a", 384, (1, 3)),
+        _layer(single, "branch3x3_2b", 384, (3, 1)),
+        _layer(double, "branch3x3dbl_3a", 384, (1, 3)),
+        _layer(double, "branch3x3dbl_3b", 384, (3, 1)),
+        _layer(pool(x), "branch_pool", 192),
+    )
 
 
 class Inception(nn.Module):
@@ -151,14 +128,14 @@ class Inception(nn.Module):
         x = _shrink(_layer(x, "Conv2d_2b_3x3", 64, (3, 3)))
         x = _layer(x, "Conv2d_3b_1x1", 80)
         x = _shrink(_layer(x, "Conv2d_4a_3x3", 192, (3, 3), padding="VALID"))
-        for name, pool_features in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
-            x = _BlockA(pool_features, name=name)(x)
-        x = _BlockB(name="Mixed_6a")(x)
+        for name, features in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
+            x = _Block(functools.partial(_block_a, pool_features=features), name=name)(x)
+        x = _Block(_block_b, name="Mixed_6a")(x)
         for name, width in (("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)):
-            x = _BlockC(width, name=name)(x)
-        x = _BlockD(name="Mixed_7a")(x)
-        x = _BlockE("average", name="Mixed_7b")(x)
-        x = _BlockE("maximum", name="Mixed_7c")(x)
+            x = _Block(functools.partial(_block_c, width=width), name=name)(x)
+        x = _Block(_block_d, name="Mixed_7a")(x)
+        for name, pool in (("Mixed_7b", _average), ("Mixed_7c", _maximum)):
+            x = _Block(functools.partial(_block_e, pool=pool), name=name)(x)
         return x.mean((1, 2))
 
 
@@ -171,23 +148,18 @@ def shapes() -> dict[str, tuple[int, ...]]:
         if kind == "kernel":
             height, width, inputs, outputs = array.shape
             answer[f"{layer}.conv.weight"] = (outputs, inputs, height, width)
-            answer |= {f"{layer}.bn.{name}": (outputs,) for name in ("weight", "bias", "running_mean", "running_var")}
+            answer |= {f"{layer}.bn.{name}": (outputs,) for name in _NORM}
     return answer
 
 
 def fold(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Converts pytorch-fid's arrays to the network's variables, in float64, rounded to float32 at the end."""
     params = {}
-    for name in weights:
-        if not name.endswith(".conv.weight"):
-            continue
-        layer = name.removesuffix(".conv.weight")
-        scale, bias, mean, variance = (
-            weights[f"{layer}.bn.{kind}"].astype(np.float64)
-            for kind in ("weight", "bias", "running_mean", "running_var")
-        )
+    for layer in (name.removesuffix(".conv.weight") for name in weights if name.endswith(".conv.weight")):
+        scale, bias, mean, variance = (weights[f"{layer}.bn.{name}"].astype(np.float64) for name in _NORM)
         scale = scale / np.sqrt(variance + _EPSILON)
-        params[f"{layer}.kernel"] = (weights[name].transpose(2, 3, 1, 0) * scale).astype(np.float32)
+        kernel = weights[f"{layer}.conv.weight"].transpose(2, 3, 1, 0) * scale
+        params[f"{layer}.kernel"] = kernel.astype(np.float32)
         params[f"{layer}.bias"] = (bias - mean * scale).astype(np.float32)
     return {"params": traverse_util.unflatten_dict(params, sep=".")}
 
@@ -196,20 +168,13 @@ def resize_as_pytorch_fid(pictures: jax.Array) -> jax.Array:
     """Resizes bilinearly without antialiasing: uint8 (N, H, W, 3) -> float32 (N, 299, 299, 3) in [-1, 1]."""
     pixels = pictures.astype(jnp.float32)
     for axis in (1, 2):
-        low, high, weight = _neighbours(pixels.shape[axis])
-        weight = weight.reshape([-1 if i == axis else 1 for i in range(4)])
+        # Places are float64, where jax.image has float32.
+        place = ((np.arange(SIZE) + 0.5) * pixels.shape[axis] / SIZE - 0.5).clip(0)
+        low = place.astype(int)
+        high = np.minimum(low + 1, pixels.shape[axis] - 1)
+        weight = (place - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(4)])
         pixels = jnp.take(pixels, low, axis) * (1 - weight) + jnp.take(pixels, high, axis) * weight
     return pixels / 127.5 - 1
-
-
-def _neighbours(size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns for each of SIZE pixels its two neighbours among `size`, and the weight of the second.
-
-    In float64, where jax.image computes in float32.
-    """
-    place = ((np.arange(SIZE) + 0.5) * size / SIZE - 0.5).clip(0)
-    low = place.astype(int)
-    return low, np.minimum(low + 1, size - 1), (place - low).astype(np.float32)
 
 
 def resize_as_clean_fid(pictures: np.ndarray) -> np.ndarray:

@@ -22,42 +22,32 @@ _MOST_FAR = 0.4
 
 @dataclasses.dataclass(frozen=True)
 class Palette:
-    """Holds the colours of classes.
+    """Holds the colours of classes."""
 
-    Attributes:
-      name: the palette's name in messages.
-      colours: class -> (red, green, blue), each from 0 to 255.
-      void: colours of the targets' pixels that belong to no class and are not counted.
-    """
-
-    name: str
-    colours: dict[str, tuple[int, int, int]]
-    void: tuple[tuple[int, int, int], ...] = ()
+    name: str  # in messages
+    colours: dict[str, tuple[int, int, int]]  # class -> (red, green, blue), each from 0 to 255
+    void: tuple[tuple[int, int, int], ...] = ()  # of the targets' pixels that belong to no class and are not counted
 
     def __len__(self) -> int:
         return len(self.colours)
 
     def classes(self, pictures: jax.Array, *, with_void: bool = False) -> jax.Array:
-        """Maps uint8 (N, H, W, 3) to class numbers, int32 (N, H, W); with void, len(self) and above are no class."""
-        return _nearest(pictures, self._table(with_void))[0]
+        """Maps uint8 (N, H, W, 1 or 3) to class numbers, int32 (N, H, W); with void, len(self) and above are none."""
+        return self._nearest(pictures, self.void if with_void else ())[0]
 
     def far(self, pictures: jax.Array) -> jax.Array:
-        """Computes the share of pixels that are FAR from all colours, uint8 (N, H, W, 3) -> float32 (N,)."""
-        return (_nearest(pictures, self._table(True))[1] > FAR**2).mean((1, 2))
+        """Computes the share of pixels that are FAR from all colours, uint8 (N, H, W, 1 or 3) -> (N,)."""
+        return (self._nearest(pictures, self.void)[1] > FAR**2).mean((1, 2))
 
-    def _table(self, with_void: bool) -> np.ndarray:
-        return np.array([*self.colours.values(), *(self.void if with_void else ())], np.int32)
-
-
-def _nearest(pictures: jax.Array, table: np.ndarray) -> tuple[jax.Array, jax.Array]:
-    """Returns each pixel's (number of the nearest colour, squared distance); the first of equally near ones."""
-    pixels = pictures.astype(jnp.int32)
-    best = jnp.zeros(pixels.shape[:3], jnp.int32)
-    least = jnp.full(pixels.shape[:3], jnp.iinfo(jnp.int32).max)
-    for number, colour in enumerate(table):  # a loop, as all distances at once would take much memory
-        distance = jnp.square(pixels - colour.reshape(1, 1, 1, 3)).sum(-1)
-        best, least = jnp.where(distance < least, number, best), jnp.minimum(distance, least)
-    return best, least
+    def _nearest(self, pictures: jax.Array, void: Sequence[tuple[int, int, int]]) -> tuple[jax.Array, jax.Array]:
+        """Returns each pixel's (number of the nearest colour, squared distance); the first of equally near ones."""
+        pixels = pictures.astype(jnp.int32)
+        best = jnp.zeros(pixels.shape[:3], jnp.int32)
+        least = jnp.full(pixels.shape[:3], jnp.iinfo(jnp.int32).max)
+        for number, colour in enumerate((*self.colours.values(), *void)):  # all at once would take much memory
+            distance = jnp.square(pixels - np.int32(colour).reshape(1, 1, 1, 3)).sum(-1)
+            best, least = jnp.where(distance < least, number, best), jnp.minimum(distance, least)
+        return best, least
 
 
 def confusion(predicted: jax.Array, truth: jax.Array, num_classes: int) -> jax.Array:
@@ -100,16 +90,14 @@ def scores(confusion: np.ndarray) -> dict[str, float]:
 def find(name: str) -> Palette:
     """Returns the palette of a name in PALETTES or a .json file {"CLASS": [R, G, B], ..., "void": [[R, G, B], ...]}.
 
-    Raises:
-      UserError: `name` is neither, or the file is no palette.
+    Raises UserError if `name` is neither, or the file is no palette.
     """
     if name in PALETTES:
         return PALETTES[name]
     path = pathlib.Path(name)
     if path.suffix != ".json" or not path.is_file():
-        raise UserError(
-            f"--palette={name}: neither {', '.join(PALETTES)} nor a .json file with a colour for each class"
-        )
+        known = ", ".join(PALETTES)
+        raise UserError(f"--palette={name}: neither {known} nor a .json file with a colour for each class")
     try:
         colours = json.loads(path.read_bytes()[:_MAX_FILE])
         void = tuple(_colour(c) for c in colours.pop("void", ()))
@@ -130,7 +118,7 @@ def _colour(values: Sequence[int]) -> tuple[int, int, int]:
 
 
 def misfit(palette: Palette, label_maps: np.ndarray) -> str:
-    """Returns the reason why a palette does not fit label maps, uint8 (N, H, W, 3); "" if it does."""
+    """Returns the reason why a palette does not fit label maps, uint8 (N, H, W, 1 or 3); "" if it does."""
     far = float(palette.far(label_maps).mean())
     if far <= _MOST_FAR:
         return ""

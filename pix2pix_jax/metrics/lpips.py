@@ -1,5 +1,6 @@
 """LPIPS, a perceptual distance between images (Zhang et al. 2018): version 0.1 with AlexNet."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,10 @@ _LAYERS = (  # features, kernel, stride, padding, whether a max pool comes befor
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, False),
 )
+_PLACES = ("0", "3", "6", "8", "10")  # of each convolution in torchvision's list of layers
+_CONVOLUTION = re.compile(r"(?:features(?:\.\w+)*|net\.\w+)\.(\d+)\.(weight|bias)")
+_LIN = re.compile(r"(lin[0-4])\.model\.1\.weight")
+_PRECISION = lax.Precision.HIGHEST
 
 
 class _AlexNet(nn.Module):
@@ -31,15 +36,8 @@ class _AlexNet(nn.Module):
         for i, (width, kernel, stride, padding, pooled) in enumerate(_LAYERS):
             if pooled:
                 x = nn.max_pool(x, (3, 3), strides=(2, 2))
-            x = nn.Conv(
-                width,
-                (kernel, kernel),
-                strides=stride,
-                padding=padding,
-                precision=lax.Precision.HIGHEST,
-                name=f"conv{i}",
-            )(x)
-            x = nn.relu(x)
+            convolution = nn.Conv(width, (kernel, kernel), stride, padding, precision=_PRECISION, name=f"conv{i}")
+            x = nn.relu(convolution(x))
             activations.append(x)
         return activations
 
@@ -56,7 +54,7 @@ class LPIPS(nn.Module):
             norms = jnp.sqrt(jnp.square(activations).sum(-1, keepdims=True))
             ours, theirs = jnp.split(activations / (norms + 1e-10), 2)
             weights = self.param(f"lin{i}", nn.initializers.ones, (activations.shape[-1],))
-            distance += jnp.matmul(jnp.square(ours - theirs), weights, precision=lax.Precision.HIGHEST).mean((1, 2))
+            distance += jnp.matmul(jnp.square(ours - theirs), weights, precision=_PRECISION).mean((1, 2))
         return distance
 
 
@@ -64,12 +62,9 @@ def shapes() -> dict[str, tuple[int, ...]]:
     """Returns the shapes of the arrays that the network needs: `convN.kernel` (HWIO), `convN.bias`, `linN.weight`."""
     images = jnp.zeros((1, SIDE, SIDE, 3))
     params = jax.eval_shape(LPIPS().init, jax.random.key(0), images, images)["params"]
-    return {name: array.shape for name, array in _flat_names(params).items()}
-
-
-def _flat_names(params: Mapping[str, Any]) -> dict[str, Any]:
-    layers = traverse_util.flatten_dict(params["alexnet"], sep=".")
-    return layers | {f"{name}.weight": params[name] for name in params if name != "alexnet"}
+    arrays = traverse_util.flatten_dict(params.pop("alexnet"), sep=".")
+    arrays |= {f"{name}.weight": array for name, array in params.items()}
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def variables(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -86,18 +81,14 @@ def from_torch(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
       weights: the state dict of the `lpips` package's network, or torchvision's AlexNet and that package's linear
         layers in one dict.
     """
-    places = {place: i for i, place in enumerate((0, 3, 6, 8, 10))}  # index of each convolution in torchvision's list
     answer = {}
     for name, array in weights.items():
-        parts = name.split(".")
-        if parts[0] in {f"lin{i}" for i in range(len(_LAYERS))} and parts[1:] == ["model", "1", "weight"]:
-            answer[f"{parts[0]}.weight"] = array.reshape(-1)
-        elif len(parts) < 3:
-            continue
-        elif (parts[0] == "features" or parts[:-2] == ["net", parts[1]]) and parts[-2].isdigit():
-            layer = places.get(int(parts[-2]))
-            if layer is not None and parts[-1] == "weight" and array.ndim == 4:
-                answer[f"conv{layer}.kernel"] = array.transpose(2, 3, 1, 0)
-            elif layer is not None and parts[-1] == "bias":
-                answer[f"conv{layer}.bias"] = array
+        if lin := _LIN.fullmatch(name):
+            answer[f"{lin[1]}.weight"] = array.reshape(-1)
+        elif (conv := _CONVOLUTION.fullmatch(name)) and conv[1] in _PLACES:
+            layer = f"conv{_PLACES.index(conv[1])}"
+            if conv[2] == "bias":
+                answer[f"{layer}.bias"] = array
+            elif array.ndim == 4:  # a stranger's file may hold anything
+                answer[f"{layer}.kernel"] = array.transpose(2, 3, 1, 0)
     return answer

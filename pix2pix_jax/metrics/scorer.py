@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax.data.files.value_range import UINT8, ValueRange, to_float, to_uint8
-from pix2pix_jax.metrics import feature_cache, image, labels, lpips
+from pix2pix_jax.data.files.value_range import UINT8, ValueRange, from_float, to_float
+from pix2pix_jax.metrics import image, labels, lpips
 from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig, ResolvedMetrics, choose
 from pix2pix_jax.metrics.features import RESIZES, FeatureDistances
 from pix2pix_jax.runtime import meshes
@@ -37,14 +37,9 @@ class Scorer:
         self._normalise = jax.jit(functools.partial(to_float, values=values))
         self._compare = jax.jit(self._compare_batch, out_shardings=meshes.replicated(mesh))
         self._distances = []
-        for prefix, resize in RESIZES.items():
+        for prefix in RESIZES:
             if {f"{prefix}fid", f"{prefix}kid"} & set(choice.metrics):
-                # Only in one process: several might find different features there, and then run different programs.
-                place = feature_cache.place(choice.inception.digest, resize, *cache_key) if cache_key else None
-                cache = feature_cache.FeatureCache(place if jax.process_count() == 1 else None)
-                self._distances.append(
-                    FeatureDistances(prefix, choice.inception.variables, metrics=choice.metrics, mesh=mesh, cache=cache)
-                )
+                self._distances.append(FeatureDistances(prefix, choice, mesh=mesh, cache_key=cache_key))
         self.reset()
 
     def reset(self) -> None:
@@ -57,8 +52,7 @@ class Scorer:
         """Adds a batch.
 
         Args:
-          output: translations as stored, (N, H, W, C). N is the same in all batches, a multiple of the mesh's `data`.
-          target: like `output`.
+          output, target: as stored, (N, H, W, C). N is the same in all batches, a multiple of the mesh's `data`.
           count: number of examples; those after the first `count` are padding.
 
         Returns:
@@ -85,8 +79,7 @@ class Scorer:
     def _compare_batch(self, lpips_variables, *floats: jax.Array) -> dict[str, jax.Array]:
         """Computes metrics of output and target, floating (N, H, W, C) in [-1, 1], as far as the device does."""
         bright = floats[0] + 1, floats[1] + 1  # SSIM compares brightness, so black must be 0
-        pictures = [_rgb(to_uint8(x)) for x in floats]  # rounded as in image files
-        palette = self._choice.palette
+        pictures = [_rgb(from_float(x)) for x in floats]  # rounded as in image files
         everything = {
             "l1": lambda: image.l1(*floats),
             "psnr": lambda: image.psnr(*floats, data_range=2.0),
@@ -95,7 +88,7 @@ class Scorer:
             "lpips": lambda: lpips.LPIPS().apply(lpips_variables, *(x / jnp.float32(127.5) - 1 for x in pictures)),
         }
         answer = {name: compute() for name, compute in everything.items() if name in self._choice.metrics}
-        if palette:
+        if palette := self._choice.palette:
             predicted, truth = palette.classes(pictures[0]), palette.classes(pictures[1], with_void=True)
             answer["confusion"] = labels.confusion(predicted, truth, len(palette))
         return answer | ({"pictures": pictures} if self._distances else {})
@@ -114,8 +107,7 @@ def score(
     """Computes all metrics of images in memory.
 
     Args:
-      outputs: translations, uint8 (N, H, W, C).
-      targets: like `outputs`.
+      outputs, targets: uint8 (N, H, W, C).
       request: the metrics to compute, and the files of their networks' weights.
 
     Returns:
@@ -126,14 +118,12 @@ def score(
       UserError: a metric that was asked for cannot be computed; see `choice.choose`.
     """
     if outputs.shape != targets.shape or outputs.ndim != 4 or not outputs.dtype == targets.dtype == np.uint8:
-        raise ValueError(
-            f"{outputs.dtype} {outputs.shape} and {targets.dtype} {targets.shape}: must be uint8 (N, H, W, C) both"
-        )
-    count, *size, channels = outputs.shape
-    sample = np.broadcast_to(targets[:16, ..., :3], (min(16, count), *size, 3)) if channels in (1, 3) else targets[:16]
-    known = ImageSet(size=tuple(size), channels=channels, count=count, palette="none", sample=lambda: sample)
+        kinds = f"{outputs.dtype} {outputs.shape} and {targets.dtype} {targets.shape}"
+        raise ValueError(f"{kinds}: must be uint8 (N, H, W, C) both")
+    count, height, width, channels = outputs.shape
+    given = ImageSet(size=(height, width), channels=channels, count=count, palette="none", sample=lambda: targets[:16])
     mesh = meshes.make_local_mesh()
-    scorer = Scorer(choose(request, known), mesh=mesh, values=UINT8)
+    scorer = Scorer(choose(request, given), mesh=mesh, values=UINT8)
     batch = meshes.inference_batch(mesh)
     records = []
     for start in range(0, count, batch):

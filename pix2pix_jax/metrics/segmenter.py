@@ -6,6 +6,7 @@ photographs are scored too, as in the paper: translations can hardly score highe
 
 import importlib.util
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,13 @@ from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import labels
 
 _MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])  # ImageNet's, for values in [0, 1]
+# Name of a network's value range -> conversion of pixels, float32 from 0 to 255, to it.
+_SCALES = {
+    "imagenet": lambda pixels: (pixels / np.float32(255) - _MEAN) / _STD,
+    "0..1": lambda pixels: pixels / np.float32(255),
+    "0..255": lambda pixels: pixels,
+    "-1..1": lambda pixels: pixels / np.float32(127.5) - 1,
+}
 
 
 class Segmenter:
@@ -28,14 +36,8 @@ class Segmenter:
         numbers (N, h, w). If h, w are not the label map's, each pixel takes the class of the nearest one.
     """
 
-    SCALES = ("imagenet", "0..1", "0..255", "-1..1")
-
     def __init__(self, file: str, num_classes: int):
-        """Opens an .onnx file.
-
-        Raises:
-          UserError: onnxruntime is not installed, or the file is not such a network.
-        """
+        """Opens an .onnx file. Raises UserError if onnxruntime is not installed or the file is not such a network."""
         if importlib.util.find_spec("onnxruntime") is None:
             raise UserError("--segmenter: needs onnxruntime; pip install onnxruntime, or '.[onnx]'")
         import onnxruntime
@@ -56,8 +58,8 @@ class Segmenter:
             raise self._unfit(f"takes {[(i.name, i.type, i.shape) for i in inputs]}, not float or uint8 images alone")
         if 3 not in (shape[1], shape[3]):
             raise self._unfit(f"takes {shape}, where the second or the last is to be 3, red, green and blue")
-        if self._scale not in self.SCALES:
-            raise self._unfit(f"has pix2pix.scale {self._scale!r}, not one of {', '.join(self.SCALES)}")
+        if self._scale not in _SCALES:
+            raise self._unfit(f"has pix2pix.scale {self._scale!r}, not one of {', '.join(_SCALES)}")
         self._name, self._floats, self._channels_first = inputs[0].name, "float" in inputs[0].type, shape[1] == 3
         sides = shape[2:] if self._channels_first else shape[1:3]
         self._size = tuple(sides) if all(isinstance(side, int) for side in sides) else None
@@ -67,7 +69,7 @@ class Segmenter:
         picture = np.broadcast_to(picture, (*picture.shape[:2], 3))
         values = resize(np.ascontiguousarray(picture), self._size or size, "bilinear")
         if self._floats:
-            values = self._scaled(values)
+            values = _SCALES[self._scale](values.astype(np.float32))
         batch = (values.transpose(2, 0, 1) if self._channels_first else values)[None]
         try:
             answer = self._session.run(None, {self._name: np.ascontiguousarray(batch)})[0]
@@ -75,20 +77,10 @@ class Segmenter:
             raise self._unfit(f"fails for pictures of {height_by_width(size)} ({_summary(error)})") from error
         numbers = self._numbers(np.asarray(answer))
         if numbers.size == 0 or numbers.min() < 0 or numbers.max() >= self._num_classes:
-            raise self._unfit(
-                f"answers class {numbers.max(initial=0)}, but the palette has {self._num_classes} classes"
-            )
+            largest = numbers.max(initial=0)
+            raise self._unfit(f"answers class {largest}, but the palette has {self._num_classes} classes")
         rows, columns = (np.arange(n) * m // n for n, m in zip(size, numbers.shape, strict=True))
         return numbers[rows[:, None], columns]
-
-    def _scaled(self, picture: np.ndarray) -> np.ndarray:
-        values = picture.astype(np.float32)
-        if self._scale == "0..255":
-            return values
-        if self._scale == "-1..1":
-            return values / np.float32(127.5) - 1
-        values = values / np.float32(255)
-        return values if self._scale == "0..1" else (values - _MEAN) / _STD
 
     def _numbers(self, answer: np.ndarray) -> np.ndarray:
         """Converts the network's output to class numbers (h, w)."""
@@ -96,10 +88,8 @@ class Segmenter:
             return answer[0]
         if answer.ndim == 4 and len(answer) == 1 and self._num_classes in (answer.shape[1], answer.shape[3]):
             return answer[0].argmax(0 if answer.shape[1] == self._num_classes else -1)
-        raise self._unfit(
-            f"answers {answer.dtype} of {answer.shape}, where scores of {self._num_classes} classes, as many as the "
-            "palette has, or integers (1, h, w) are wanted"
-        )
+        wanted = f"scores of {self._num_classes} classes, as many as the palette has, or integers (1, h, w)"
+        raise self._unfit(f"answers {answer.dtype} of {answer.shape}, where {wanted} are wanted")
 
     def _unfit(self, what: str) -> UserError:
         return UserError(f"--segmenter={self._file}: {what}; see docs/evaluation.md for what is asked of the network")
@@ -111,26 +101,21 @@ class Segmentation:
     def __init__(self, file: str, palette: str):
         """Opens the network in `file`; `palette` names the label maps' palette (`labels.find`). Raises UserError."""
         if palette in ("auto", "none"):
-            raise UserError(
-                "--segmenter: needs the colours of the label maps; give --palette=cityscapes, facades or FILE"
-            )
+            needed = "the colours of the label maps; give --palette=cityscapes, facades or FILE"
+            raise UserError(f"--segmenter: needs {needed}")
         self._palette = labels.find(palette)
         self._segmenter = Segmenter(file, len(self._palette))
-        self._confusion = {"fcn_": 0, "fcn_real_": 0}
-        self._fits = False
+        self._confusion: dict[str, Any] = {}
 
     def add(self, *, output: np.ndarray, target: np.ndarray, label_map: np.ndarray) -> None:
         """Adds an example: translation, photograph and label map, uint8 (H, W, 1 or 3). Raises UserError."""
-        batch = np.broadcast_to(label_map, (*label_map.shape[:2], 3))[None]
-        misfit = "" if self._fits else labels.misfit(self._palette, batch)
-        if misfit:
+        if not self._confusion and (misfit := labels.misfit(self._palette, label_map[None])):
             raise UserError(misfit)
-        self._fits = True
-        truth = self._palette.classes(batch, with_void=True)
+        truth = self._palette.classes(label_map[None], with_void=True)
         for prefix, picture in (("fcn_", output), ("fcn_real_", target)):
             predicted = self._segmenter.classes(picture, label_map.shape[:2])
             counts = labels.confusion(predicted[None].astype(np.int32), truth, len(self._palette))
-            self._confusion[prefix] += np.asarray(counts[0], np.int64)
+            self._confusion[prefix] = self._confusion.get(prefix, 0) + np.asarray(counts[0], np.int64)
 
     def totals(self) -> dict[str, float]:
         """Returns fcn_pixel_accuracy, fcn_class_accuracy and fcn_mean_iou; with fcn_real_, those of the photographs."""

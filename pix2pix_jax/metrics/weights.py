@@ -7,6 +7,7 @@ the same, so the digest of what is read is compared with that of the published a
 
 import dataclasses
 import hashlib
+import io
 import os
 import pathlib
 import zipfile
@@ -14,9 +15,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.io import download, pth
+from pix2pix_jax.io import download, pth, storage
 from pix2pix_jax.metrics import inception, lpips
 from pix2pix_jax.runtime import caches
 
@@ -25,25 +27,15 @@ _MAX_BYTES = 1 << 30  # Inception's file has 95 MB
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """Describes the published network of a metric.
+    """Describes the published network of a metric."""
 
-    Attributes:
-      name: the command line's flag, without dashes.
-      variable: the environment variable that names its file.
-      urls: the .pth files that hold it together.
-      digest: `_digest` of its arrays, in hexadecimal.
-      shapes: returns name -> shape of the arrays that it needs.
-      convert: renames PyTorch's arrays to those names.
-      prepare: converts the arrays to Flax variables.
-    """
-
-    name: str
-    variable: str
-    urls: tuple[str, ...]
-    digest: str
-    shapes: Callable[[], dict[str, tuple[int, ...]]]
-    convert: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
-    prepare: Callable[[Mapping[str, np.ndarray]], dict[str, Any]]
+    name: str  # the command line's flag, without dashes
+    variable: str  # the environment variable that names its file
+    urls: tuple[str, ...]  # the .pth files that hold it together
+    digest: str  # `_digest` of its arrays, in hexadecimal
+    shapes: Callable[[], dict[str, tuple[int, ...]]]  # returns name -> shape of the arrays that it needs
+    convert: Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]  # renames PyTorch's arrays to those names
+    prepare: Callable[[Mapping[str, np.ndarray]], dict[str, Any]]  # converts the arrays to Flax variables
 
 
 INCEPTION = Published(
@@ -84,14 +76,13 @@ class Weights:
 def find(network: Published, given: str = "") -> pathlib.Path | None:
     """Returns the file named by the flag, else by the environment, else of an earlier download; None if there is none.
 
-    Raises:
-      UserError: the flag or the environment names a file that does not exist.
+    Raises UserError if the flag or the environment names a file that does not exist.
     """
     for origin, path in ((f"--{network.name}", given), (network.variable, os.environ.get(network.variable, ""))):
+        if path and not (file := pathlib.Path(path).expanduser()).is_file():
+            raise UserError(f"{origin}={path}: no such file; name the .npz or .pth of {network.name}'s weights")
         if path:
-            if not pathlib.Path(path).expanduser().is_file():
-                raise UserError(f"{origin}={path}: no such file; name the .npz or .pth of {network.name}'s weights")
-            return pathlib.Path(path).expanduser()
+            return file
     downloaded = caches.folder("metrics") / f"{network.name}.npz"
     return downloaded if downloaded.is_file() else None
 
@@ -99,8 +90,7 @@ def find(network: Published, given: str = "") -> pathlib.Path | None:
 def load(network: Published, given: str = "") -> Weights:
     """Reads the file that `find` returns; if there is none, downloads the weights, checks them and keeps them.
 
-    Raises:
-      UserError: no such file, it does not hold this network, or it cannot be downloaded.
+    Raises UserError if there is no such file, it does not hold this network, or it cannot be downloaded.
     """
     path = find(network, given)
     if path is not None:
@@ -112,15 +102,13 @@ def load(network: Published, given: str = "") -> Weights:
         download.fetch(url, part, remedy=remedy)
         arrays |= pth.read(part)
     arrays = _selected(network, arrays, ", ".join(map(str, parts)))
-    digest = _digest(arrays)
     for part in parts:
         part.unlink()
-    if digest != network.digest:
+    if (digest := _digest(arrays)) != network.digest:
         raise UserError(f"{network.urls[0]}: is not what was published (sha256 {digest[:16]}); {remedy}")
-    kept = caches.folder("metrics") / f"{network.name}.npz"
-    partial = kept.with_name(f".{os.getpid()}.npz")
-    np.savez(partial, **arrays)
-    partial.replace(kept)
+    file, kept = io.BytesIO(), caches.folder("metrics") / f"{network.name}.npz"
+    np.savez(file, **arrays)
+    storage.write(epath.Path(kept), file.getvalue())
     return read(network, kept)
 
 
@@ -135,18 +123,17 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads arrays. Raises UserError if the file is damaged, holds Python objects, or unpacks to over _MAX_BYTES."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
-                raise UserError(f"{path}: unpacks to more than {_MAX_BYTES >> 20} MiB; check which file it is")
-        with np.load(path, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in arrays.files}
-        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            num_bytes = sum(entry.file_size for entry in archive.infolist())
+        if num_bytes > _MAX_BYTES:
+            raise ValueError(f"unpacks to more than {_MAX_BYTES >> 20} MiB")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("a member is no array")
-        return found
-    except UserError:
-        raise
+        return arrays
     except Exception as error:  # zipfile, zlib and numpy raise many types for damaged and hostile files
         reason = " ".join(str(error).split())[:150] or type(error).__name__
-        raise UserError(f"{path}: cannot be read as .npz ({reason}); fetch it again") from error
+        raise UserError(f"{path}: cannot be read as .npz ({reason}); check it, or fetch it again") from error
 
 
 def _selected(network: Published, arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
@@ -156,17 +143,14 @@ def _selected(network: Published, arrays: Mapping[str, np.ndarray], where: str) 
         arrays = network.convert(arrays)
     lacking = [name for name in shapes if name not in arrays]
     if lacking:
-        raise UserError(
-            f"{where}: not the weights of {network.name}: lacks {lacking[0]} and {len(lacking) - 1} more of "
-            f"{len(shapes)} arrays; check which file it is"
-        )
+        missing = f"{lacking[0]} and {len(lacking) - 1} more of {len(shapes)} arrays"
+        raise UserError(f"{where}: not the weights of {network.name}: lacks {missing}; check which file it is")
     for name, shape in shapes.items():
-        if arrays[name].shape != shape or arrays[name].dtype.kind != "f":
-            raise UserError(
-                f"{where}: not the weights of {network.name}: {name} is {arrays[name].dtype} {arrays[name].shape}, "
-                f"where it has {shape}; check which file it is"
-            )
-        if not np.isfinite(arrays[name]).all():
+        array = arrays[name]
+        if array.shape != shape or array.dtype.kind != "f":
+            misfit = f"{name} is {array.dtype} {array.shape}, where it has {shape}"
+            raise UserError(f"{where}: not the weights of {network.name}: {misfit}; check which file it is")
+        if not np.isfinite(array).all():
             raise UserError(f"{where}: {name} holds NaN or infinite values; fetch it again")
     return {name: np.ascontiguousarray(arrays[name], np.float32) for name in shapes}
 

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.models.norms import NORMS, BatchNorm, InstanceNorm, group_norm
 
 BIASES = ("auto", "always", "last", "never")
@@ -18,8 +19,14 @@ def has_bias(bias: str, norm: str, *, first: bool = False, last: bool = False) -
     return bias == "always" or (bias == "last" and last)
 
 
+def check_divisible(image: jax.Array, multiple: int) -> None:
+    """Raises ValueError unless both sides of an image (N, H, W, C) are multiples of `multiple`."""
+    if image.shape[1] % multiple or image.shape[2] % multiple:
+        raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of {multiple}")
+
+
 class Network(nn.Module):
-    """Holds the fields that all networks share.
+    """Holds the fields that all networks share. A value that cannot be used is a ValueError that begins with its field.
 
     Attributes:
       features: channels of the first layer.
@@ -43,9 +50,24 @@ class Network(nn.Module):
     slope: float = 0.2
     dtype: Any = None
 
+    def __post_init__(self) -> None:
+        check_bounds("features", self.features, 1)
+        check_choice("norm", self.norm, NORMS)
+        check_choice("bias", self.bias, BIASES)
+        check_bounds("slope", self.slope, 0)
+        if not self.norm_epsilon > 0:  # it prevents 0 / 0, for constant images
+            raise ValueError(f"norm_epsilon: {self.norm_epsilon}; must be above 0, as 1e-05")
+        check_bounds("norm_momentum", self.norm_momentum, 0, below=1)
+        check_bounds("norm_scale_std", self.norm_scale_std, 0)
+        super().__post_init__()
+
     def fields_of(self, base: type["Network"]) -> dict[str, Any]:
         """Returns this network's values of the fields that `base` has, to hand them on to a submodule."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(base) if f.name not in ("parent", "name")}
+
+    def width(self, layer: int) -> int:
+        """Returns the channels of a layer whose widths double with depth to at most 8 times `features`."""
+        return self.features * min(2**layer, 8)
 
     def leaky_relu(self, x: jax.Array) -> jax.Array:
         return nn.leaky_relu(x, self.slope)
@@ -64,6 +86,4 @@ class Network(nn.Module):
             return InstanceNorm(**options)(x)
         if self.norm == "group":
             return group_norm(x.shape[-1], scale_std=self.norm_scale_std, **options)(x)
-        if self.norm == "none":
-            return x
-        raise ValueError(f"norm {self.norm!r}: must be one of {', '.join(NORMS)}")
+        return x

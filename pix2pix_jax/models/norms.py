@@ -74,13 +74,10 @@ def scale_init(std: float) -> nn.initializers.Initializer:
 def _standardise(
     x: jax.Array, scale: jax.Array, bias: jax.Array, axes: tuple[int, ...], epsilon: float, dtype: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalises x (N, H, W, C) by its own moments over `axes`.
+    """Returns (x (N, H, W, C) normalised over `axes`, mean, biased variance), the moments (N or 1, 1, 1, C).
 
     The gradient is written out. Autodiff's gradient has two sums, one waiting for the other, which on a pod are two
     all-reduces for each norm. The returned moments pass no gradient on.
-
-    Returns:
-      (normalised x, mean, biased variance), the moments (N or 1, 1, 1, C).
     """
     return _standardise_forward(x, scale, bias, axes, epsilon, dtype)[0]
 

@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.models.convolutions.layers import Conv, DownConv
+from pix2pix_jax.errors import check_bounds, check_choice
+from pix2pix_jax.models.convolutions.layers import PADDINGS, Conv, DownConv
 from pix2pix_jax.models.network import Network
 
 
@@ -30,6 +31,11 @@ class PatchDiscriminator(Network):
     conditional: bool = True
     spectral_norm: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("num_layers", self.num_layers, range(6))
+        check_choice("padding", self.padding, PADDINGS)
+
     @nn.compact
     def __call__(
         self, image: jax.Array, candidate: jax.Array, *, use_running_average: bool = False
@@ -49,7 +55,7 @@ class PatchDiscriminator(Network):
         x = jnp.concatenate([image, candidate], axis=-1) if self.conditional else candidate
         last = max(self.num_layers, 1) + 1
         for i in range(last):
-            x = self._convolve(x, i, self.features * min(2**i, 8), use_running_average, first=i == 0)
+            x = self._convolve(x, i, self.width(i), use_running_average, first=i == 0)
             if i:
                 x = self.normalize(x, f"conv{i}_norm", use_running_average=use_running_average)
             x = self.leaky_relu(x)
@@ -80,6 +86,10 @@ class MultiScaleDiscriminator(PatchDiscriminator):
     """
 
     num_scales: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds("num_scales", self.num_scales, 1)
 
     @nn.compact
     def __call__(

@@ -21,7 +21,7 @@ def keep_mask(key: jax.Array, index: jax.Array, channels: int, keep: float) -> j
     """
     # The counters of a whole array are its flat indices in 64 bits, which JAX lacks: pixel * channels + channel in two
     # halves of 32.
-    pixel, channel = index.astype(jnp.uint32)[..., None], jnp.arange(channels, dtype=jnp.uint32)
+    pixel, channel = index.astype(jnp.uint32)[..., None], jnp.arange(channels, dtype=jnp.uint32).reshape(1, 1, -1)
     low_product = (pixel & 0xFFFF) * channels
     high_product = (pixel >> 16) * channels + (low_product >> 16)
     base = (high_product << 16) | (low_product & 0xFFFF)

@@ -6,8 +6,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pix2pix_jax.errors import check_bounds
 from pix2pix_jax.models.convolutions.layers import Conv, DownConv, UpConv
-from pix2pix_jax.models.network import Network
+from pix2pix_jax.models.network import Network, check_divisible
 
 
 class ResNetGenerator(Network):
@@ -26,6 +27,11 @@ class ResNetGenerator(Network):
     num_blocks: int = 9
     dropout: float = 0.5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bounds("num_blocks", self.num_blocks, 1, 64)  # each is traced and compiled
+        check_bounds("dropout", self.dropout, 0, below=1)
+
     @nn.compact
     def __call__(
         self,
@@ -36,23 +42,11 @@ class ResNetGenerator(Network):
         start: int = 0,
         inner: tuple[int, Callable[[jax.Array], jax.Array]] | None = None,
     ) -> jax.Array:
-        """Translates images.
-
-        Args:
-          image: (N, H, W, C) in [-1, 1]; H and W divisible by 4.
-          use_running_average: whether norms use the running statistics instead of the batch's own.
-          deterministic: whether to leave dropout out. If not, an rng named "dropout" is needed.
-          start: 2 runs the residual blocks alone: `image` is what enters them, and returned is what leaves them.
-          inner: (2, f): calls f in place of the residual blocks.
-
-        Returns:
-          (N, H, W, out_channels) float32 in [-1, 1].
-
-        Raises:
-          ValueError: H or W is not divisible by 4.
+        """Translates as `UNetGenerator` does; H and W must be divisible by 4. The inner layers, `start` or
+        `inner` = 2, are the residual blocks.
         """
-        if not start and (image.shape[1] % 4 or image.shape[2] % 4):
-            raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of 4")
+        if not start:
+            check_divisible(image, 4)
 
         def layer(x: jax.Array, conv: type[nn.Module], name: str, width: int, **options) -> jax.Array:
             x = conv(width, use_bias=self.has_bias(), dtype=self.dtype, name=name, **options)(x)
@@ -85,14 +79,9 @@ class ResidualBlock(Network):
     @nn.compact
     def __call__(self, x: jax.Array, *, use_running_average: bool, deterministic: bool) -> jax.Array:
         def layer(x: jax.Array, index: int) -> jax.Array:
-            conv = Conv(
-                *(x.shape[-1], 3),
-                padding="reflect",
-                use_bias=self.has_bias(),
-                dtype=self.dtype,
-                name=f"conv{index}",
-            )
-            return self.normalize(conv(x), f"norm{index}", use_running_average=use_running_average)
+            options = {"use_bias": self.has_bias(), "dtype": self.dtype, "name": f"conv{index}"}
+            x = Conv(x.shape[-1], 3, padding="reflect", **options)(x)
+            return self.normalize(x, f"norm{index}", use_running_average=use_running_average)
 
         y = nn.relu(layer(x, 0))
         if self.dropout:

@@ -6,10 +6,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.models.convolutions.layers import DownConv, UpConv
-from pix2pix_jax.models.network import Network
+from pix2pix_jax.models.network import Network, check_divisible
 
 DECODER_ACTIVATIONS = ("after_concat", "before_concat")
+MIN_DOWNS, MAX_DOWNS = 2, 10
 
 
 class UNetGenerator(Network):
@@ -22,7 +24,7 @@ class UNetGenerator(Network):
 
     Attributes:
       out_channels: channels of the translated image.
-      num_downs: number of halvings from image to bottleneck, at least 2; log2(image size) makes a bottleneck of 1x1
+      num_downs: number of halvings from image to bottleneck, 2 to 10; log2(image size) makes a bottleneck of 1x1
         pixel, as published.
       skips: whether there are skip connections; False is the paper's encoder-decoder ablation.
       dropout: dropout rate; 0 switches it off.
@@ -42,6 +44,17 @@ class UNetGenerator(Network):
     dropout_layers: tuple[int, ...] | None = None
     bottleneck_norm: bool = False
     decoder_activation: str = "after_concat"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("decoder_activation", self.decoder_activation, DECODER_ACTIVATIONS)
+        check_bounds("dropout", self.dropout, 0, below=1)
+        if not MIN_DOWNS <= self.num_downs <= MAX_DOWNS:
+            raise ValueError(f"num_downs: {self.num_downs}; must be from {MIN_DOWNS} to {MAX_DOWNS}")
+        if not all(type(n) is int and 1 <= n < self.num_downs for n in self.dropout_layers or ()):
+            raise ValueError(
+                f"dropout_layers: {self.dropout_layers}; must be decoder layers from 1 to {self.num_downs - 1}"
+            )
 
     @nn.compact
     def __call__(
@@ -70,9 +83,7 @@ class UNetGenerator(Network):
           ValueError: H or W is not divisible by 2**num_downs.
         """
         depth, inside = inner or (self.num_downs, None)
-        multiple = 2 ** (depth - start)
-        if image.shape[1] % multiple or image.shape[2] % multiple:
-            raise ValueError(f"image of {image.shape[1]}x{image.shape[2]}: both sides must be multiples of {multiple}")
+        check_divisible(image, 2 ** (depth - start))
         x, skips = image, []
         for i in range(start, depth):
             x, skip = self._down(x, i, use_running_average)
@@ -88,13 +99,10 @@ class UNetGenerator(Network):
             x = self._up(self._join(skips.pop(), x), i, use_running_average, deterministic)
         return x
 
-    def _width(self, layer: int) -> int:
-        return self.features * min(2**layer, 8)
-
     def _down(self, x: jax.Array, i: int, use_running_average: bool) -> tuple[jax.Array, jax.Array]:
         """Halves. Returns (what the next layer takes, what the decoder takes)."""
         innermost = self.num_downs - 1
-        x = DownConv(self._width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
+        x = DownConv(self.width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
         if 0 < i < innermost or (i == innermost and self.bottleneck_norm):
             x = self.normalize(x, f"down{i}_norm", use_running_average=use_running_average)
         activated = self.leaky_relu(x)
@@ -111,7 +119,7 @@ class UNetGenerator(Network):
         if i == 0:
             x = UpConv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="up0")(x)
             return jnp.tanh(x.astype(jnp.float32))
-        x = UpConv(self._width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
+        x = UpConv(self.width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
         x = self.normalize(x, f"up{i}_norm", use_running_average=use_running_average)
         layers = range(2, self.num_downs - 3) if self.dropout_layers is None else sorted(self.dropout_layers)
         if self.dropout and self.num_downs - i in layers:

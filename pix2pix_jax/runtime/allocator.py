@@ -16,10 +16,8 @@ def keep_freed_memory() -> bool:
 
     XLA's CPU backend asks for all of a step's buffers anew at every step, and the kernel clears them page by page: a
     seventh to a fifth of the step's time (benchmarks/README.md). Call it before JAX starts its threads: it does not
-    change the arenas of existing threads. The process then keeps the most memory that it has needed at once.
-
-    Returns:
-      Whether glibc was told. It is not where there is an accelerator, whose steps do not use the host's memory.
+    change the arenas of existing threads. The process then keeps the most memory that it has needed at once. Returns
+    whether glibc was told; it is not beside an accelerator, whose steps do not use the host's memory.
     """
     platforms = os.environ.get("JAX_PLATFORMS", "")
     if platforms != "cpu" and any(glob.glob(pattern) for pattern in _ACCELERATORS):

@@ -1,5 +1,6 @@
-"""Folders for files that the program can make or fetch again, shared by all runs of a user."""
+"""Places files that the program can make or fetch again, shared by all runs of a user."""
 
+import contextlib
 import os
 import pathlib
 
@@ -10,25 +11,18 @@ def folder(kind: str) -> pathlib.Path:
     return pathlib.Path(home) / "pix2pix_jax" / kind
 
 
-def is_writable(path: pathlib.Path) -> bool:
-    """Returns whether files can be written into a folder, which it creates if need be."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(path, os.W_OK)
-
-
 def keep_compiled_programs() -> None:
-    """Makes JAX keep the programs that it compiles in `folder("xla")`, so that other processes need not compile them.
+    """Makes JAX keep the programs that it compiles from now on in `folder("xla")`, for other processes.
 
-    Does nothing where JAX has been told another place, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or to
-    keep none, or where the folder cannot be written. Call it before the first compilation that is to be kept.
+    Does nothing where JAX has been told another place, by `JAX_COMPILATION_CACHE_DIR` or `jax.config`, or to keep none,
+    or where the folder cannot be written.
     """
     import jax
 
     told = "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir is not None
     if told or not jax.config.jax_enable_compilation_cache:
         return
-    if is_writable(folder("xla")):  # else JAX would warn at each program
-        jax.config.update("jax_compilation_cache_dir", str(folder("xla")))
+    with contextlib.suppress(OSError):
+        folder("xla").mkdir(parents=True, exist_ok=True)
+        if os.access(folder("xla"), os.W_OK):  # else JAX would warn at each program
+            jax.config.update("jax_compilation_cache_dir", str(folder("xla")))

@@ -1,7 +1,7 @@
-"""Lines and progress bars in the terminal; only process 0 of a run shows them."""
+"""Prints lines and draws progress bars in the terminal, on process 0 of a run only."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import absl.logging
@@ -22,6 +22,13 @@ def log(message: str) -> None:
     """Prints a line, above the progress bar if there is one; on process 0 only."""
     if distributed.is_main_process():
         tqdm.write(message)
+
+
+def log_all(heading: str, errors: Sequence[str]) -> str:
+    """Prints errors below a heading, and returns the first with the number of the others."""
+    for line in (heading, *(f"  {error}" for error in errors)):
+        log(line)
+    return errors[0] + (f" (and {len(errors) - 1} more files, listed above)" if len(errors) > 1 else "")
 
 
 @contextlib.contextmanager

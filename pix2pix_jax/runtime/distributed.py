@@ -1,6 +1,5 @@
 """Connects and parts the processes of a run."""
 
-import functools
 import glob
 import importlib.util
 import os
@@ -9,6 +8,8 @@ from concurrent import futures
 from typing import Any
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 from pix2pix_jax.errors import UserError
 
@@ -26,13 +27,14 @@ def initialize() -> None:
       UserError: the environment is incomplete, or the peers do not come.
     """
     by_hand = _from_environment()
-    if by_hand or _is_slurm_step() or _is_tpu_vm():
-        connect = functools.partial(jax.distributed.initialize, **by_hand, heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
-        try:
-            with futures.ThreadPoolExecutor(1) as thread:  # so that Ctrl-C reaches the main thread while it waits
-                thread.submit(connect).result()
-        except (RuntimeError, ValueError) as error:
-            raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
+    if not (by_hand or _is_slurm_step() or _is_tpu_vm()):
+        return
+    options = {**by_hand, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
+    try:
+        with futures.ThreadPoolExecutor(1) as thread:  # so that Ctrl-C reaches the main thread while it waits
+            thread.submit(jax.distributed.initialize, **options).result()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
 
 
 def _from_environment() -> dict[str, Any]:
@@ -66,15 +68,14 @@ def _is_tpu_vm() -> bool:
 
 
 class PeerLostError(Exception):
-    """Another process of the run died or cannot be reached."""
+    """Tells that another process of the run died or cannot be reached, as a failure of the devices shows."""
 
-
-def peer_lost(error: Exception) -> PeerLostError:
-    """Returns the error to show for a failure of the devices in a run of several processes."""
-    return PeerLostError(
-        f"process {jax.process_index()} lost the others, one of which has probably died "
-        f"({' '.join(str(error).split())[:200]}); start all of them again, and the run goes on from its last checkpoint"
-    )
+    def __init__(self, failure: Exception):
+        reason = " ".join(str(failure).split())[:200]
+        super().__init__(
+            f"process {jax.process_index()} lost the others, one of which has probably died ({reason}); start all of "
+            "them again, and the run goes on from its last checkpoint"
+        )
 
 
 def shutdown() -> None:
@@ -92,3 +93,8 @@ def leave_last() -> None:
 def is_main_process() -> bool:
     """Returns whether this is process 0, which alone writes logs and prints."""
     return jax.process_index() == 0
+
+
+def everywhere(fine: bool) -> bool:
+    """Returns whether `fine` is true in all processes, which all call this and so go on alike."""
+    return fine if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.int32(fine)).all())

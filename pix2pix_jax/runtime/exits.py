@@ -54,7 +54,7 @@ def _stop(number, frame) -> NoReturn:
 
 
 class _Output:
-    """A standard stream that ends the program once its reader has gone, as `head` does when it has its lines."""
+    """Wraps a standard stream, and ends the program once its reader has gone, as `head` does when it has its lines."""
 
     def __init__(self, stream: TextIO | None):
         self._stream = stream or open(os.devnull, "w")  # noqa: SIM115, None stands for one that was closed before

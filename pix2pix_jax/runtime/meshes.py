@@ -1,4 +1,4 @@
-"""The mesh of a run's devices, and the shardings of arrays on it."""
+"""Arranges a run's devices in a mesh, and shards arrays on it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,9 +23,8 @@ def make_mesh(
 ) -> Mesh:
     """Makes the mesh of `data` x `rows` devices.
 
-    Where devices come in several slices (of TPUs, or of GPUs that share fast links), `data` spans the slices, as
-    its sums cross the slow network once a step, and `rows`, whose neighbours exchange halos at every layer, stays in
-    one.
+    Where devices come in several slices (of TPUs, or of GPUs that share fast links), `data` spans the slices, as its
+    sums cross the slow network once a step. `rows`, whose neighbours exchange halos at every layer, stays in one.
 
     Args:
       batch_size: images in the global batch.
@@ -39,7 +38,7 @@ def make_mesh(
     """
     devices = jax.devices() if devices is None else devices
     count = len(devices)
-    if rows < 1 or rows > count:
+    if not 1 <= rows <= count:
         raise UserError(f"config.mesh.rows: {rows}, but there are {count} devices; use 1 to {count}")
     fitting = [n for n in range(1, count // rows + 1) if batch_size % (n * accumulate_steps) == 0]
     data = max(fitting, default=1) if data == -1 else data
@@ -70,12 +69,11 @@ def arrange(devices: Sequence[jax.Device], *, data: int, rows: int) -> np.ndarra
         raise UserError(
             f"config.mesh.rows: {rows} do not fit into the {in_slice} devices of each of {slices} slices; use {fitting}"
         )
+    split = {"allow_split_physical_axes": True}
     if slices == 1:
-        grid = mesh_utils.create_device_mesh((data, rows), devices, allow_split_physical_axes=True)
+        grid = mesh_utils.create_device_mesh((data, rows), devices, **split)
     else:
-        grid = mesh_utils.create_hybrid_device_mesh(
-            (data // slices, rows), (slices, 1), devices, allow_split_physical_axes=True
-        )
+        grid = mesh_utils.create_hybrid_device_mesh((data // slices, rows), (slices, 1), devices, **split)
     # Each process reads a contiguous share of a batch; sums over `data` work in any order.
     return np.asarray(sorted(grid, key=lambda row: [(_slice_of(device), device.process_index) for device in row]))
 
@@ -118,6 +116,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def spread_along_data(shape: tuple[int, ...], mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of an array along the largest of its axes that `data` divides, if it has two or more."""
     divisible = [axis for axis, size in enumerate(shape) if size % mesh.shape["data"] == 0]
     if not divisible or len(shape) < 2:
         return replicated(mesh)
@@ -156,10 +155,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
 
 
 def spread(tree: Any, mesh: Mesh) -> Any:
-    """Shards host arrays (N, ...), the same in every process, over `data`.
-
-    Where its devices do not divide N, every device gets the whole array.
-    """
+    """Shards host arrays (N, ...), the same in every process, over `data`; replicates them if it does not divide N."""
 
     def place(x: np.ndarray) -> jax.Array:
         sharding = replicated(mesh) if len(x) % mesh.shape["data"] else batch_sharding(mesh)
@@ -186,11 +182,8 @@ def free_memory() -> int:
 
     All processes get the same number, so that they choose the same residency of the data.
     """
-    free = []
-    for device in jax.local_devices():
-        stats = device.memory_stats()
-        if stats and "bytes_limit" in stats:
-            free.append(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    known = [stats for device in jax.local_devices() if "bytes_limit" in (stats := device.memory_stats() or {})]
+    free = [stats["bytes_limit"] - stats.get("bytes_in_use", 0) for stats in known]
     least = min(free) if free else psutil.virtual_memory().available // len(jax.local_devices())
     if jax.process_count() == 1:
         return least

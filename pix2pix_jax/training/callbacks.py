@@ -1,11 +1,11 @@
 """The protocol of callbacks: losses, samples, validation, checkpoints and all else beside the steps of a run."""
 
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
 
 
 class Callback:
-    """Something to do beside the steps of the training loop. Subclasses override the methods that they need.
+    """Does something beside the steps of the training loop. Subclasses override the methods that they need.
 
     To add a callback, write a subclass in a file of its own and name it in `loop._build_callbacks`, whose order is the
     order of the calls.
@@ -14,7 +14,7 @@ class Callback:
     def before_step(self, step: int, state: TrainState) -> None:
         """Runs before the update of `step`, which overwrites `state`."""
 
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Runs when the update of `step` is dispatched; the devices may still compute `state` and `metrics`."""
 
     def on_end(self, step: int, state: TrainState) -> None:

@@ -3,7 +3,6 @@
 The checks look at log lines, each the mean loss since the line before; the losses of single steps swing too much.
 """
 
-import collections
 import math
 from collections.abc import Sequence
 
@@ -25,11 +24,9 @@ _SLOW = 0.2  # relative to the first learning rate; below it an L1 that stands s
 
 
 def discriminator_level(means: dict[str, float], config: ConfigDict) -> float | None:
-    """Scales the discriminator's loss: 1 where it guesses, 0 where it always wins; None for losses without such levels.
+    """Scales the discriminator's losses of a log line, `means`: to 1 where it guesses, to 0 where it always wins.
 
-    Args:
-      means: the losses of a log line, by name.
-      config: a checked config; `gan_loss`, `label_smoothing` and the number of discriminators set the scale.
+    Returns None for losses without such levels.
     """
     if not config.gan_weight or config.gan_loss not in _GUESSING:
         return None
@@ -56,10 +53,7 @@ def movement(l1: Sequence[float], lines: int) -> float:
 
 
 class HealthChecks:
-    """Returns warnings for each log line, once when a trouble begins.
-
-    They depend on the lines alone. A resumed run starts with none.
-    """
+    """Returns warnings for each log line, once when a trouble begins. A resumed run starts without earlier lines."""
 
     def __init__(self, config: ConfigDict, *, num_examples: int):
         every = max(1, config.log_every_steps)
@@ -67,8 +61,8 @@ class HealthChecks:
         self._config, self._learning_rate = config, build_model.build_schedule(config, num_examples=num_examples)
         self._saturation_lines = math.ceil(_SATURATION_STEPS / every)
         self._plateau_lines = max(_PLATEAU_LINES, math.ceil(np.clip(epochs, *_PLATEAU_STEPS) / every))
-        self._levels = collections.deque(maxlen=self._saturation_lines)
-        self._l1 = collections.deque(maxlen=2 * self._plateau_lines)
+        self._levels: list[float] = []
+        self._l1: list[float] = []
         self._told: set[str] = set()
 
     def __call__(self, step: int, means: dict[str, float]) -> list[str]:
@@ -79,7 +73,7 @@ class HealthChecks:
         if level is None:
             return []
         self._levels.append(level)
-        if not self._begins("saturation", mean_level(list(self._levels), self._saturation_lines), _NEAR_ZERO):
+        if not self._begins("saturation", mean_level(self._levels, self._saturation_lines), _NEAR_ZERO):
             return []
         return [
             f"warning, step {step}: the discriminator always wins: d_real and d_fake have been near 0 for "
@@ -93,14 +87,14 @@ class HealthChecks:
         if not any((config.l1_weight, config.l2_weight, config.charbonnier_weight)):
             return []
         self._l1.append(means["g_l1"])
-        moved = movement(list(self._l1), lines)
+        moved = movement(self._l1, lines)
         # The rate is computed on the device, which may be busy, so only when it matters.
         if moved < _PLATEAU_CHANGE and self._learning_rate(step) < _SLOW * config.learning_rate:
             return []
         if not self._begins("plateau", moved, _PLATEAU_CHANGE):
             return []
         return [
-            f"warning, step {step}: g_l1 has stopped moving: {np.median(list(self._l1)[-lines:]):.4f} over the last "
+            f"warning, step {step}: g_l1 has stopped moving: {np.median(self._l1[-lines:]):.4f} over the last "
             f"{lines * config.log_every_steps:,} steps and over as many before. If samples/ look right, the run has "
             "learnt what it can; if not, check that the pairs match (pix2pix prepare), then try another learning_rate "
             "or more generator.features, in another --workdir"

@@ -1,5 +1,6 @@
 """Ends a run before its last step, with its state saved."""
 
+import contextlib
 import signal
 from collections.abc import Iterator
 
@@ -11,11 +12,7 @@ from pix2pix_jax.errors import UserError
 
 
 class Interrupted(Exception):
-    """The run was asked to stop, and its state is saved.
-
-    Attributes:
-      by: SIGINT (Ctrl-C) or SIGTERM (preemption).
-    """
+    """Tells that the run was stopped `by` SIGINT (Ctrl-C) or SIGTERM (preemption), with its state saved."""
 
     def __init__(self, message: str, by: signal.Signals):
         super().__init__(message)
@@ -60,10 +57,8 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
-            try:
+            with contextlib.suppress(ValueError):  # not the main thread, as in some notebooks and servers
                 self._previous[number] = signal.signal(number, self._request)
-            except ValueError:  # not the main thread, as in some notebooks and servers
-                continue
         return self
 
     def __exit__(self, *exception) -> None:

@@ -1,4 +1,4 @@
-"""The training loop: compiles the train step, runs it to the run's last step, and calls the callbacks."""
+"""Compiles the train step, runs it to the run's last step, and calls the callbacks beside it."""
 
 import contextlib
 import dataclasses
@@ -17,20 +17,10 @@ from ml_collections import ConfigDict
 from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.paired_dataset import PairedDataset
-from pix2pix_jax.gan import steps
-from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.gan.state import Parts, TrainState
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import console, meshes
-from pix2pix_jax.training import (
-    health,
-    interruption,
-    metric_logger,
-    profiling,
-    samples,
-    saving,
-    throughput,
-    validation,
-)
+from pix2pix_jax.training import health, interruption, metric_logger, profiling, samples, saving, throughput, validation
 from pix2pix_jax.training.callbacks import Callback
 from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
 from pix2pix_jax.workdir.logs import RunLog
@@ -38,13 +28,13 @@ from pix2pix_jax.workdir.logs import RunLog
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """The parts of a run that stay the same from its first step to its last."""
+    """Holds the parts of a run that stay the same from its first step to its last."""
 
     config: ConfigDict
     workdir: epath.Path
     mesh: Mesh
     pairs: PairedDataset
-    parts: steps.Parts
+    parts: Parts
     checkpoints: Checkpoints
     validator: validation.Validator | None
 
@@ -60,7 +50,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ResumePoint:
-    """The state after `step` updates, where training starts; for `progress` see `workdir/progress.py`."""
+    """Holds the state after `step` updates, where training starts; for `progress` see `workdir/progress.py`."""
 
     state: TrainState
     step: int
@@ -70,11 +60,7 @@ class ResumePoint:
 def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interruption.StopRequest) -> TrainState:
     """Trains from `begin` to the run's last step, and returns the final state.
 
-    Args:
-      run: the run.
-      begin: the state at which it starts.
-      residency: where the data is kept, as `pipeline.choose_residency` returns it.
-      stop: listens for the signals that end the run early.
+    `residency` is where the data is kept, as `pipeline.choose_residency` returns it; `stop` may end the run early.
 
     Raises:
       metric_logger.DivergedError: losses or parameters are no longer finite.
@@ -115,12 +101,9 @@ def _get_ready(
 ) -> tuple[jax.stages.Compiled, throughput.Throughput, pipeline.Batch, samples.Sampler]:
     """Compiles the train step, and meanwhile reads the first batch and builds the sampler."""
     config = run.config
-    shapes = {
-        "mesh": run.mesh,
-        "state": abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state)),
-        "batch": pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size),
-    }
-    trace = functools.partial(trace_train_step, config, run.parts, **shapes)
+    state = abstract(begin.state, jax.tree.map(lambda x: x.sharding, begin.state))
+    batch = pipeline.abstract_batch(run.pairs, run.mesh, batch_size=config.batch_size)
+    trace = functools.partial(trace_train_step, config, run.parts, mesh=run.mesh, state=state, batch=batch)
 
     def compile_step() -> tuple[jax.stages.Traced, jax.stages.Compiled]:
         began = time.monotonic()
@@ -159,15 +142,16 @@ def _build_callbacks(
     profiler: profiling.Profiler,
 ) -> list[Callback]:
     """Builds what the loop calls beside its steps, in the order of the calls."""
-    config, total, validator = run.config, run.total, run.validator
+    config, validator = run.config, run.validator
     speed.skip(*profiler.disturbed)
-    watch = health.HealthChecks(config, num_examples=len(run.pairs))
+    checks = health.HealthChecks(config, num_examples=len(run.pairs))
+    shared = {"total": run.total, "log": log, "speed": speed}
     losses = metric_logger.MetricLogger(
-        log, config.log_every_steps, since=progress["losses"], total=total, watch=watch, speed=speed
+        every=config.log_every_steps, window=list(progress["losses"]), health=checks, **shared
     )
-    shared = {"config": config, "total": total, "log": log, "speed": speed}
+    shared |= {"config": config}
     callbacks = [profiler, losses, samples.Samples(sampler=sampler, **shared)]
-    shared["losses"] = losses
+    shared |= {"losses": losses}
     if validator:
         validator.best = progress["best"]  # if by another metric, until there is an evaluation by this one
         callbacks.append(validation.Validation(validator=validator, **shared))
@@ -177,7 +161,7 @@ def _build_callbacks(
 
 def trace_train_step(
     config: ConfigDict,
-    parts: steps.Parts,
+    parts: Parts,
     *,
     mesh: Mesh,
     state: TrainState,
@@ -190,8 +174,8 @@ def trace_train_step(
       config: a checked config.
       parts: its networks, optimisers and objective.
       mesh: the mesh to train on; its devices need not exist.
-      state: the shapes, dtypes and shardings of the state, or the state itself.
-      batch: those of a batch at load size, or a batch.
+      state: the state, or its shapes, dtypes and shardings.
+      batch: a batch at load size, or its shapes, dtypes and shardings.
       platform: "cpu", "gpu" or "tpu", for which convolutions are written; by default the mesh's.
     """
     place = functools.partial(meshes.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)

@@ -4,75 +4,64 @@ Losses and state are replicated, so all processes stop at the same step.
 """
 
 import collections
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import numpy as np
 
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
+from pix2pix_jax.gan.train_step import all_finite
 from pix2pix_jax.runtime import console
 from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
 _LAG = 2  # losses are read so many steps after their update is dispatched, so that the device never waits
-_all_finite = jax.jit(steps.all_finite)  # a module's, so that it is traced once and not at every save
+_all_finite = jax.jit(all_finite)  # a module's, so that it is traced once and not at every save
 
 
 class DivergedError(UserError):
-    """The losses or the state of a run are no longer finite.
+    """Ends a run whose losses or state are no longer finite.
 
     Attributes:
       step: the first step with losses that are not finite, or the step of a state that is not and was to be saved.
     """
 
-    def __init__(self, step: int, found: str):
+    def __init__(self, step: int, reason: str):
         super().__init__(
-            f"step {step}: {found}; try a lower --config.learning_rate or another --config.seed (in another "
+            f"step {step}: {reason}; try a lower --config.learning_rate or another --config.seed (in another "
             "--workdir), or float32 if --config.compute_dtype is bfloat16; the checkpoints before this step are kept"
         )
         self.step = step
 
 
+@dataclasses.dataclass(kw_only=True)
 class MetricLogger(Callback):
     """Logs the mean of the losses every few steps, and stops the run when they are not finite.
 
-    Losses are read a few steps late, so that the device does not wait. Those since the last log line, `window`, are
-    saved in checkpoints, so that a resumed run logs the same means.
+    Losses are read a few steps late, so that the device does not wait.
+
+    Attributes:
+      log: where the means go.
+      every: steps between two log lines; 0 logs none.
+      window: the losses of each step since the last log line; checkpoints keep them, for a resumed run's next line.
+      total: the last step of the run.
+      health: returns warnings about a log line, given its step and means; they are printed.
+      speed: counts the steps whose losses are read.
     """
 
-    def __init__(
-        self,
-        log: RunLog,
-        every: int,
-        *,
-        since: list[dict[str, float]],
-        total: int,
-        watch: Callable[[int, dict[str, float]], list[str]],
-        speed: Throughput,
-    ):
-        """Starts with the losses of a checkpoint.
+    log: RunLog
+    every: int
+    window: list[dict[str, float]]
+    total: int
+    health: Callable[[int, dict[str, float]], list[str]]
+    speed: Throughput
+    _pending: collections.deque[tuple[int, Metrics]] = dataclasses.field(default_factory=collections.deque)
 
-        Args:
-          log: where the means go.
-          every: steps between two log lines; 0 logs none.
-          since: the losses of each step since the last log line, as `window` returns them.
-          total: the last step of the run.
-          watch: returns warnings about a log line, given its step and means; they are printed.
-          speed: counts the steps whose losses are read.
-        """
-        self._log, self._every, self._total, self._watch, self._speed = log, every, total, watch, speed
-        self._since = list(since)
-        self._pending: collections.deque[tuple[int, steps.Metrics]] = collections.deque()
-
-    @property
-    def window(self) -> list[dict[str, float]]:
-        """Returns a copy of the losses of each step since the last log line."""
-        return list(self._since)
-
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         for value in metrics.values():
             value.copy_to_host_async()
         self._pending.append((step, metrics))
@@ -86,29 +75,29 @@ class MetricLogger(Callback):
 
     def on_end(self, step: int, state: TrainState) -> None:
         """Logs the steps since the last line at the run's last step. A prolonged run averages them again."""
-        if step < self._total:
+        if step < self.total:
             return
         self.drain()
-        if self._since:
-            self._log.scalars(step, self._means())
+        if self.window:
+            self.log.scalars(step, self._means())
 
     def _means(self) -> dict[str, float]:
-        return {name: float(np.mean([past[name] for past in self._since])) for name in self._since[0]}
+        return {name: float(np.mean([losses[name] for losses in self.window])) for name in self.window[0]}
 
     def _read(self) -> None:
         step, metrics = self._pending.popleft()
         losses = {name: float(value) for name, value in metrics.items()}
-        self._speed.finished(step)
+        self.speed.finished(step)
         if not np.isfinite(list(losses.values())).all():
             raise DivergedError(step, "the losses are no longer finite numbers")
-        self._log.progress(step, losses)
-        if self._every:
-            self._since.append(losses)
-        if due(step, self._every):
+        self.log.progress(step, losses)
+        if self.every:
+            self.window.append(losses)
+        if due(step, self.every):
             means = self._means()
-            self._log.scalars(step, means)
-            self._since.clear()
-            for line in (*self._watch(step, means), *self._speed.settled()):
+            self.log.scalars(step, means)
+            self.window.clear()
+            for line in (*self.health(step, means), *self.speed.settled()):
                 console.log(line)
 
 

@@ -1,4 +1,4 @@
-"""Sample grids: the same held-out examples, translated as training goes on."""
+"""Translates the same held-out examples as training goes on, for grids of samples."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import stack
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
@@ -25,15 +25,13 @@ class Sampler:
 
     def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
         pairs = _held_out(config)
-        given = [pairs.decode(i) for i in range(min(config.num_samples, len(pairs)))]
-        batch = stack(pairs.at_size(i, example) for i, example in enumerate(given))
+        examples = [pairs.decode(i) for i in range(min(config.num_samples, len(pairs)))]
+        batch = stack(pairs.at_size(i, example) for i, example in enumerate(examples))
         values = build_data.stream_values(config)
         images = {name: np.asarray(to_float(x, values[name])) for name, x in batch.items()}
-        ids = trained_model.picture_ids([example["input"] for example in given], values["input"])
-        self._ids = meshes.replicate(ids, mesh)
-        self._images = meshes.replicate(images, mesh)
-        self._shown = build_data.color_space(config).shown(self._images["input"])
-        self._seed = meshes.replicate(np.int32(config.seed), mesh)
+        ids = trained_model.picture_ids([example["input"] for example in examples], values["input"])
+        self._images, self._ids, self._seed = meshes.replicate((images, ids, np.int32(config.seed)), mesh)
+        self._input_column = build_data.color_space(config).visible(self._images["input"])
         translate = trained_model.make_translate(config, platform=meshes.platform(mesh))
         translate = jax.jit(translate, out_shardings=meshes.replicated(mesh))
         self._config = config
@@ -45,7 +43,7 @@ class Sampler:
     def __call__(self, state: TrainState) -> dict[str, jax.Array]:
         """Returns the columns input, output and target: float32 (N, H, W, C) in [-1, 1]."""
         output = self._translate(*self._arguments(state))
-        return {"input": self._shown, "output": output, "target": self._images["target"]}
+        return {"input": self._input_column, "output": output, "target": self._images["target"]}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +56,7 @@ class Samples(Callback):
     log: RunLog
     speed: Throughput
 
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         if step < self.total and due(step, self.config.sample_every_steps):
             self._draw(step, state)
 

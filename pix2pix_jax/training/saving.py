@@ -44,8 +44,7 @@ class Saving(Callback):
         self.speed.skip(step + 1)
         self.log.commit()
         metric_logger.check_finite(state, step)
-        best = self.validator.best if self.validator else self.progress["best"]
-        latest = self.validator.latest if self.validator else None
-        own = latest if latest and latest["step"] == step else None
-        progress = {**self.progress, "losses": self.losses.window, "best": best, "evaluation": own}
+        progress = {**self.progress, "losses": self.losses.window, "evaluation": None}
+        if self.validator:
+            progress |= {"best": self.validator.best, "evaluation": self.validator.evaluation_of(step)}
         self.checkpoints.save(step, state, self.config, progress)

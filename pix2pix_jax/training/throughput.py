@@ -1,4 +1,4 @@
-"""Throughput of training: steps and images a second, and the share of the devices' peak FLOP/s (MFU).
+"""Measures training: steps and images a second, and the share of the devices' peak FLOP/s (MFU).
 
 The FLOPs of a step are counted in its program: those of convolutions and matrix products, which are all but a few per
 cent of its arithmetic. The peak is measured with a large matrix product.
@@ -29,16 +29,12 @@ _FEWEST, _SHORTEST = 10, 1.0  # steps, seconds
 
 
 def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
-    """Counts the FLOPs of a program's convolutions and matrix products, over all devices.
+    """Counts the FLOPs of the convolutions and matrix products in the `jaxpr` of a traced program, over all devices.
 
     Multiplications with the padding of an image, and with the zeros between pixels that make a convolution a transposed
-    one, do not count. Loops count as often as they run. Of the branches of a condition the last counts: here they are
-    one convolution in a form for each platform (`models.convolutions`), of which the last is the plain one, while
-    others multiply more or less often. A step of the paper's model takes 83.4 GFLOP a pair of 256 px.
-
-    Args:
-      jaxpr: the `jaxpr` of `jax.jit(f).trace(...)`. XLA's `cost_analysis` counts the body of a loop once, and all other
-        arithmetic too: 84.5 GFLOP for the same step.
+    one, do not count. Loops count as often as they run; XLA's `cost_analysis` counts their bodies once. Of the branches
+    of a condition the last counts: here they are one convolution in a form for each platform (`models.convolutions`),
+    of which the last is the plain one. A step of the paper's model takes 83.4 GFLOP a pair of 256 px.
     """
     jaxpr = jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
     return sum(_flops(equation) for equation in jaxpr.eqns)
@@ -78,16 +74,10 @@ def _flops_of_convolution(equation: core.JaxprEqn) -> int:
 
 @functools.cache
 def measure_ceiling(mesh: Mesh, dtype: str) -> float | None:
-    """Measures the FLOP/s of large matrix products on all devices of a mesh at once.
+    """Returns the FLOP/s of large matrix products of `dtype` on all devices of a mesh; None where they fail.
 
-    Takes less than a second, mostly to compile. All processes call it.
-
-    Args:
-      mesh: the devices.
-      dtype: the dtype of the matrices; the precision is JAX's default, as in the networks.
-
-    Returns:
-      FLOP/s over all devices; None where the product fails, as for lack of memory.
+    The precision is JAX's default, as in the networks. Takes less than a second, mostly to compile. All processes call
+    it.
     """
     side = _SIDES.get(meshes.platform(mesh), _SIDE_ELSEWHERE)
     rows, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
@@ -128,8 +118,8 @@ class Throughput(Callback):
           start: the steps done when the run begins.
           batch_size: images a step.
           flops: counts the FLOPs of a step; called when they are printed, as it may take a second.
-          ceiling: the result of `measure_ceiling`.
-          dtype: the dtype of which it is.
+          ceiling: what `measure_ceiling` returns for `dtype`.
+          dtype: the dtype that the networks compute in.
         """
         self._batch_size, self._flops, self._ceiling, self._dtype = batch_size, functools.cache(flops), ceiling, dtype
         self._skipped = set(range(start + 1, start + 1 + _WARM_UP))
@@ -143,8 +133,8 @@ class Throughput(Callback):
         """Counts a step that has ended; called for each in turn."""
         now = time.perf_counter()
         if step not in self._skipped:
-            self._steps, self._seconds = self._steps + 1, self._seconds + now - self._before
-        self._skipped.discard(step)
+            self._steps += 1
+            self._seconds += now - self._before
         self._before = now
 
     def settled(self) -> list[str]:

@@ -1,7 +1,7 @@
 """Trains: builds the model and the data from a config, restores or initialises the state, and runs the loop."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
 
 import jax
 from clu import parameter_overview
@@ -28,14 +28,11 @@ from pix2pix_jax.workdir.progress import NO_PROGRESS
 
 
 def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
-    """Trains to the config's last step, from the workdir's newest checkpoint if there is one.
+    """Trains to the config's last step, from the workdir's newest checkpoint if any, and returns the final state.
 
     Args:
       config: a checked config (`config.load`).
       workdir: the folder of the run, local or gs://; created if need be.
-
-    Returns:
-      The final state.
 
     Raises:
       UserError: the data, the workdir or the config cannot be used.
@@ -57,7 +54,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     profiling.check_reached(config.profile_steps, total=build_model.total_steps(config, num_examples=len(pairs)))
     parts = build_model.build_parts(config, num_examples=len(pairs))
     validator = validation.open_validator(config, mesh)
-    found = pairs.source.describe()  # before anything is written: it reads the headers of all files
+    data_summary = pairs.source.describe()  # before anything is written: it reads the headers of all files
     try:
         with (
             lock.hold(workdir),
@@ -73,7 +70,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                 validator=validator,
             )
             try:
-                return _train(run, found)
+                return _train(run, data_summary)
             except workdir_lib.NotWrittenError as error:
                 raise UserError(f"{error}; {checkpoints.last_good()}") from error
     except jax.errors.JaxRuntimeError as error:
@@ -88,53 +85,62 @@ def explained(error: jax.errors.JaxRuntimeError) -> Exception:
             f"a device ran out of memory ({reason}); use a smaller --config.batch_size, --config.accumulate_steps=2 or "
             "more, --config.remat=True, --config.compute_dtype=bfloat16, or --config.data_residency=host"
         )
-    return distributed.peer_lost(error) if jax.process_count() > 1 else error
+    return distributed.PeerLostError(error) if jax.process_count() > 1 else error
 
 
-def _train(run: Run, found: str) -> TrainState:
+def _train(run: Run, data_summary: str) -> TrainState:
     """Restores or initialises the state, and trains to the last step."""
     config = run.config
-    begin = _with_data(run, _resume(run) or _create(run))
+    begin = _with_data(run, _resume_or_create(run))
     workdir_lib.write_config(config, run.workdir)
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
-    _log_summary(run, found, residency, begin)
+    _log_summary(run, data_summary, residency, begin)
     if begin.step >= run.total:
-        console.log(
-            f"{run.workdir}: already at step {begin.step} of {run.total}; raise --config.num_epochs to train on"
-        )
+        reached = f"already at step {begin.step} of {run.total}"
+        console.log(f"{run.workdir}: {reached}; raise --config.num_epochs to train on")
         return begin.state
     return train_loop(run, begin, residency=residency, stop=interruption.StopRequest())
 
 
-def _resume(run: Run) -> ResumePoint | None:
-    """Restores the newest checkpoint that is whole; None if there is none."""
+def _resume_or_create(run: Run) -> ResumePoint:
+    """Restores the newest checkpoint that is whole, or initialises the state if there is none at all."""
 
-    def read(step: int) -> ResumePoint:
-        changed = config_lib.differences(run.checkpoints.config(step), run.config)
-        if changed:
-            raise UserError(
-                f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir"
-            )
-        progress = run.checkpoints.progress(step)
-        if progress.get("rollbacks"):
-            raise UserError(
-                f"{run.workdir}: holds a run that version 0.1 rolled back (on_divergence=rollback), whose random draws "
-                "no longer exist; use another --workdir"
-            )
-        state = run.checkpoints.restore(step, _abstract_state(run, _initialiser(run)))
-        return ResumePoint(state=state, step=step, progress=progress)
+    @layers.traced_for(run.platform)
+    def create() -> TrainState:
+        return build_model.create_state(run.config, run.parts)
 
-    resumed = run.checkpoints.newest(read)
-    best = resumed and resumed.progress["best"]
-    if best and best["step"] not in run.checkpoints.steps():  # it gave way to a newer one, which is damaged
-        resumed.progress["best"] = run.checkpoints.best()
-    return resumed
+    state = jax.eval_shape(create)  # the function that is compiled later, so that JAX traces it once
+    shardings = state_shardings(state, run.mesh, shard_optimizer=run.config.shard_optimizer)
+    resumed = run.checkpoints.newest(functools.partial(_restore, run, abstract(state, shardings)))
+    if resumed:
+        best = resumed.progress["best"]
+        if best and best["step"] not in run.checkpoints.steps():  # it gave way to a newer one, which is damaged
+            resumed.progress["best"] = run.checkpoints.best()
+        return resumed
+    # The random draws run once, and a CPU takes longer to optimise them than to compute them.
+    options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
+    state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
+    return ResumePoint(state=state, step=0, progress=NO_PROGRESS)
+
+
+def _restore(run: Run, like: TrainState, step: int) -> ResumePoint:
+    """Restores a checkpoint. Raises UserError if it is of another run, or damaged."""
+    changed = config_lib.differences(run.checkpoints.config(step), run.config)
+    if changed:
+        raise UserError(f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
+    progress = run.checkpoints.progress(step)
+    if progress.get("rollbacks"):
+        raise UserError(
+            f"{run.workdir}: holds a run that version 0.1 rolled back (on_divergence=rollback), whose random draws no "
+            "longer exist; use another --workdir"
+        )
+    return ResumePoint(state=run.checkpoints.restore(step, like), step=step, progress=progress)
 
 
 def _with_data(run: Run, begin: ResumePoint) -> ResumePoint:
     """Adds the fingerprint of the training data. Raises UserError if it is no longer the run's."""
     now, before = fingerprint.take(run.pairs.source), begin.progress["data"]
-    changed = fingerprint.changes(before, now) if before else ""
+    changed = before and fingerprint.changes(before, now)
     if changed and not run.config.allow_changed_data:
         raise UserError(
             f"{run.workdir}: its run began with other training data: {changed}; put them back, use another --workdir, "
@@ -143,29 +149,6 @@ def _with_data(run: Run, begin: ResumePoint) -> ResumePoint:
     if changed:
         console.log(f"note: going on with other training data: {changed}")
     return dataclasses.replace(begin, progress={**begin.progress, "data": now})
-
-
-def _create(run: Run) -> ResumePoint:
-    # The random draws run once, and a CPU takes longer to optimise them than to compute them.
-    options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
-    create = _initialiser(run)
-    shardings = jax.tree.map(lambda x: x.sharding, _abstract_state(run, create))
-    state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
-    return ResumePoint(state=state, step=0, progress=NO_PROGRESS)
-
-
-def _initialiser(run: Run) -> Callable[[], TrainState]:
-    @layers.traced_for(run.platform)
-    def create() -> TrainState:
-        return build_model.create_state(run.config, run.parts)
-
-    return create
-
-
-def _abstract_state(run: Run, create: Callable[[], TrainState]) -> TrainState:
-    """Returns the shapes, dtypes and shardings of the state that `create` makes."""
-    state = jax.eval_shape(create)  # the function that is compiled later, so that JAX traces it once
-    return abstract(state, state_shardings(state, run.mesh, shard_optimizer=run.config.shard_optimizer))
 
 
 def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
@@ -178,28 +161,24 @@ def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:
     return f"a config.batch_size that is a multiple of {count // rows * config.accumulate_steps}"
 
 
-def _log_summary(run: Run, found: str, residency: str, begin: ResumePoint) -> None:
-    if not distributed.is_main_process():
-        return
+def _log_summary(run: Run, data_summary: str, residency: str, begin: ResumePoint) -> None:
     config, pairs, mesh = run.config, run.pairs, run.mesh
     for name in ("generator", "discriminator"):
         params = getattr(begin.state, name).params
         console.log(name + "\n" + parameter_overview.get_parameter_overview(params, include_stats=False))
-    source, target = ("A", "B") if config.direction == "AtoB" else ("B", "A")
     place = {"device": "in device memory", "sharded": "spread over device memory", "host": "read as needed"}[residency]
-    console.log(f"data: {found}")
+    console.log(f"data: {data_summary}")
     console.log(
-        f"data: {config.dataset}, {len(pairs)} training pairs, {source} -> {target} at "
+        f"data: {config.dataset}, {len(pairs)} training pairs, {config.direction.replace('to', ' -> ')} at "
         f"{height_by_width(config.image_size)}, {config.preprocess}, loaded at {height_by_width(pairs.size)}, {place} "
-        f"({pipeline.num_bytes(pairs) / 1e6:.0f} MB)"
+        f"({pairs.num_bytes / 1e6:.0f} MB)"
     )
-    device = mesh.devices.flat[0]
     console.log(
-        f"devices: {mesh.size} of {jax.device_count()} x {device.device_kind}, mesh data={mesh.shape['data']} "
-        f"rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute {config.compute_dtype}"
+        f"devices: {mesh.size} of {jax.device_count()} x {mesh.devices.flat[0].device_kind}, mesh "
+        f"data={mesh.shape['data']} rows={mesh.shape['rows']}, {jax.process_count()} process(es), compute "
+        f"{config.compute_dtype}"
     )
-    if mesh.size < jax.device_count():
-        idle = jax.device_count() - mesh.size
+    if idle := jax.device_count() - mesh.size:
         console.log(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
     if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
         console.log(

@@ -14,7 +14,7 @@ from pix2pix_jax.config import build_data, build_model
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.errors import NoSplit
 from pix2pix_jax.evaluation import evaluator
-from pix2pix_jax.gan import steps
+from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.metrics.choice import MetricsConfig
@@ -36,25 +36,22 @@ class Validator:
 
     Attributes:
       best: {"metric", "step", "value"} of the best evaluation so far; None before the first.
-      latest: the same of the latest evaluation; None before the first, or if its value is NaN.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
-        """Opens the split, and loads what the metrics need.
-
-        Args:
-          config: a checked config.
-          mesh: the mesh that trains; all its devices evaluate too.
+        """Opens the split of a checked config, and loads what the metrics need; all devices of `mesh` will evaluate.
 
         Raises:
           UserError: the config's metrics cannot be computed, or a file of the split is not a pair.
         """
         self._config = config
         self.best: dict[str, Any] | None = None
-        self.latest: dict[str, Any] | None = None
+        self._latest: dict[str, Any] | None = None
         self._mesh = meshes.evaluation_mesh(mesh)
         batch = meshes.inference_batch(self._mesh)
-        request = MetricsConfig(metrics=wanted_metrics(config), palette=config.palette)
+        best_metric = next(metric for metric in METRICS if config.best_metric in values_of(metric))
+        metrics = tuple(dict.fromkeys((*config.eval_metrics, best_metric)))
+        request = MetricsConfig(metrics=metrics, palette=config.palette)
         self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
         self._evaluator.pairs.source.describe()  # reads all headers, so that bad files are found before training
         translate = trained_model.make_translate(config, platform=meshes.platform(self._mesh))
@@ -65,27 +62,25 @@ class Validator:
         """Returns whether the state of `step` is the best so far."""
         return self.best is not None and self.best["step"] == step
 
+    def evaluation_of(self, step: int) -> dict[str, Any] | None:
+        """Returns `best`'s kind of record for `step`, the latest; None if it was not evaluated, or its value is NaN."""
+        return self._latest if self._latest and self._latest["step"] == step else None
+
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
-        """Returns metrics such as "val/psnr" of the state after update `step`, and sets `best` and `latest`."""
+        """Returns metrics such as "val/psnr" of the state after update `step`, and updates `best`."""
         variables = build_model.inference_variables(self._config, state)
         variables = jax.device_put(variables, meshes.replicated(self._mesh))
-        translate = functools.partial(self._translate_batch, variables)
-        progress = bar(
-            self._evaluator.run(translate),
-            total=len(self._evaluator.pairs),
-            desc=f"evaluate {SPLIT}",
-            unit="image",
-            leave=False,
-        )
-        records = [scored.values for scored in progress]
+        scores = self._evaluator.run(functools.partial(self._translate_batch, variables))
+        count = len(self._evaluator.pairs)
+        scores = bar(scores, total=count, desc=f"evaluate {SPLIT}", unit="image", leave=False)
+        records = [scored.values for scored in scores]
         totals = self._evaluator.totals()
-        found = evaluator.means(records, totals) | totals
-        self._compare(step, found[self._config.best_metric])
-        shown = " ".join(f"{name} {value:.4f}" for name, value in found.items())
-        console.log(
-            f"step {step}: {SPLIT} {shown}" + (f", the best {self.best['metric']} so far" if self.is_best(step) else "")
-        )
-        return {f"{SPLIT}/{name}": value for name, value in found.items()}
+        metrics = evaluator.means(records, totals) | totals
+        self._compare(step, metrics[self._config.best_metric])
+        line = " ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        best = f", the best {self._config.best_metric} so far" if self.is_best(step) else ""
+        console.log(f"step {step}: {SPLIT} {line}{best}")
+        return {f"{SPLIT}/{name}": value for name, value in metrics.items()}
 
     def _translate_batch(self, variables: Any, inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
         index = trained_model.filled(self._config, len(inputs), meshes.inference_batch(self._mesh))
@@ -96,18 +91,11 @@ class Validator:
     def _compare(self, step: int, value: float) -> None:
         name = self._config.best_metric
         if math.isnan(value):  # never the best, and JSON has no NaN
-            self.latest = None
             return
-        self.latest = {"metric": name, "step": step, "value": value}
+        self._latest = {"metric": name, "step": step, "value": value}
         sign = -1 if name in LOWER_IS_BETTER else 1
         if not self.best or self.best["metric"] != name or sign * value > sign * self.best["value"]:
-            self.best = self.latest
-
-
-def wanted_metrics(config: ConfigDict) -> tuple[str, ...]:
-    """Returns `eval_metrics` and the metric that computes `best_metric`."""
-    best = next(metric for metric in METRICS if config.best_metric in values_of(metric))
-    return tuple(dict.fromkeys((*config.eval_metrics, best)))
+            self.best = self._latest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +109,7 @@ class Validation(Callback):
     losses: MetricLogger
     speed: Throughput
 
-    def on_step(self, step: int, state: TrainState, metrics: steps.Metrics) -> None:
+    def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         if step < self.total and due(step, self.config.eval_every_steps):
             self._evaluate(step, state)
 
@@ -137,10 +125,8 @@ class Validation(Callback):
 
 def open_validator(config: ConfigDict, mesh: Mesh) -> Validator | None:
     """Opens the validator of a run; None where `eval_every_steps` is 0, or where there is no validation split."""
-    if not config.eval_every_steps:
-        return None
     try:
-        return Validator(config, mesh)
+        return Validator(config, mesh) if config.eval_every_steps else None
     except NoSplit:
         console.log(
             f"note: {config.dataset} has no split {SPLIT}, so nothing is evaluated and no checkpoint is the best"

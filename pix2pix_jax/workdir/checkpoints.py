@@ -1,15 +1,12 @@
-"""Checkpoints of the train state and the config it belongs to; the only module that imports orbax."""
+"""Saves and restores the train state and the config it belongs to; the only module that imports orbax."""
 
 import contextlib
 import copy
-import hashlib
-import json
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from jax.experimental import multihost_utils
@@ -20,24 +17,25 @@ from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics.names import LOWER_IS_BETTER
-from pix2pix_jax.runtime import console
-from pix2pix_jax.workdir.checksums import checksums
+from pix2pix_jax.runtime import console, distributed
+from pix2pix_jax.workdir import failures
+from pix2pix_jax.workdir.checksums import checksums, json_checksum
 from pix2pix_jax.workdir.progress import NO_PROGRESS, is_progress
 from pix2pix_jax.workdir.retention import Retention
 
+_NO_CHECKPOINT = "no checkpoint; train first, or check --workdir"
+
 
 class DamagedError(UserError):
-    """A checkpoint is damaged, or is not what was saved."""
+    """Names a checkpoint that is damaged, or is not what was saved."""
 
 
-class Checkpoints:
-    """The checkpoints in `WORKDIR/checkpoints/STEP/`; each holds all that is needed to load it.
+class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
+    """Saves and restores the checkpoints in `WORKDIR/checkpoints/STEP/`; each holds all that is needed to load it.
 
-    Saving is asynchronous: `save` returns once the state is copied to the host. A checkpoint gets its name only when it
-    is complete, so a killed run leaves the previous ones. Each holds checksums of all its parts, so that changed files
-    are never restored.
-
-    All processes of a run call the same methods at the same time.
+    A checkpoint gets its name only when it is complete, so a killed run leaves the previous ones. Each holds checksums
+    of all its parts, so that changed files are never restored. All processes of a run call the same methods at the same
+    time.
     """
 
     def __init__(self, workdir: epath.PathLike, *, keep: int = 3, period: int = 0, read_only: bool = False):
@@ -50,10 +48,6 @@ class Checkpoints:
           read_only: whether nothing may be created or deleted.
         """
         self._folder = storage.absolute(storage.folder(workdir)) / "checkpoints"
-        if not _is_utf8(self._folder):  # tensorstore takes no other paths
-            raise UserError(
-                f"{printable(self._folder)}: not a name in UTF-8; rename the folder, or use another --workdir"
-            )
         self._read_only = read_only
         self._saving: int | None = None  # the step whose save may still fail
         self._retention = Retention(keep=keep, period=period)
@@ -64,9 +58,13 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,  # of a save that was killed or ran out of disk
         )
         try:
+            os.fspath(self._folder).encode()  # tensorstore takes no other paths
             if read_only and not self._folder.is_dir():
-                raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
+                raise UserError(f"{self._folder}: {_NO_CHECKPOINT}")
             self._manager = ocp.CheckpointManager(self._folder, options=options)
+        except UnicodeEncodeError:  # a name of bytes that Python keeps as lone surrogates
+            name = printable(self._folder)
+            raise UserError(f"{name}: not a name in UTF-8; rename the folder, or use another --workdir") from None
         except Exception as error:
             error = storage.as_os_error(error, self._folder)
             if not isinstance(error, OSError):
@@ -74,13 +72,9 @@ class Checkpoints:
             raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
 
     def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
-        """Starts to save; every process calls it. Does nothing if there is a checkpoint of this step.
+        """Copies the state of `step` to the host, and writes it in the background. Does nothing if it is saved already.
 
-        Args:
-          step: the step of the state.
-          state: the train state.
-          config: the config of the run.
-          progress: a value for each key of `progress.NO_PROGRESS`.
+        `progress` holds a value for each key of `progress.NO_PROGRESS`.
 
         Raises:
           UserError: the folder cannot be written.
@@ -92,14 +86,10 @@ class Checkpoints:
         self._retention.best = (progress["best"] or {}).get("step")
         # A copy, as a thread writes it while the loop may change the original.
         texts = {"config": config_lib.to_dict(config), "progress": copy.deepcopy(dict(progress))}
-        sums = checksums(state) | {name: _digest(value) for name, value in texts.items()}
-        arguments = ocp.args.Composite(
-            state=ocp.args.PyTreeSave(state),
-            checksums=ocp.args.JsonSave(sums),
-            **{name: ocp.args.JsonSave(value) for name, value in texts.items()},
-        )
+        sums = checksums(state) | {name: json_checksum(value) for name, value in texts.items()}
+        items = {name: ocp.args.JsonSave(value) for name, value in {**texts, "checksums": sums}.items()}
         try:
-            self._manager.save(step, args=arguments)
+            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.PyTreeSave(state), **items))
         except Exception as error:
             raise self._not_written(error) from error
 
@@ -121,9 +111,6 @@ class Checkpoints:
         with contextlib.suppress(Exception):  # or it would replace the error that ends the run
             self._manager.close()
 
-    def __enter__(self) -> "Checkpoints":
-        return self
-
     def __exit__(self, exception_type, exception, traceback) -> None:
         # After a failure of the devices, it would wait for processes that have died.
         if not isinstance(exception, jax.errors.JaxRuntimeError):
@@ -134,10 +121,9 @@ class Checkpoints:
 
     def last_good(self) -> str:
         """Describes the latest checkpoint for an error message, once the save under way is complete or has failed."""
-        with contextlib.suppress(Exception):
-            self._manager.wait_until_finished()
-        with contextlib.suppress(Exception):
-            self._manager.reload()
+        for update in (self._manager.wait_until_finished, self._manager.reload):
+            with contextlib.suppress(Exception):
+                update()
         step = self.latest_step()
         if step is None:
             return "there is no earlier checkpoint"
@@ -148,55 +134,51 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def load(self, step: str | int, read: Callable[[int], Any]) -> Any:
-        """Returns `read(step)` of a checkpoint: by its number, the newest whole one ("latest") or the best ("best").
+        """Returns `read(step)` of a checkpoint: of that number, of the newest whole one ("latest") or of the "best".
 
         Raises:
           UserError: there is no such checkpoint, or it is damaged.
         """
-        steps = self.steps()
-        if not steps:
-            raise UserError(f"{self._folder}: no checkpoint; train first, or check --workdir")
+        names = [str(step) for step in self.steps()]
+        if not names:
+            raise UserError(f"{self._folder}: {_NO_CHECKPOINT}")
         if step == "latest":
             return self.newest(read)
         if step == "best":
             return self._load_best(read)
-        if str(step) not in map(str, steps):
-            there = ", ".join(map(str, steps))
-            raise UserError(
-                f"--step={step}: no such checkpoint in {self._folder}; there are {there}, 'latest' and 'best'"
-            )
+        if str(step) not in names:
+            there = ", ".join([*names, "'latest'"])
+            raise UserError(f"--step={step}: no such checkpoint in {self._folder}; there are {there} and 'best'")
         try:
             return read(int(step))
         except DamagedError as error:
             raise UserError(f"{error}; use another --step") from error
 
     def _load_best(self, read: Callable[[int], Any]) -> Any:
-        damaged: set[int] = set()
-        while best := self.best(without=damaged):
+        for evaluation in self._ranking():
             try:
-                return read(best["step"])
+                return read(evaluation["step"])
             except DamagedError as error:
                 console.log(f"warning: {error}; taking the best of the others")
-                damaged.add(best["step"])
         raise UserError(
             f"--step=best: no whole checkpoint in {self._folder} was evaluated as the run went on "
             "(config.eval_every_steps); use 'latest' or a number"
         )
 
-    def best(self, *, without: Collection[int] = ()) -> dict[str, Any] | None:
-        """Returns the best evaluation of the checkpoints that exist, the first of equal ones; None if there is none.
+    def best(self) -> dict[str, Any] | None:
+        """Returns the best evaluation of the checkpoints that exist; None if there is none."""
+        return next(iter(self._ranking()), None)
 
-        Where `best_metric` changed in the run, only evaluations by the latest metric count.
+    def _ranking(self) -> list[dict[str, Any]]:
+        """Sorts the evaluations of all checkpoints: those by the latest `best_metric` first, of those the best."""
+        evaluations = [evaluation for step in self.steps() if (evaluation := self._evaluation(step))]
+        latest = {evaluation["metric"]: evaluation["step"] for evaluation in evaluations}
 
-        Args:
-          without: steps of checkpoints to leave out.
-        """
-        found = [own for step in self.steps() if step not in without and (own := self._evaluation(step))]
-        if not found:
-            return None
-        metric = found[-1]["metric"]
-        sign = 1 if metric in LOWER_IS_BETTER else -1
-        return min((own for own in found if own["metric"] == metric), key=lambda own: sign * own["value"])
+        def rank(evaluation: dict[str, Any]) -> tuple[int, float]:
+            sign = 1 if evaluation["metric"] in LOWER_IS_BETTER else -1
+            return -latest[evaluation["metric"]], sign * evaluation["value"]
+
+        return sorted(evaluations, key=rank)
 
     def _evaluation(self, step: int) -> dict[str, Any] | None:
         """Returns {"metric", "step", "value"} of a checkpoint; None if it was not evaluated, or is damaged."""
@@ -211,8 +193,7 @@ class Checkpoints:
     def newest(self, read: Callable[[int], Any]) -> Any:
         """Returns `read(step)` of the newest checkpoint that is whole; None if there is none at all.
 
-        Warns of each newer one, which is damaged, and moves it to `checkpoints/damaged-STEP` unless the folder is
-        read-only.
+        Warns of newer ones, which are damaged, and moves them to `checkpoints/damaged-STEP` unless it is read-only.
 
         Raises:
           UserError: all checkpoints are damaged. Nothing is moved then, nor where `read` raises something else.
@@ -224,9 +205,10 @@ class Checkpoints:
             except DamagedError as error:
                 damaged[step] = error
                 continue
-            for worse, error in damaged.items():
+            for newer, error in damaged.items():
                 console.log(f"warning: {error}; going back to step {step}")
-                self._set_aside(worse)
+                if not self._read_only:
+                    self._set_aside(newer)
             return answer
         if damaged:
             raise UserError(
@@ -236,9 +218,7 @@ class Checkpoints:
         return None
 
     def _set_aside(self, step: int) -> None:
-        if self._read_only:
-            return
-        if jax.process_index() == 0:
+        if distributed.is_main_process():
             target = self._folder / f"damaged-{step}"
             if target.exists():
                 target.rmtree()
@@ -273,41 +253,33 @@ class Checkpoints:
         Raises:
           DamagedError: it cannot be read, or is not what was saved.
         """
-        arguments = ocp.args.PyTreeRestore(
-            item=like,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
-            partial_restore=True,
-        )
-        saved = self._checksums(step, self._read(step, checksums=ocp.args.JsonRestore()))
-        restored = self._read(step, state=arguments)["state"]
-        found = checksums(restored)
-        wrong = [name for name in found if saved.get(name) != found[name]]
-        if not _everywhere(not wrong):
-            raise self._damaged(step, f"{wrong[0] if wrong else 'an array'} is not what was saved")
-        return restored
+        restore_args = ocp.checkpoint_utils.construct_restore_args(like)
+        arguments = ocp.args.PyTreeRestore(item=like, restore_args=restore_args, partial_restore=True)
+        return self._read(step, "state", arguments, checksums)
 
     def _read_json(self, step: int, name: str) -> Any:
-        read = self._read(step, **{name: ocp.args.JsonRestore(), "checksums": ocp.args.JsonRestore()})
-        if self._checksums(step, read).get(name) != _digest(read[name]):
-            raise self._damaged(step, f"{name} is not what was saved")
-        return read[name]
+        return self._read(step, name, ocp.args.JsonRestore(), lambda value: {name: json_checksum(value)})
 
-    def _checksums(self, step: int, read: Any) -> dict[str, Any]:
-        if not isinstance(read["checksums"], dict):
-            raise self._damaged(step, "its checksums are no object")
-        return read["checksums"]
-
-    def _read(self, step: int, **items: Any) -> Any:
+    def _read(self, step: int, name: str, arguments: Any, sums_of: Callable[[Any], dict[str, str]]) -> Any:
+        """Reads an item of a checkpoint, and compares `sums_of` it with those that were saved."""
         read, failure = None, None
+        items = {name: arguments, "checksums": ocp.args.JsonRestore()}
         try:
             read = self._manager.restore(step, args=ocp.args.Composite(**items))
         except Exception as error:  # orbax and tensorstore raise many types for damaged files
-            if _may_be_whole(error):
-                raise UserError(f"{self._folder / str(step)}: cannot be read ({_reason(error)}); try again") from error
+            if failures.is_elsewhere(error):
+                reason = failures.reason(error)
+                raise UserError(f"{self._folder / str(step)}: cannot be read ({reason}); try again") from error
             failure = error
-        if not _everywhere(failure is None):
-            raise self._damaged(step, _reason(failure)) from failure
-        return read
+        if not distributed.everywhere(failure is None):
+            raise self._damaged(step, failures.reason(failure)) from failure
+        saved = read["checksums"]
+        if not isinstance(saved, dict):
+            raise self._damaged(step, "its checksums are no object")
+        wrong = [part for part, digest in sums_of(read[name]).items() if saved.get(part) != digest]
+        if not distributed.everywhere(not wrong):
+            raise self._damaged(step, f"{wrong[0] if wrong else 'an array'} is not what was saved")
+        return read[name]
 
     def _damaged(self, step: int, reason: str) -> DamagedError:
         return DamagedError(f"{self._folder / str(step)}: damaged, cannot be restored ({reason})")
@@ -316,44 +288,9 @@ class Checkpoints:
         if isinstance(error, jax.errors.JaxRuntimeError):
             return error
         return UserError(
-            f"{self._folder}: the checkpoint of step {self._saving} could not be written ({_reason(error)}); make room "
-            f"or choose another --workdir; {self.last_good()}"
+            f"{self._folder}: the checkpoint of step {self._saving} could not be written ({failures.reason(error)}); "
+            f"make room or choose another --workdir; {self.last_good()}"
         )
-
-
-def _is_utf8(path: epath.Path) -> bool:
-    try:
-        return bool(os.fspath(path).encode())
-    except UnicodeEncodeError:  # bytes that Python keeps as lone surrogates
-        return False
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _everywhere(fine: bool) -> bool:
-    """Returns whether `fine` is true in all processes, so that they go on alike."""
-    return fine if jax.process_count() == 1 else bool(multihost_utils.process_allgather(np.int32(fine)).all())
-
-
-def _may_be_whole(error: Exception) -> bool:
-    """Returns whether an error is of the storage or the network, not of the checkpoint's content."""
-    elsewhere = ("PERMISSION_DENIED", "UNAUTHENTICATED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
-    return isinstance(error, PermissionError | ConnectionError | TimeoutError) or any(
-        code in str(error) for code in elsewhere
-    )
-
-
-def _reason(error: Exception | None) -> str:
-    """Shortens an error of orbax or tensorstore, whose messages run over pages."""
-    if error is None:
-        return "another process could not read it"
-    text = " ".join(str(error).split()).split(". Truncating/padding")[0]  # advice for programmers follows
-    if "RESOURCE_EXHAUSTED" in text or "No space left" in text:
-        return "no space left on the device"
-    text = text.split(" See full TensorStore details: <")[0]  # orbax prints a method there by mistake
-    return text[:200] or type(error).__name__
 
 
 def abstract(state: Any, sharding: Any) -> Any:

@@ -1,6 +1,7 @@
-"""Checksums of arrays, which show whether a restored checkpoint is what was saved."""
+"""Checksums of a checkpoint's parts, which show whether a restored one is what was saved."""
 
 import hashlib
+import json
 from concurrent import futures
 from typing import Any
 
@@ -14,20 +15,19 @@ _THREADS = 8
 def checksums(tree: Any) -> dict[str, str]:
     """Returns the SHA-256 of each array's values, dtype and shape by its path, such as "generator/params/down0/kernel".
 
-    It does not depend on shardings. All processes call this.
-
-    Args:
-      tree: a tree of arrays.
+    It does not depend on shardings, and is the same for a TrainState as for nested dictionaries with parts of it. All
+    processes call this.
     """
     with futures.ThreadPoolExecutor(_THREADS) as pool:  # hashing releases the interpreter's lock
-        leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-        found = {_name(path): pool.submit(_digest, _whole(leaf)) for path, leaf in leaves}
-        return {name: digest.result() for name, digest in found.items()}
+        leaves = jax.tree.leaves_with_path(tree)
+        digests = [pool.submit(_digest, _whole(leaf)) for _, leaf in leaves]
+        names = [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+        return {name: digest.result() for name, digest in zip(names, digests, strict=True)}
 
 
-def _name(path: tuple) -> str:
-    """Joins a path's names, the same for a TrainState and for nested dictionaries with parts of it."""
-    return "/".join(str(getattr(key, "name", getattr(key, "key", getattr(key, "idx", key)))) for key in path)
+def json_checksum(value: Any) -> str:
+    """Returns the SHA-256 of a value's JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _whole(x: jax.Array | np.ndarray) -> np.ndarray:

@@ -32,12 +32,13 @@ class EventLog:
         self._append(event_pb2.Event(wall_time=time.time(), step=start + 1, session_log=begin))
 
     def scalars(self, step: int, values: dict[str, float], now: float) -> None:
-        self._append(_summary(now, step, [_Value(tag=name, simple_value=value) for name, value in values.items()]))
+        points = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        self._add(step, points, now)
 
     def image(self, step: int, name: str, png: bytes, *, size: tuple[int, int]) -> None:
         """Adds a PNG of `size` (H, W). Begins a new file where this one is full, which may take an upload."""
         image = summary_pb2.Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=png)
-        self._append(_summary(time.time(), step, [_Value(tag=name, image=image)]))
+        self._add(step, [summary_pb2.Summary.Value(tag=name, image=image)], time.time())
         if self._size > FILE_SIZE:
             following = self._open()
             with self._lock:
@@ -53,6 +54,9 @@ class EventLog:
         self._count, self._size = self._count + 1, 0
         return log
 
+    def _add(self, step: int, values: list[summary_pb2.Summary.Value], now: float) -> None:
+        self._append(event_pb2.Event(wall_time=now, step=step, summary=summary_pb2.Summary(value=values)))
+
     def _append(self, event: event_pb2.Event) -> None:
         record = _record(event)
         with self._lock:
@@ -62,15 +66,8 @@ class EventLog:
 
 def _newest(folder: epath.Path) -> int:
     """Returns the latest time in the files' names, in seconds; the clock may have been set back since."""
-    names = (path.name.split(".") for path in folder.glob("events.out.tfevents.*"))
-    return max((int(parts[3]) for parts in names if parts[3].isascii() and parts[3].isdigit()), default=0)
-
-
-_Value = summary_pb2.Summary.Value
-
-
-def _summary(now: float, step: int, values: list[_Value]) -> event_pb2.Event:
-    return event_pb2.Event(wall_time=now, step=step, summary=summary_pb2.Summary(value=values))
+    times = (path.name.split(".")[3] for path in folder.glob("events.out.tfevents.*"))
+    return max((int(time) for time in times if time.isascii() and time.isdigit()), default=0)
 
 
 def _record(event: event_pb2.Event) -> bytes:

@@ -1,4 +1,4 @@
-"""The folder of a run."""
+"""Creates the folder of a run, and writes its config."""
 
 import contextlib
 import json
@@ -14,11 +14,7 @@ from pix2pix_jax.runtime import distributed
 
 
 def make(workdir: epath.Path) -> None:
-    """Creates the folder and its checkpoints/ if need be, and removes half-written files of a killed run.
-
-    Raises:
-      UserError: it cannot be written.
-    """
+    """Creates the folder and its checkpoints/ if need be, and removes half-written files of a killed run."""
     with writing():
         storage.make_folder(workdir / "checkpoints")
         if distributed.is_main_process():
@@ -27,16 +23,15 @@ def make(workdir: epath.Path) -> None:
 
 
 def write_config(config: ConfigDict, workdir: epath.Path) -> None:
-    """Writes config.json for people to read; programs read the config in checkpoints. Raises UserError if it cannot."""
-    if not distributed.is_main_process():
-        return
-    with writing():
-        text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
-        storage.write(workdir / "config.json", text.encode())
+    """Writes config.json for people to read; programs read the config in checkpoints. Raises NotWrittenError."""
+    text = json.dumps(config_lib.to_dict(config), indent=2) + "\n"
+    if distributed.is_main_process():
+        with writing():
+            storage.write(workdir / "config.json", text.encode())
 
 
 class NotWrittenError(UserError):
-    """A file of the workdir cannot be written."""
+    """Names a file of the workdir that cannot be written."""
 
 
 @contextlib.contextmanager

@@ -6,12 +6,9 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-import jax
-import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
@@ -24,8 +21,12 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 
 def check(workdir: epath.Path) -> None:
     """Raises UserError if another run holds the workdir; every process calls it, before slow set-up."""
-    with contextlib.ExitStack() as held:
-        _together(lambda: _try(workdir, held))
+
+    def lock_and_release() -> None:
+        if not storage.is_object(workdir) and (workdir / NAME).is_file():
+            _lock(workdir).close()
+
+    _on_main_process(lock_and_release)
 
 
 @contextlib.contextmanager
@@ -38,62 +39,45 @@ def hold(workdir: epath.Path) -> Iterator[None]:
     Raises:
       UserError: another run holds it, or the folder cannot be written.
     """
+
+    def take() -> None:
+        storage.make_folder(workdir)
+        held.enter_context(_named_in_object(workdir) if storage.is_object(workdir) else _named_in_file(workdir))
+
     with contextlib.ExitStack() as held:
-        _together(lambda: _take(workdir, held))
+        _on_main_process(take)
         workdir_lib.make(workdir)
         yield
 
 
-def _together(action: Callable[[], Any]) -> None:
+def _on_main_process(action: Callable[[], None]) -> None:
     """Runs `action` on process 0; if it raises a UserError there, raises one in all processes."""
     refusal: UserError | None = None
     if distributed.is_main_process():
         try:
-            action()
+            with workdir_lib.writing():
+                action()
         except UserError as error:
             refusal = error
-    if jax.process_count() > 1 and multihost_utils.process_allgather(np.int32(refusal is not None)).any():
-        refusal = refusal or UserError("process 0 of this run cannot have the workdir, and says why")
-    if refusal:
-        raise refusal
+    if not distributed.everywhere(refusal is None):
+        raise refusal or UserError("process 0 of this run cannot have the workdir, and says why")
 
 
-def _try(workdir: epath.Path, held: contextlib.ExitStack) -> None:
-    with workdir_lib.writing():
-        if _is_lockable(workdir) and (workdir / NAME).is_file():
-            _lock(workdir, held)
-
-
-def _take(workdir: epath.Path, held: contextlib.ExitStack) -> None:
-    with workdir_lib.writing():
-        storage.make_folder(workdir)
-        if not _is_lockable(workdir):
-            held.enter_context(_named(workdir / NAME))
-            return
-        file = _lock(workdir, held)
-        file.truncate(0)
-        file.write(_holder())
-        held.callback(_empty, file)  # runs before the file is closed, which ends the lock
-
-
-def _is_lockable(workdir: epath.Path) -> bool:
-    return not storage.is_object(workdir)
-
-
-def _lock(workdir: epath.Path, held: contextlib.ExitStack) -> BinaryIO:
-    """Returns the locked file, which `held` closes. Raises UserError if another process has locked it."""
+def _lock(workdir: epath.Path) -> BinaryIO:
+    """Returns the locked file; closing it ends the lock. Raises UserError if another process has locked it."""
     # Opened without truncation: until the lock is ours, the content is another's.
-    descriptor = os.open(workdir / NAME, os.O_RDWR | os.O_CREAT, 0o666)
-    file = held.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
+    file = os.fdopen(os.open(workdir / NAME, os.O_RDWR | os.O_CREAT, 0o666), "r+b", buffering=0)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        with file:
+            holder = _printable(file.read(1000)) or "it has just begun"
         raise UserError(
-            f"{workdir}: another run is under way in it ({_shown(file.read(1000))}); wait for it, stop it, or use "
-            "another --workdir"
+            f"{workdir}: another run is under way in it ({holder}); wait for it, stop it, or use another --workdir"
         ) from None
     except OSError as error:
         if error.errno not in _NO_LOCKS:
+            file.close()
             raise
         console.log(
             f"note: {workdir}: its file system has no locks ({error.strerror}); see to it that no other run uses it"
@@ -101,28 +85,36 @@ def _lock(workdir: epath.Path, held: contextlib.ExitStack) -> BinaryIO:
     return file
 
 
-def _holder() -> bytes:
-    return f"process {os.getpid()} on {socket.gethostname()}\n".encode()
-
-
-def _shown(content: bytes) -> str:
-    return " ".join(content.decode(errors="replace").split()) or "it has just begun"
-
-
-def _empty(file: BinaryIO) -> None:
-    with contextlib.suppress(OSError):
+@contextlib.contextmanager
+def _named_in_file(workdir: epath.Path) -> Iterator[None]:
+    with _lock(workdir) as file:
         file.truncate(0)
+        file.write(_this_process())
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                file.truncate(0)
 
 
 @contextlib.contextmanager
-def _named(path: epath.Path) -> Iterator[None]:
+def _named_in_object(workdir: epath.Path) -> Iterator[None]:
     """Names this process in an object, and logs a note if another is named there, which may be dead."""
-    before = storage.read(path).strip()
-    if before and before != _holder().strip():
+    path = workdir / NAME
+    before = storage.read(path)
+    if before and before != _this_process():
         console.log(
-            f"note: {path.parent}: {_shown(before)} did not end its run in it; if it is still at work, stop this one"
+            f"note: {workdir}: {_printable(before)} did not end its run in it; if it is still at work, stop this one"
         )
-    storage.write(path, _holder())
+    storage.write(path, _this_process())
     yield
     with contextlib.suppress(OSError):
         storage.write(path, b"")
+
+
+def _this_process() -> bytes:
+    return f"process {os.getpid()} on {socket.gethostname()}\n".encode()
+
+
+def _printable(content: bytes) -> str:
+    return " ".join(content.decode(errors="replace").split())

@@ -9,22 +9,23 @@ from concurrent import futures
 import jax
 import numpy as np
 from etils import epath
-from tqdm import tqdm
 
 from pix2pix_jax.data.files.images import encode_png
 from pix2pix_jax.data.files.value_range import render
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
-from pix2pix_jax.runtime import distributed
+from pix2pix_jax.runtime import console, distributed
 from pix2pix_jax.workdir import events
 from pix2pix_jax.workdir import folder as workdir_lib
 
+_BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
 
-class RunLog:
+
+class RunLog(contextlib.AbstractContextManager["RunLog"]):
     """Continues the logs of a training run from step `start`, and drops later lines.
 
-    A context manager: on exit everything is on disk. Methods raise NotWrittenError for files that cannot be written.
-    Samples are written by a thread, so their error comes from a later call.
+    On exit everything is on disk. Methods raise NotWrittenError for files that cannot be written; for samples, which a
+    thread writes, a later call does.
     """
 
     def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):
@@ -33,9 +34,7 @@ class RunLog:
         self._num_examples, self._batch_size = num_examples, batch_size
         self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes samples while the device trains on
         self._pending: list[futures.Future] = []
-        self._bar = tqdm(
-            initial=start, total=total, disable=not self._main, dynamic_ncols=True, bar_format=_BAR, mininterval=0.5
-        )
+        self._bar = console.bar(initial=start, total=total, bar_format=_BAR, mininterval=0.5)
         if self._main:
             with workdir_lib.writing():
                 storage.make_folder(workdir / "samples")
@@ -46,12 +45,11 @@ class RunLog:
     def progress(self, step: int, losses: dict[str, float]) -> None:
         """Moves the progress bar to `step`, and shows its losses."""
         self._collect(wait=False)
-        done = step - self._bar.n
         rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
         epoch = (step - 1) * self._batch_size // self._num_examples + 1
-        shown = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        self._bar.set_postfix_str(f"epoch {epoch}, {rate * self._batch_size:.1f} images/s, {shown}", refresh=False)
-        self._bar.update(done)
+        values = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        self._bar.set_postfix_str(f"epoch {epoch}, {rate * self._batch_size:.1f} images/s, {values}", refresh=False)
+        self._bar.update(step - self._bar.n)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes a line of metrics.jsonl, with null for values that are not finite, and TensorBoard's points."""
@@ -71,10 +69,7 @@ class RunLog:
                 self._lines.commit()
 
     def samples(self, step: int, images: dict[str, jax.Array]) -> None:
-        """Writes samples/STEP.png, a column for each entry of `images`, float (N, H, W, C) in [-1, 1].
-
-        Returns at once: a thread fetches the images and writes them.
-        """
+        """Makes a thread write samples/STEP.png, a column for each of `images`, float (N, H, W, C) in [-1, 1]."""
         if self._main:
             self._pending.append(self._thread.submit(self._write_grid, step, images))
 
@@ -90,26 +85,16 @@ class RunLog:
             with workdir_lib.writing():
                 self._pending.pop(0).result()
 
-    def __enter__(self) -> "RunLog":
-        return self
-
     def __exit__(self, exception_type, exception, traceback) -> None:
         self._thread.shutdown(wait=True)
         self._bar.close()
         if not self._main:
             return
         # Logs are saved if they can be, but the error that ends the run is the one to raise.
-        with contextlib.suppress(UserError) if exception else contextlib.nullcontext():
-            self._close()
-
-    def _close(self) -> None:
-        self._collect(wait=True)
-        with workdir_lib.writing():
+        with contextlib.suppress(UserError) if exception else contextlib.nullcontext(), workdir_lib.writing():
+            self._collect(wait=True)
             self._lines.close()
             self._events.close()
-
-
-_BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
 
 
 def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:
@@ -124,9 +109,7 @@ def _lines_until(step: int, content: bytes) -> bytes:
     """Returns a log without the lines beyond `step`, which come again, and without a line cut short."""
     kept = []
     for line in content.splitlines():
-        try:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
             if json.loads(line)["step"] <= step:
                 kept.append(line + b"\n")
-        except (ValueError, KeyError, TypeError):
-            continue
     return b"".join(kept)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds beside the state, as JSON.
+"""Defines what a checkpoint holds beside the state, as JSON.
 
 "losses": those of each step since the last log line, which the next line averages. "best": the best evaluation so far,
 and "evaluation": that of this state if there was one, each {"metric": name, "step": number, "value": number} or None.
@@ -16,11 +16,11 @@ def is_progress(values: Any) -> bool:
     """Returns whether values read from a file can be a run's progress; fields of other versions may be missing."""
     if not isinstance(values, dict):
         return False
-    found = {**NO_PROGRESS, **values}
+    values = {**NO_PROGRESS, **values}
     return (
-        _is_window(found["losses"])
-        and all(found[name] is None or _is_evaluation(found[name]) for name in ("best", "evaluation"))
-        and isinstance(found["data"], str | None)
+        _is_window(values["losses"])
+        and all(values[name] is None or _is_evaluation(values[name]) for name in ("best", "evaluation"))
+        and isinstance(values["data"], str | None)
     )
 
 

@@ -4,16 +4,10 @@ from collections.abc import Iterable, Sequence
 
 
 def kept(steps: Iterable[int], *, keep: int, period: int, best: int | None) -> set[int]:
-    """Returns the steps to keep: the latest `keep` multiples of `period`, the latest of all, and the best.
+    """Returns the steps to keep: the latest `keep` multiples of `period` (0: of all), the latest of all, and the best.
 
-    Checkpoints at other steps, written when the run was stopped or was at its best so far, do not count towards `keep`.
-    So an interrupted run has the same checkpoints to go back to as one that was not.
-
-    Args:
-      steps: the steps of all checkpoints.
-      keep: how many to keep, at least 1.
-      period: steps between regular checkpoints; 0: all count as regular.
-      best: the step of the best checkpoint so far; None if there is none.
+    Checkpoints at other steps, written when the run was stopped or was at its best so far, do not count towards `keep`,
+    which is at least 1. So an interrupted run has the same checkpoints to go back to as one that was not.
     """
     steps = sorted(steps)
     regular = [step for step in steps if not period or step % period == 0]

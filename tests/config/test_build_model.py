@@ -17,9 +17,11 @@ from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
-from pix2pix_jax.gan.steps import StepOptions
+from pix2pix_jax.gan.state import create_train_state
+from pix2pix_jax.gan.train_step import StepOptions, make_translate_step
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
+from pix2pix_jax.models.norms import BatchNorm, InstanceNorm
 from pix2pix_jax.training import train
 
 GENERATORS = {
@@ -69,6 +71,19 @@ def test_the_defaults_are_those_of_the_optimisers():
     assert named == {name: inspect.signature(make_adam).parameters[name].default for name in named}
     drop = inspect.signature(make_schedule).parameters["drop_every"].default
     assert config.schedule_drop_epochs == drop
+
+
+def test_the_defaults_are_those_of_the_functions_and_norms():
+    config = load()
+    translate = inspect.signature(make_translate_step).parameters
+    assert translate["norm_stats"].default == config.inference.norm_stats
+    assert translate["dropout"].default == (config.inference.dropout == "on")
+    create = inspect.signature(create_train_state).parameters
+    assert [create[name].default for name in ("input_channels", "target_channels")] == [3, 3]
+    assert (config.input_channels, config.target_channels) == (3, 3)
+    norm = BatchNorm(epsilon=config.norm_epsilon, momentum=config.norm_momentum, scale_std=config.norm_scale_std)
+    assert BatchNorm() == norm and InstanceNorm() == InstanceNorm(epsilon=config.norm_epsilon)
+    assert ResNetGenerator(dtype=jnp.dtype("float32")) == build_model.build_generator(load("generator.name=resnet"))
 
 
 def test_a_config_is_checked_without_the_networks_of_metrics():

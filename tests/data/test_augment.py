@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pix2pix_jax.data.augment import crop_and_mirror
-from pix2pix_jax.data.files.value_range import to_float, to_uint8
+from pix2pix_jax.data.files.value_range import from_float, to_float
 
 SIZE, CROP = (20, 23), (16, 18)
 augment = jax.jit(crop_and_mirror, static_argnames=("size", "mirror"))
@@ -25,7 +25,7 @@ def moved(seed: int, n: int = 4, *, mirror: bool = True) -> np.ndarray:
     batch = {"input": coordinates(n), "target": 255 - coordinates(n)}
     result = augment(batch, jax.random.key(seed), size=CROP, mirror=mirror)
     assert {x.dtype for x in result.values()} == {jnp.dtype("float32")}
-    image, target = (np.asarray(to_uint8(result[name])).astype(int) for name in ("input", "target"))
+    image, target = (np.asarray(from_float(result[name])).astype(int) for name in ("input", "target"))
     np.testing.assert_array_equal(image, 255 - target)
     return image
 
@@ -80,7 +80,7 @@ def test_an_example_does_not_depend_on_its_neighbours():
 def test_nothing_to_crop_nor_to_mirror_leaves_the_image():
     batch = {"input": coordinates(2)}
     result = augment(batch, jax.random.key(0), size=SIZE, mirror=False)
-    np.testing.assert_array_equal(to_uint8(result["input"]), batch["input"])
+    np.testing.assert_array_equal(from_float(result["input"]), batch["input"])
 
 
 def test_images_of_a_pair_may_differ_in_channels():
@@ -93,9 +93,9 @@ def test_uint8_survives_the_way_to_float_and_back():
     values = jnp.arange(256).astype(jnp.uint8)
     floats = to_float(values)
     assert floats.dtype == jnp.float32 and floats[0] == -1 and floats[255] == 1
-    np.testing.assert_array_equal(to_uint8(floats), values)
+    np.testing.assert_array_equal(from_float(floats), values)
 
 
 @pytest.mark.parametrize(("value", "byte"), [(-1.5, 0), (1.5, 255), (0.0039, 128), (-0.0041, 127)])
-def test_to_uint8_rounds_and_clips(value, byte):
-    assert int(to_uint8(jnp.array(value))) == byte
+def test_from_float_rounds_and_clips(value, byte):
+    assert int(from_float(jnp.array(value))) == byte

@@ -16,7 +16,7 @@ from pix2pix_jax.data.augment import Augmentation, crop_and_mirror
 from pix2pix_jax.data.device_resizing import DeferredResize, defer, shared_size
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.pipeline import batches, choose_residency
-from pix2pix_jax.data.reading import Cache, ExampleOrder, StepLoader, num_bytes, stack
+from pix2pix_jax.data.reading import Cache, ExampleOrder, load_step, stack
 from pix2pix_jax.runtime import meshes
 
 
@@ -91,7 +91,7 @@ def test_host_and_device_give_the_same_batches(devices, start):
 
 
 def test_auto_takes_device_memory_for_a_quarter_of_it_at_most(monkeypatch):
-    assert num_bytes(pairs(10)) == 10 * 4 * 6 * 4
+    assert pairs(10).num_bytes == 10 * 4 * 6 * 4
     monkeypatch.setattr(meshes, "free_memory", lambda: 4 * 960)
     assert choose_residency(pairs(10)) == "device"
     assert choose_residency(pairs(11)) == choose_residency(pairs(1), "host") == "host"
@@ -195,7 +195,8 @@ def test_random_windows_start_anywhere():
 
 
 def loader(pairs, slots):
-    return StepLoader(pairs, ExampleOrder(len(pairs), batch_size=8, seed=1), slots, pairs.__getitem__)
+    order = ExampleOrder(len(pairs), batch_size=8, seed=1)
+    return functools.partial(load_step, pairs=pairs, order=order, slots=slots, read=pairs.__getitem__)
 
 
 @pytest.mark.parametrize("pairs", [ONE_SIZE, CROPS], ids=["resize", "crop"])
@@ -224,7 +225,7 @@ def test_the_cache_keeps_what_fits():
 
 def test_workers_are_chosen_from_cores_and_memory(monkeypatch):
     assert reading.choose_workers(ONE_SIZE, 3) == 3
-    monkeypatch.setattr(reading, "_cache_limit", lambda: num_bytes(ONE_SIZE))
+    monkeypatch.setattr(reading, "_cache_limit", lambda: ONE_SIZE.num_bytes)
     assert reading.choose_workers(ONE_SIZE) == 0
     monkeypatch.setattr(reading, "_cache_limit", lambda: 0)
     monkeypatch.setattr(reading, "_num_cores", lambda: 8)
@@ -234,7 +235,7 @@ def test_workers_are_chosen_from_cores_and_memory(monkeypatch):
 
 
 def test_auto_spreads_what_is_too_large_to_copy(monkeypatch):
-    monkeypatch.setattr(meshes, "free_memory", lambda: num_bytes(ONE_SIZE))
+    monkeypatch.setattr(meshes, "free_memory", lambda: ONE_SIZE.num_bytes)
     assert [choose_residency(ONE_SIZE, shards=n) for n in (1, 2, 4, 8)] == ["host", "host", "sharded", "sharded"]
     assert choose_residency(ONE_SIZE, "device", shards=2) == "sharded"
     assert choose_residency(ONE_SIZE, "device") == "device"
@@ -257,7 +258,7 @@ def first_batch(count):
     pairs = PairedDataset(Plain(count), "AtoB", (256, 256))
     batches = pipeline.batches(pairs, meshes.make_mesh(batch_size=1, data=1), batch_size=1, seed=0)
     jax.block_until_ready(next(batches))
-    return pipeline.num_bytes(pairs)
+    return pairs.num_bytes
 
 def peak():
     # Not `resource`, whose peak of a process includes that of the one it was forked from.

@@ -212,6 +212,7 @@ def test_image_urls_are_percent_encoded(index, name):
 
 
 @hypothesis.given(st.text(), st.floats())
+@hypothesis.settings(deadline=None)
 def test_any_text_and_any_number(tmp_path_factory, text, value):
     index = tmp_path_factory.getbasetemp() / "any.html"
     row = embedded(write(index, [make_row(text, metrics={"m": value})]))["rows"][0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from pix2pix_jax.gan import objective, steps
+from pix2pix_jax.gan import objective, train_step
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam
 from pix2pix_jax.gan.state import Parts, create_train_state, random_streams
@@ -48,14 +48,14 @@ def build(name: str):
     state = jax.eval_shape(lambda: create_train_state(parts, seed=SEED, image_size=(32, 32), ema=True))
     g, d = (start(network) for network in (state.generator, state.discriminator))
     state = state.replace(step=jnp.int32(0), generator=g, discriminator=d, ema=g.params)
-    options = steps.StepOptions(
+    options = train_step.StepOptions(
         seed=SEED,
         image_size=(32, 32),
         mirror=False,
         update_order="simultaneous" if name == "simultaneous" else "sequential",
         ema_decay=EMA_DECAY,
     )
-    step = steps.make_train_step(parts, options)
+    step = train_step.make_train_step(parts, options)
     return state, jax.jit(step).lower(state, CASES["batch"](0)).compile()
 
 

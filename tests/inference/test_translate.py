@@ -15,7 +15,7 @@ from pix2pix_jax.data.files import images
 from pix2pix_jax.data.files.value_range import UINT8, from_float
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluate
-from pix2pix_jax.gan.steps import make_translate_step
+from pix2pix_jax.gan.train_step import make_translate_step
 from pix2pix_jax.inference import trained_model, translate
 from pix2pix_jax.models import UNetGenerator
 from pix2pix_jax.runtime import meshes

@@ -337,7 +337,7 @@ def test_a_failed_write_leaves_what_was_there(path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    for place in ((zipfile.ZipFile, "writestr"), (pathlib.Path, "replace")):
+    for place in ((zipfile.ZipFile, "writestr"), (os, "replace")):
         with monkeypatch.context() as patched:
             patched.setattr(*place, full)
             with pytest.raises(

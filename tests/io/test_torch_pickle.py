@@ -76,7 +76,7 @@ HOSTILE = {
     "code by stack_global": (b"\x80\x04\x8c\x08builtins\x8c\x04eval\x93.", "holds code (builtins.eval)"),
     "code of torch": (b"\x80\x02ctorch.hub\nload\n.", "holds code (torch.hub.load)"),
     "a function's attribute": (b"\x80\x04\x8c\x0ctorch._utils\x8c\x0eos.path.expand\x93.", "holds code"),
-    "escape codes in a name": (b"\x80\x02c\x1b[31m\nx\n.", "holds code (?[31m.x)"),
+    "escape codes in a name": (b"\x80\x02c\x1b[31m\nx\n.", "holds code (\\x1b[31m.x)"),
     "inst": (b"(ios\nsystem\n.", "holds pickle's INST"),
     "newobj": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "holds pickle's NEWOBJ"),
     "extension": (b"\x80\x02\x82\x01.", "holds pickle's EXT1"),

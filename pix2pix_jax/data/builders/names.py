@@ -13,10 +13,10 @@ _BATCH = 256  # examples; read together they take a third of the time
 
 def read_names(examples: Sequence[dict[str, Any]], path: epath.Path) -> list[str]:
     """Returns the examples' names by index, from the file at `path` if it fits; otherwise tries to write it."""
-    names = _kept(path)
-    if len(names) == len(examples) and all(_name(examples[i]) == names[i] for i in _probes(len(names))):
+    names, count = _kept(path), len(examples)
+    probes = {i * (count - 1) // 7 for i in range(8 if count else 0)}  # to read all would be to read every image
+    if len(names) == count and all(_name(examples[i]) == names[i] for i in probes):
         return names
-    count = len(examples)
     batches = (range(first, min(first + _BATCH, count)) for first in range(0, count, _BATCH))
     names = [_name(example) for batch in batches for example in examples.__getitems__(list(batch))]
     _keep(names, path)
@@ -25,11 +25,6 @@ def read_names(examples: Sequence[dict[str, Any]], path: epath.Path) -> list[str
 
 def _name(example: dict[str, Any]) -> str:
     return example["name"].decode()
-
-
-def _probes(count: int) -> set[int]:
-    """Returns a few indices at which to compare kept names with the examples."""
-    return {i * (count - 1) // 7 for i in range(8)} if count else set()
 
 
 def _kept(path: epath.Path) -> list[str]:

@@ -37,11 +37,12 @@ def prepare(
     if name not in Builder.builder_configs:
         names = ", ".join(Builder.builder_configs)
         raise UserError(f"dataset {name!r}: there is no such published set; use one of {names}")
-    with _no_empty_folders_left(None if data_dir is None else epath.Path(data_dir).expanduser()):
-        builder = _builder(name, data_dir, source=source, url=url)
+    root = None if data_dir is None else epath.Path(data_dir).expanduser()
+    with _no_empty_folders_left(root):
+        builder = Builder(config=name, data_dir=root, source=source, url=url)
         if not builder.data_path.exists():
             _build(builder)
-            builder = _builder(name, data_dir)
+            builder = Builder(config=name, data_dir=root)
     _check_prepared(builder)
     return builder
 
@@ -63,13 +64,13 @@ def open_split(
     Raises:
       UserError: see `prepare`; or there is no such split.
     """
-    path = None if data_dir is None else epath.Path(data_dir).expanduser()
-    if path is not None and path.is_file():
-        builder = prepare(name, data_dir=None, source=path)
-    else:
-        if path is not None:
-            _check_root(path, name)
-        builder = prepare(name, data_dir=path, source=path if _has_archive(path, name) else None, url=url)
+    root, source = None if data_dir is None else epath.Path(data_dir).expanduser(), None
+    if root is not None and root.is_file():
+        root, source, url = None, root, ""
+    elif root is not None:
+        _check_root(root, name)
+        source = root if _has_archive(root, name) else None
+    builder = prepare(name, data_dir=root, source=source, url=url)
     if split not in builder.info.splits:
         raise UserError(f"{name}: has no split {split}, only {', '.join(builder.info.splits)}")
     examples = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -89,22 +90,12 @@ def _check_root(path: epath.Path, name: str) -> None:
 
 def _is_of_tfds(path: epath.Path) -> bool:
     """Returns whether TFDS makes such a folder: for downloads, or for the configs and versions of a data set."""
-    if not path.is_dir():
-        return False
-    return path.name in ("downloads", "pix2pix") or any(
-        _VERSION.fullmatch(p.name) for pattern in ("*", "*/*") for p in path.glob(pattern)
-    )
+    below = (p for pattern in ("*", "*/*") for p in path.glob(pattern))
+    return path.is_dir() and (path.name in ("downloads", "pix2pix") or any(_VERSION.fullmatch(p.name) for p in below))
 
 
-def _has_archive(path: epath.Path | None, name: str) -> bool:
-    if path is None:
-        return False
+def _has_archive(path: epath.Path, name: str) -> bool:
     return (path / f"{name}.tar.gz").is_file() or (name == "cityscapes" and cityscapes.are_in(path))
-
-
-def _builder(name: str, data_dir: epath.PathLike | None, **kwargs: Any) -> Builder:
-    root = None if data_dir is None else epath.Path(data_dir).expanduser()
-    return Builder(config=name, data_dir=root, **kwargs)
 
 
 def _build(builder: Builder) -> None:
@@ -113,9 +104,8 @@ def _build(builder: Builder) -> None:
     except OSError as error:
         if builder.data_path.exists():  # another process was first, and TFDS' last rename failed
             return
-        raise UserError(
-            f"{builder.data_path}: cannot be built ({error}); make room or choose another data_dir"
-        ) from error
+        remedy = "make room or choose another data_dir"
+        raise UserError(f"{builder.data_path}: cannot be built ({error}); {remedy}") from error
 
 
 @contextlib.contextmanager
@@ -140,12 +130,9 @@ def _check_prepared(builder: Builder) -> None:
     remedy = "delete that folder or choose another data_dir"
     if not builder.is_prepared():
         raise UserError(f"{builder.data_path}: holds no prepared dataset; {remedy}")
-    readable = tfds.core.FileFormat.with_random_access()
-    if readable.isdisjoint(builder.info.available_file_formats()):
-        raise UserError(
-            f"{builder.data_path}: is stored as {builder.info.file_format.value}, which takes "
-            f"TensorFlow to read; {remedy}"
-        )
+    if tfds.core.FileFormat.with_random_access().isdisjoint(builder.info.available_file_formats()):
+        stored = builder.info.file_format.value
+        raise UserError(f"{builder.data_path}: is stored as {stored}, which takes TensorFlow to read; {remedy}")
     counts = {split: info.num_examples for split, info in builder.info.splits.items()}
     unconfirmed = {split: counts.get(split) for split in builder.builder_config.unconfirmed}
     expected = builder.builder_config.num_examples | unconfirmed

@@ -47,9 +47,8 @@ def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Val
     """
     if isinstance(image, str | os.PathLike):
         path = epath.Path(image).expanduser()
-        return fit_range(
-            images.decode(path, str(path), channels, dtype=None), values.dtype, values.limits, printable(path)
-        )
+        pixels, name = images.decode(path, str(path), channels, dtype=None), printable(path)
+        return fit_range(pixels, values.dtype, values.limits, name)
     if isinstance(image, Image.Image):
         name = "the PIL image"
         return fit_range(images.from_pillow(image, name, channels), values.dtype, values.limits, name)
@@ -68,13 +67,11 @@ def _to_numpy(image: Any) -> np.ndarray:
     if hasattr(image, "__dlpack__") and (array is None or array.dtype == object):
         array = np.asarray(jax.dlpack.from_dlpack(image))
     if array is None or array.dtype.kind in "OUS":
-        raise ValueError(f"{_kind(image)}: must be one path or PIL image, or an array; take several one by one")
+        kind = type(image).__name__
+        if isinstance(image, list | tuple) and image:
+            kind += f" of {type(image[0]).__name__}"
+        raise ValueError(f"{kind}: must be one path or PIL image, or an array; take several one by one")
     return array
-
-
-def _kind(image: Any) -> str:
-    within = f" of {type(image[0]).__name__}" if isinstance(image, list | tuple) and image else ""
-    return type(image).__name__ + within
 
 
 def _check_shape(shape: tuple[int, ...], channels: int) -> None:

@@ -30,21 +30,13 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-    """The header of an image file.
+    """Describes an image file."""
 
-    Attributes:
-      size: (H, W) as displayed.
-      channels: number of channels, alpha included.
-      alpha: whether the last channel is opacity.
-      dtype: dtype of the decoded values: uint8, uint16 or float32.
-      animated: whether the file has several frames; the first is decoded.
-    """
-
-    size: tuple[int, int]
-    channels: int = 3
-    alpha: bool = False
-    dtype: str = "uint8"
-    animated: bool = False
+    size: tuple[int, int]  # (H, W) as displayed
+    channels: int = 3  # with alpha
+    alpha: bool = False  # whether the last channel is opacity
+    dtype: str = "uint8"  # of the decoded values: uint8, uint16 or float32
+    animated: bool = False  # whether the file has several frames, of which the first is decoded
 
 
 def height_by_width(size: tuple[int, int]) -> str:
@@ -64,8 +56,13 @@ def check_size(size: tuple[int, int], name: str, *, depth: int = 3) -> None:
         raise UserError(f"{name}: not a readable image, it has no pixels; replace or delete it")
 
 
-def damaged(name: str, error: Exception) -> UserError:
-    return UserError(f"{name}: damaged image ({' '.join(str(error).split())[:200]}); replace or delete it")
+def damaged(name: str, reason: Exception | str) -> UserError:
+    return UserError(f"{name}: damaged image ({' '.join(str(reason).split())[:200]}); replace or delete it")
+
+
+def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Returns the (H, W) as displayed of an image of the stored (H, W) `size`."""
+    return size[::-1] if orientation in (5, 6, 7, 8) else size
 
 
 def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -87,7 +84,7 @@ class DeepPngReader:
         self._stream, self._name, self._orientation = stream, name, orientation
         colour = _byte(stream, 25)
         alpha = bool(colour & 4) or "transparency" in image.info
-        size = image.size if orientation in (5, 6, 7, 8) else image.size[::-1]
+        size = upright_size(image.size[::-1], orientation)
         self.header = Header(size=size, channels=(3 if colour & 2 else 1) + alpha, alpha=alpha, dtype="uint16")
         check_size(size, name, depth=2 * self.header.channels)
 
@@ -99,7 +96,7 @@ class DeepPngReader:
             raise damaged(self._name, error) from error
         pixels = upright(pixels.reshape(*pixels.shape[:2], -1), self._orientation)
         if pixels.shape != (*self.header.size, self.header.channels) or pixels.dtype != np.uint16:
-            raise damaged(self._name, ValueError("its header contradicts its pixels"))
+            raise damaged(self._name, "its header contradicts its pixels")
         return pixels
 
 
@@ -120,11 +117,11 @@ class NpyReader:
         shape, dtype = arrays.read_header(stream, name)
         if len(shape) not in (2, 3):
             raise UserError(f"{name}: an array of {'x'.join(map(str, shape))}; one image is (H, W) or (H, W, C)")
-        shape = (*shape, 1)[:3]
-        check_size(shape[:2], name, depth=shape[2] * dtype.itemsize)
-        if not shape[2]:
+        height, width, channels = (*shape, 1)[:3]
+        check_size((height, width), name, depth=channels * dtype.itemsize)
+        if not channels:
             raise UserError(f"{name}: an array without channels; one image is (H, W) or (H, W, C)")
-        self.header = Header(size=shape[:2], channels=shape[2], dtype=stored_dtype(dtype))
+        self.header = Header((height, width), channels, dtype=stored_dtype(dtype))
 
     def read(self) -> np.ndarray:
         self._stream.seek(0)
@@ -143,37 +140,32 @@ class TiffReader:
         try:
             self._series = tifffile.TiffFile(stream).series[0]
             self._page = self._series.keyframe
-            header = self._read_header()
+            self.header = self._read_header()
         except UserError:
             raise
         except Exception as error:  # tifffile raises of all kinds for files that contradict themselves
             raise UserError(f"{name}: not a readable image; replace or delete it") from error
-        self.header = header
 
     @property
     def is_plain(self) -> bool:
-        """Returns whether Pillow can read it: 8 bits; grey, colour or CMYK; with or without alpha."""
-        bits = self._page.bitspersample
-        return isinstance(bits, int) and bits <= 8 and self._page.samplesperpixel in (1, 3, 4) and self._is_single
-
-    @property
-    def _is_single(self) -> bool:
-        return len(self._series.pages) == 1
+        """Returns whether Pillow can read it: one image of 8 bits; grey, colour or CMYK; with or without alpha."""
+        bits, samples = self._page.bitspersample, self._page.samplesperpixel
+        return isinstance(bits, int) and bits <= 8 and samples in (1, 3, 4) and len(self._series.pages) == 1
 
     def _read_header(self) -> Header:
-        page = self._page
-        shape = _moved_shape(self._series.shape, self._series.axes, self._name)
-        depth = shape[2] * np.dtype(self._series.dtype).itemsize
-        check_size(shape[:2], self._name, depth=depth)
+        page, series = self._page, self._series
+        self._order = _image_axes(series.shape, series.axes, self._name)
+        self._shape = height, width, channels = (*(series.shape[axis] for axis in self._order), 1)[:3]
+        check_size((height, width), self._name, depth=channels * np.dtype(series.dtype).itemsize)
         check_size((math.prod(page.chunks), 1), self._name, depth=np.dtype(page.dtype).itemsize)
-        if stored_dtype(self._series.dtype) is None:
-            raise UserError(f"{self._name}: holds values of type {self._series.dtype}; save uint8, uint16 or float32")
+        dtype = stored_dtype(series.dtype)
+        if dtype is None:
+            raise UserError(f"{self._name}: holds values of type {series.dtype}; save uint8, uint16 or float32")
         if page.photometric.name not in _PHOTOMETRICS and not self.is_plain:
             raise UserError(f"{self._name}: a TIFF in the colours {page.photometric.name}; save it as grey or RGB")
         alpha = any(sample in (1, 2) for sample in page.extrasamples[-1:])
         self._orientation = int(page.tags.valueof(274, default=1))
-        size = shape[1::-1] if self._orientation in (5, 6, 7, 8) else shape[:2]
-        return Header(size=size, channels=shape[2], alpha=alpha, dtype=stored_dtype(self._series.dtype))
+        return Header(upright_size((height, width), self._orientation), channels, alpha, dtype)
 
     def read(self) -> np.ndarray:
         try:
@@ -181,41 +173,30 @@ class TiffReader:
         except Exception as error:  # as above; and each codec has its own
             raise damaged(self._name, error) from error
         if pixels.shape != self._series.shape:
-            raise damaged(self._name, ValueError("its header contradicts its pixels"))
-        pixels = _channels_last(pixels, self._series.axes)
+            raise damaged(self._name, "its header contradicts its pixels")
+        rest = [axis for axis in range(pixels.ndim) if axis not in self._order]
+        pixels = pixels.transpose(*self._order, *rest).reshape(self._shape)
         if self._page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "bu":
             pixels = ~pixels
         return upright(to_stored(pixels, self._name), self._orientation)
 
 
-def _channel_axis(shape: tuple[int, ...], axes: str) -> int | None:
-    """Finds the axis of three that holds the channels.
+def _image_axes(shape: tuple[int, ...], axes: str, name: str) -> list[int]:
+    """Finds the axes of rows, columns and, if there is one, channels. Raises UserError for a series of images.
 
-    It is the axis of samples (S) or channels (C). Where a program left axes without a name (Q), it is the shorter of
-    the first and the last.
+    Channels are the axis of samples (S) or channels (C). Where a program left axes without a name (Q), they are the
+    shorter of the first and the last.
     """
-    for letter in "SC":
-        if letter in axes:
-            return axes.index(letter)
-    return (0 if shape[0] < shape[2] else 2) if "Q" in axes else None
-
-
-def _moved_shape(shape: tuple[int, ...], axes: str, name: str) -> tuple[int, int, int]:
-    """Returns the shape as (H, W, C). Raises UserError for a series of images."""
-    kept = [(n, axis) for n, axis in zip(shape, axes, strict=True) if n != 1 or axis in "YX"]
-    shape, axes = tuple(n for n, _ in kept), "".join(axis for _, axis in kept)
-    if len(shape) == 2:
-        return (*shape, 1)
-    channel = _channel_axis(shape, axes) if len(shape) == 3 else None
-    if channel is None:
+    kept = [i for i, (n, axis) in enumerate(zip(shape, axes, strict=True)) if n != 1 or axis in "YX"]
+    if len(kept) == 2:
+        return kept
+    names = [axes[i] for i in kept]
+    channel = next((kept[names.index(letter)] for letter in "SC" if letter in names), None)
+    if channel is None and len(kept) == 3 and "Q" in names:
+        channel = min(kept[2], kept[0], key=lambda i: shape[i])
+    if len(kept) != 3 or channel is None:
         raise UserError(
-            f"{name}: a TIFF of several images ({'x'.join(map(str, shape))}, axes {axes}); save one image a file, with "
-            "its channels interleaved"
+            f"{name}: a TIFF of several images ({'x'.join(str(shape[i]) for i in kept)}, axes {''.join(names)}); save "
+            "one image a file, with its channels interleaved"
         )
-    return (*(n for i, n in enumerate(shape) if i != channel), shape[channel])
-
-
-def _channels_last(pixels: np.ndarray, axes: str) -> np.ndarray:
-    kept = [i for i, (n, axis) in enumerate(zip(pixels.shape, axes, strict=True)) if n != 1 or axis in "YX"]
-    pixels, axes = pixels.reshape([pixels.shape[i] for i in kept]), "".join(axes[i] for i in kept)
-    return pixels[..., None] if pixels.ndim == 2 else np.moveaxis(pixels, _channel_axis(pixels.shape, axes), -1)
+    return [*(i for i in kept if i != channel), channel]

@@ -3,44 +3,38 @@
 Files come from strangers: their content tells their kind, sizes are bounded, and errors name the file.
 """
 
+import contextlib
 import io
 import os
 import struct
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import numpy as np
-from etils import epy
+from etils import epath, epy
 from PIL import Image, ImageOps, features
 
 from pix2pix_jax.data.files import arrays, high_bit_depth
-from pix2pix_jax.data.files.high_bit_depth import Header, check_size
-from pix2pix_jax.data.files.value_range import convert, fit_channels, to_stored, wrong_channels
+from pix2pix_jax.data.files.high_bit_depth import Header, check_size, upright_size
+from pix2pix_jax.data.files.value_range import convert, fit_channels, rounded, to_stored, wrong_channels
 from pix2pix_jax.errors import UserError, printable
 
 with epy.lazy_imports():  # take a while, and few sets have such files
     import imagecodecs
     import tifffile
 
-EXTENSIONS = frozenset(
-    (
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff"),
-        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".qoi"),
-        ".npy",
-    )
-)  # of files that count as images in a folder
-UNREADABLE = frozenset(
-    (
-        *(".heic", ".heif", ".hif", ".jxl", ".psd", ".exr", ".hdr", ".svg"),
-        *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
-    )
-)  # of pictures that cannot be read
+# Extensions of files that count as images in a folder, and of pictures that cannot be read.
+EXTENSIONS = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff"),
+    *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".qoi", ".npy"),
+}
+UNREADABLE = {
+    *(".heic", ".heif", ".hif", ".jxl", ".psd", ".exr", ".hdr", ".svg"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+}
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")  # the second image of a phone's JPEG (MPO) is no frame
 MAX_FILE = 4 << 30  # bytes
-INTERPOLATIONS = {
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "nearest": Image.Resampling.NEAREST,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+INTERPOLATIONS = {name: Image.Resampling[name.upper()] for name in ("bicubic", "bilinear", "nearest", "lanczos")}
 _MODES = {1: "L", 3: "RGB"}
 # What Pillow's readers raise for files that break off or contradict themselves.
 _DAMAGE = (
@@ -53,13 +47,8 @@ _DAMAGE = (
 def read_header(file, name: str) -> Header:
     """Reads size, channels and dtype from the header alone. Raises UserError if the file is not an image."""
     name = printable(name)
-    with _Stream(file, name) as stream:
+    with _opened(file, name) as stream:
         return _open(stream, name).header
-
-
-def read_size(file, name: str) -> tuple[int, int]:
-    """Reads (height, width) as displayed from the header alone. Raises UserError if the file is not an image."""
-    return read_header(file, name).size
 
 
 def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
@@ -79,7 +68,7 @@ def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8
       UserError: not an image, truncated, too large, of other channels, or floats where integers are wanted.
     """
     name = printable(name)
-    with _Stream(file, name) as stream:
+    with _opened(file, name) as stream:
         reader = _open(stream, name)
         if isinstance(reader, _PillowReader):
             pixels = reader.read(channels)
@@ -94,27 +83,24 @@ def from_pillow(image: Image.Image, name: str, channels: int) -> np.ndarray:
 
 
 def to_pillow(image: np.ndarray) -> Image.Image:
-    """Makes a Pillow image of (H, W, C).
-
-    Raises:
-      ValueError: Pillow has no mode for this dtype and number of channels.
-    """
-    squeezed = image[..., 0] if image.shape[-1] == 1 else image
+    """Makes a Pillow image of (H, W, C). Raises ValueError if Pillow has no mode for this dtype and channels."""
     try:
-        return Image.fromarray(squeezed)
+        return Image.fromarray(_squeeze(image))
     except TypeError:
         raise ValueError(
             f"{image.dtype} of {image.shape[-1]} channels: no PIL image holds that; give the picture as an array"
         ) from None
 
 
-def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
-    """Resizes (H, W, C) to (*size, C) of the same dtype, with antialiasing except for "nearest". Integers are clipped.
+def _squeeze(image: np.ndarray) -> np.ndarray:
+    """Drops the axis of a single channel, as the libraries want it."""
+    return image[..., 0] if image.shape[-1] == 1 else image
 
-    Args:
-      image: uint8, uint16 or floating, of any number of channels.
-      size: (H, W).
-      interpolation: one of INTERPOLATIONS.
+
+def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
+    """Resizes (H, W, C), uint8, uint16 or float32, to (*size, C) of the same dtype. Integers are clipped.
+
+    `interpolation` is one of INTERPOLATIONS; all but "nearest" have antialiasing.
     """
     if image.shape[:2] == tuple(size):
         return image
@@ -125,17 +111,14 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicub
 
 
 def _resize_plane(plane: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
-    if plane.dtype == np.uint8:
-        return np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize(size[::-1], method))
-    resized = np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size[::-1], method))
-    if plane.dtype.kind == "f":
-        return resized.astype(plane.dtype)
-    return resized.round().clip(0, np.iinfo(plane.dtype).max).astype(plane.dtype)
+    given = np.ascontiguousarray(plane) if plane.dtype == np.uint8 else plane.astype(np.float32)
+    resized = np.asarray(Image.fromarray(given).resize(size[::-1], method))
+    return resized if plane.dtype == np.uint8 else rounded(resized, plane.dtype)
 
 
 def encode(image: np.ndarray, extension: str) -> bytes:
     """Encodes uint8, uint16 or float32 (H, W, C) as .png (1, 3 or 4 channels, no floats), .tif or .npy."""
-    squeezed = image[..., 0] if image.shape[-1] == 1 else image
+    squeezed = _squeeze(image)
     if extension == ".png" and image.dtype == np.uint16:
         return imagecodecs.png_encode(np.ascontiguousarray(squeezed))
     buffer = io.BytesIO()
@@ -145,12 +128,9 @@ def encode(image: np.ndarray, extension: str) -> bytes:
         np.save(buffer, image, allow_pickle=False)
     else:
         colours = "rgb" if image.shape[-1] in (3, 4) else "minisblack"
-        tifffile.imwrite(buffer, squeezed, photometric=colours, planarconfig=_planes(squeezed), compression="zlib")
+        planes = "contig" if squeezed.ndim == 3 else None
+        tifffile.imwrite(buffer, squeezed, photometric=colours, planarconfig=planes, compression="zlib")
     return buffer.getvalue()
-
-
-def _planes(image: np.ndarray) -> str | None:
-    return "contig" if image.ndim == 3 else None
 
 
 def encode_png(image: np.ndarray) -> bytes:
@@ -159,12 +139,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def check_file(path: str | os.PathLike, name: str) -> None:
-    """Raises UserError for a pipe, a device or a file beyond MAX_FILE, which must not be read whole.
-
-    Args:
-      path: a path; one that is not on this machine's file systems passes.
-      name: its name in the message.
-    """
+    """Raises UserError for a pipe, a device or a file beyond MAX_FILE. Passes what is not on a local file system."""
     if not os.path.exists(path):
         return
     if not os.path.isfile(path):
@@ -173,30 +148,24 @@ def check_file(path: str | os.PathLike, name: str) -> None:
         raise UserError(f"{name}: has more than {MAX_FILE >> 30} GiB, which no image needs; scale it down")
 
 
-class _Stream:
-    """An open, seekable file of a path, a file object or bytes; a context manager."""
-
-    def __init__(self, file, name: str):
-        self._file, self._name, self._opened = file, name, None
-
-    def __enter__(self):
-        if isinstance(self._file, bytes):
-            return io.BytesIO(self._file)
-        if not isinstance(self._file, (str, os.PathLike)):
-            self._file.seek(0)
-            return self._file
+@contextlib.contextmanager
+def _opened(file, name: str) -> Iterator[BinaryIO]:
+    """Opens a path, or encoded bytes, as a stream; rewinds a file object."""
+    if isinstance(file, bytes):
+        yield io.BytesIO(file)
+    elif not isinstance(file, str | os.PathLike):
+        file.seek(0)
+        yield file
+    else:
         try:
-            check_file(self._file, self._name)
-            self._opened = self._file.open("rb") if hasattr(self._file, "open") else open(self._file, "rb")
+            check_file(file, name)
+            stream = epath.Path(file).open("rb")
         except FileNotFoundError:
-            raise UserError(f"{self._name}: no such file") from None
+            raise UserError(f"{name}: no such file") from None
         except OSError as error:
-            raise UserError(f"{self._name}: cannot be read ({error.strerror})") from error
-        return self._opened
-
-    def __exit__(self, *exception) -> None:
-        if self._opened is not None:
-            self._opened.close()
+            raise UserError(f"{name}: cannot be read ({error.strerror})") from error
+        with stream:
+            yield stream
 
 
 def _open(stream, name: str):
@@ -222,42 +191,28 @@ class _PillowReader:
 
     def __init__(self, image: Image.Image, name: str, size: tuple[int, int] | None = None):
         """Takes `size`, the (H, W) as displayed, for a TIFF: some versions of Pillow turn it when they open it."""
-        self._name = name
-        self.image = image
-        check_size(self.image.size[::-1], name)
-        self.orientation = self._read_orientation()
-        size = size or (self.image.size if self.orientation in (5, 6, 7, 8) else self.image.size[::-1])
-        mode = _own_mode(self.image)
-        dtype = {"I": "uint16", "F": "float32"}.get(mode[0], "uint8")
+        self._name, self.image, self._mode = name, image, _own_mode(image)
+        check_size(image.size[::-1], name)
+        # PngImageFile's own getexif decodes the whole image first.
+        self.orientation = _unless_damaged(lambda: Image.Image.getexif(image).get(0x0112, 1), 1)
         self.header = Header(
-            size=size, channels=_depth(mode), alpha=mode.endswith("A"), dtype=dtype, animated=self._is_animated()
+            size=size or upright_size(image.size[::-1], self.orientation),
+            channels=len(self._mode),
+            alpha=self._mode.endswith("A"),
+            dtype={"I": "uint16", "F": "float32"}.get(self._mode, "uint8"),
+            animated=_unless_damaged(lambda: image.format in _ANIMATED and image.is_animated, False),
         )
-
-    def _is_animated(self) -> bool:
-        try:
-            return self.image.format in _ANIMATED and self.image.is_animated
-        except _DAMAGE:
-            return False
-
-    def _read_orientation(self) -> int:
-        try:
-            # PngImageFile's own decodes the whole image first.
-            return Image.Image.getexif(self.image).get(0x0112, 1)
-        except _DAMAGE:
-            return 1
 
     def read(self, channels: int | None) -> np.ndarray:
         """Decodes (H, W, channels); see `decode` for `channels`."""
         header = self.header
-        if channels not in (None, header.channels) and channels not in _MODES:
+        if channels not in (None, header.channels, *_MODES):
             raise wrong_channels(self._name, header.channels)
         try:
             image = ImageOps.exif_transpose(self.image)
             if header.dtype == "uint8":
-                own = channels is None or (channels == header.channels and channels not in _MODES)
-                pixels = np.asarray(image.convert(_own_mode(self.image)) if own else _to_mode(image, _MODES[channels]))
-            else:
-                pixels = np.asarray(image)
+                image = _to_mode(image, _MODES.get(channels, self._mode))
+            pixels = np.asarray(image)
         except _DAMAGE as error:
             raise high_bit_depth.damaged(self._name, error) from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
@@ -266,6 +221,13 @@ class _PillowReader:
         elif header.dtype == "float32":
             pixels = to_stored(pixels, self._name)
         return fit_channels(pixels, channels, self._name)
+
+
+def _unless_damaged(read: Callable[[], Any], otherwise: Any) -> Any:
+    try:
+        return read()
+    except _DAMAGE:
+        return otherwise
 
 
 def _open_pillow(stream, name: str) -> Image.Image:
@@ -291,20 +253,15 @@ def _why_unreadable(stream) -> str:
 
 
 def _own_mode(image: Image.Image) -> str:
-    """Returns the mode that holds all of the image: L, LA, RGB, RGBA, I (16 bits) or F."""
+    """Returns the mode that holds all of the image, a letter a channel: L, LA, RGB, RGBA, I (16 bits) or F."""
     if image.mode[0] in "IF":
         return image.mode[0]
     grey = image.mode in ("1", "L", "LA", "La")
     return ("L" if grey else "RGB") + ("A" if image.has_transparency_data else "")
 
 
-def _depth(mode: str) -> int:
-    return {"L": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}[mode]
-
-
 def _to_mode(image: Image.Image, mode: str) -> Image.Image:
-    if image.has_transparency_data:  # transparent pixels hold arbitrary colours
+    if image.has_transparency_data and not mode.endswith("A"):  # transparent pixels hold arbitrary colours
         image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert(mode)

@@ -1,6 +1,5 @@
 """Lists the pictures of folders in natural order, and names the files that are left out."""
 
-import itertools
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -11,7 +10,13 @@ from pix2pix_jax.data.files import images
 from pix2pix_jax.errors import UserError, printable
 
 _NAMED = 3  # files that a note names
-_TO_CONVERT = "convert what cannot be read to PNG or JPEG"
+# What `describe_left_out` calls a file of each kind, and why it is left out.
+_LEFT_OUT = {
+    "unreadable": ("picture", " that cannot be read; convert what cannot be read to PNG or JPEG"),
+    "picture": ("picture", " outside of the folders that are used"),
+    "folder": ("folder", ""),
+    "file": ("other file", ""),
+}
 
 
 def entries(folder: epath.Path) -> list[epath.Path]:
@@ -40,11 +45,12 @@ def list_images(folder: epath.Path, root: epath.Path | None = None) -> list[epat
 
 def list_tree(folder: epath.Path, root: epath.Path) -> list[epath.Path]:
     """Lists the image files in a folder, or if it has none, those in the folders below it, for example one a class."""
-    found = list_images(folder, root)
-    if found or not folder.is_dir():
-        return found
+    files = list_images(folder, root)
+    if files or not folder.is_dir():
+        return files
     inside = os.path.realpath(root) + os.sep
-    files = [f for below in subfolders(folder) if _is_inside(below, inside) for f in list_images(below, root)]
+    places = [place for place in subfolders(folder) if os.path.realpath(place).startswith(inside)]
+    files = [file for place in places for file in list_images(place, root)]
     return sorted(files, key=lambda f: _order(os.path.relpath(f, folder)))
 
 
@@ -59,18 +65,12 @@ def subfolders(folder: epath.Path) -> Iterator[epath.Path]:
                 yield path
 
 
-def _is_inside(path: epath.Path, root: str) -> bool:
-    return os.path.realpath(path).startswith(root)
-
-
 def _check_link(file: epath.Path, inside: Iterable[str]) -> None:
     target = os.path.realpath(file)
     if not os.path.exists(target):
         raise UserError(f"{printable(file)}: a link to {printable(target)}, which does not exist; delete or mend it")
     if not target.startswith(tuple(inside)):
-        raise UserError(
-            f"{printable(file)}: a link out of the folder, to {printable(target)}; copy the file there instead"
-        )
+        raise UserError(f"{printable(file)}: a link out of the folder, to {printable(target)}; copy the file instead")
 
 
 def is_image_name(name: str) -> bool:
@@ -98,7 +98,7 @@ def no_images(folder: epath.Path) -> str:
 
 
 def unreadable(folder: epath.Path) -> str:
-    """Says which pictures of a folder are of kinds that cannot be read, and what to do; "" if there are none."""
+    """Describes the pictures of a folder that cannot be read, and what to do; "" if there are none."""
     names = [f.name for f in entries(folder) if _ending(f.name) in images.UNREADABLE] if folder.is_dir() else []
     return f"{_listed('file', names)}, which cannot be read: convert to PNG or JPEG" if names else ""
 
@@ -112,7 +112,7 @@ def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known:
       known: further folders and files of the set, which are not reported.
     """
     places, taken = {os.fspath(folder): folder for folder in folders}, set()
-    for file in used:  # epath is slow to say what a path is, so each is asked once
+    for file in used:  # epath is slow to spell out a path, so each is asked once
         taken.add(name := os.fspath(file))
         if (place := os.path.dirname(name)) not in places:
             places[place] = file.parent
@@ -124,16 +124,10 @@ def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known:
 
 def describe_left_out(paths: Iterable[epath.Path]) -> str:
     """Describes in one line which files and folders were not used, and why; "" if there are none."""
-    by_kind = {"unreadable": [], "picture": [], "folder": [], "file": []}
+    by_kind: dict[str, list[str]] = {kind: [] for kind in _LEFT_OUT}
     for path in paths:
         by_kind[_kind(path)].append(path.name)
-    texts = {
-        "unreadable": ("picture", f" that cannot be read; {_TO_CONVERT}"),
-        "picture": ("picture", " outside of the folders that are used"),
-        "folder": ("folder", ""),
-        "file": ("other file", ""),
-    }
-    parts = [_listed(texts[kind][0], names) + texts[kind][1] for kind, names in by_kind.items() if names]
+    parts = [_listed(_LEFT_OUT[kind][0], names) + _LEFT_OUT[kind][1] for kind, names in by_kind.items() if names]
     return "ignored " + "; ".join(parts) if parts else ""
 
 
@@ -162,10 +156,7 @@ def natural_key(name: str) -> list:
 
 def without_ending(names: Collection[str]) -> dict[str, str]:
     """Drops the ending that all names share, from a separator on: {"1_A": "1", "2_A": "2"}."""
-    backwards = [name[::-1] for name in names]
-    first, last = min(backwards), max(backwards)  # what these two share, all share
-    shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
-    ending = "".join(letter for letter, _ in shared)[::-1]
+    ending = os.path.commonprefix([name[::-1] for name in names])[::-1]  # noqa: RUF071, letter by letter is meant
     separator = re.search(r"[_\-. ]", ending)
     ending = ending[separator.start() :] if separator else ending.lstrip("0123456789")
     return {name: name.removesuffix(ending) for name in names}

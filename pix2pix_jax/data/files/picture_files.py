@@ -16,7 +16,7 @@ from pix2pix_jax.io import storage
 
 
 class ImageFiles(NamedTuple):
-    """Image files, each with its name below the folder that was given, and what else was there ("" if nothing)."""
+    """Image files, each with its name below the folder that was given, and a note on other files ("" if none)."""
 
     files: dict[epath.Path, str]
     note: str = ""
@@ -32,7 +32,8 @@ def find_files(source: str, flag: str) -> ImageFiles:
     if path.is_file():
         return ImageFiles({path: path.name})
     if path.is_dir():
-        there = {f: os.path.relpath(f, path) for place in (path, *listing.subfolders(path)) for f in _files_in(place)}
+        places = (path, *listing.subfolders(path))
+        there = {f: os.path.relpath(f, path) for place in places for f in listing.entries(place) if not f.is_dir()}
     else:
         there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
         if not there and not glob.has_magic(source):
@@ -43,10 +44,6 @@ def find_files(source: str, flag: str) -> ImageFiles:
         kinds = " ".join(sorted(images.EXTENSIONS))
         raise UserError(f"{flag}={printable(source)}: no images there ({kinds})" + (f"; {note}" if note else ""))
     return ImageFiles(files, note)
-
-
-def _files_in(folder: epath.Path) -> list[epath.Path]:
-    return [path for path in listing.entries(folder) if not path.is_dir()]
 
 
 def _is_image_file(path: epath.Path) -> bool:
@@ -75,7 +72,8 @@ class PictureFiles:
         self.notes = [f"{flag}: {files.note}" for flag, files in there.items() if files.note]
         by_name = {flag: _by_name(files.files, flag) for flag, files in there.items()}
         for flag in list(by_name)[1:]:
-            by_name["--pictures"], by_name[flag] = _matched(by_name["--pictures"], by_name[flag])
+            if by_name["--pictures"].keys().isdisjoint(by_name[flag]):
+                by_name |= {side: _without_ending(by_name[side]) for side in ("--pictures", flag)}
             _check_partners(by_name["--pictures"], by_name[flag], flag)
         self.names = sorted(by_name["--pictures"], key=listing.natural_key)
         self._files = [[files[name] for files in by_name.values()] for name in self.names]
@@ -83,15 +81,13 @@ class PictureFiles:
 
     def _check_sizes(self) -> tuple[int, int]:
         first = self._files[0][0]
-        size = images.read_size(first, str(first))
-        for files in self._files:
-            for file in files[:2]:
-                other = images.read_size(file, str(file))
-                if other != size:
+        size = self.header(0)[0].size
+        for index, files in enumerate(self._files):
+            for file, header in zip(files[:2], self.header(index), strict=True):
+                if header.size != size:
                     raise UserError(
-                        f"{printable(file)}: {height_by_width(other)}, but {printable(first)} has "
-                        f"{height_by_width(size)}; "
-                        "all must be alike to be compared pixel by pixel: resize one side"
+                        f"{printable(file)}: {height_by_width(header.size)}, but {printable(first)} has "
+                        f"{height_by_width(size)}; all must be alike to be compared pixel by pixel: resize one side"
                     )
         return size
 
@@ -106,16 +102,13 @@ class PictureFiles:
         return picture, target
 
     def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
-        picture, target = self._files[index][:2]
-        return _read(picture, channels[0]), _read(target, channels[1])
+        files = zip(self._files[index][:2], channels, strict=True)
+        picture, target = (images.decode(file, str(file), count) for file, count in files)
+        return picture, target
 
     def input(self, index: int) -> np.ndarray:
         """Decodes an input: uint8 (H, W, 3), of its own size."""
-        return _read(self._files[index][2], 3)
-
-
-def _read(file: epath.Path, channels: int | None) -> np.ndarray:
-    return images.decode(file, str(file), channels)
+        return images.decode(self._files[index][2], str(self._files[index][2]))
 
 
 def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path]:
@@ -129,16 +122,8 @@ def _by_name(files: Mapping[epath.Path, str], flag: str) -> dict[str, epath.Path
     return names
 
 
-def _matched(
-    pictures: dict[str, epath.Path], others: dict[str, epath.Path]
-) -> tuple[dict[str, epath.Path], dict[str, epath.Path]]:
-    """Drops the ending that all names of a side share, such as _fake_B, if the sides have no name in common."""
-    if pictures.keys() & others.keys():
-        return pictures, others
-    return _without_ending(pictures), _without_ending(others)
-
-
 def _without_ending(files: dict[str, epath.Path]) -> dict[str, epath.Path]:
+    """Drops the ending that all names of a side share, such as _fake_B."""
     names = listing.without_ending(files)
     return {names[name]: file for name, file in files.items()}
 
@@ -148,7 +133,6 @@ def _check_partners(pictures: Mapping[str, epath.Path], others: Mapping[str, epa
         alone = sorted(here.keys() - there.keys(), key=listing.natural_key)
         if alone:
             raise UserError(
-                f"{printable(here[alone[0]])}: has no partner of that name in {missing} "
-                f"({len(alone)} of {len(here)} have "
-                "none); names must agree, but for an ending that all of one side have"
+                f"{printable(here[alone[0]])}: has no partner of that name in {missing} ({len(alone)} of {len(here)} "
+                "have none); names must agree, but for an ending that all of one side have"
             )

@@ -16,17 +16,11 @@ _FULL = {"uint8": (0.0, 255.0), "uint16": (0.0, 65535.0)}
 
 @dataclasses.dataclass(frozen=True)
 class ValueRange:
-    """The dtype of a stream, and the stored values that become -1 and 1.
+    """Describes the stored values of a stream; those beyond `low` and `high` are clipped."""
 
-    Attributes:
-      dtype: one of DTYPES.
-      low: the value that becomes -1; lower values are clipped to it.
-      high: the value that becomes 1; higher values are clipped to it.
-    """
-
-    dtype: str = "uint8"
-    low: float = 0.0
-    high: float = 255.0
+    dtype: str = "uint8"  # one of DTYPES
+    low: float = 0.0  # becomes -1
+    high: float = 255.0  # becomes 1
 
     @classmethod
     def of(cls, dtype: str, limits: Sequence[float] | None, field: str = "config.input_range") -> "ValueRange":
@@ -38,9 +32,7 @@ class ValueRange:
         dtype = "uint8" if dtype == "auto" else dtype
         limits = limits or _FULL.get(dtype)
         if limits is None:
-            raise UserError(
-                f"{field}: unset, but float32 values need it; say what becomes -1 and 1: --{field}=LOW,HIGH"
-            )
+            raise UserError(f"{field}: unset, but float32 needs it; set what becomes -1 and 1: --{field}=LOW,HIGH")
         return cls(dtype, float(limits[0]), float(limits[1]))
 
     @property
@@ -59,23 +51,18 @@ NORMALISED = ValueRange("float32", -1.0, 1.0)  # what the networks see
 def to_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     """Converts stored values, by default uint8 in [0, 255], to float32 in [-1, 1]."""
     image = image.astype(jnp.float32)
-    if (values.low, values.high) != _FULL.get(values.dtype):
+    if values.limits != _FULL.get(values.dtype):
         image = jnp.clip(image, values.low, values.high)
     return (image - values.low) / ((values.high - values.low) / 2) - 1
 
 
-def from_float(image: jax.Array, values: ValueRange) -> jax.Array:
+def from_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     """Converts floats in [-1, 1] to stored values, clipped to their range; integers are rounded to nearest."""
     image = (image + 1) * ((values.high - values.low) / 2) + values.low
     if not values.is_integer:
         return jnp.clip(image, values.low, values.high).astype(jnp.float32)
     low, high = max(math.ceil(values.low), 0), min(math.floor(values.high), np.iinfo(values.dtype).max)
     return jnp.clip(jnp.round(image), low, high).astype(values.dtype)
-
-
-def to_uint8(image: jax.Array) -> jax.Array:
-    """Converts floats in [-1, 1] to uint8 in [0, 255], rounded to nearest and clipped."""
-    return from_float(image, UINT8)
 
 
 def levels(stored: np.ndarray, values: ValueRange) -> np.ndarray:
@@ -91,7 +78,7 @@ def render(image: jax.Array) -> np.ndarray:
 
     Of more than 3 channels the first 3 become red, green and blue; 2 channels become red and green.
     """
-    image = np.asarray(to_uint8(image))
+    image = np.asarray(from_float(image))
     if image.shape[-1] == 2:
         image = np.concatenate([image, np.zeros_like(image[..., :1])], axis=-1)
     return image[..., : 3 if image.shape[-1] > 3 else None]
@@ -111,10 +98,8 @@ def widest(dtypes) -> str:
 def stored_dtype(dtype: np.dtype) -> str | None:
     """Returns the one of DTYPES in which values of `dtype` are stored, or None if images cannot have it."""
     dtype = np.dtype(dtype)
-    if dtype == np.bool_ or (dtype.kind == "u" and dtype.itemsize == 1):
-        return "uint8"
-    if dtype.kind == "u" and dtype.itemsize == 2:
-        return "uint16"
+    if dtype.kind in "bu" and dtype.itemsize <= 2:
+        return f"uint{8 * dtype.itemsize}"
     return "float32" if dtype.kind in "iuf" else None
 
 
@@ -129,11 +114,17 @@ def to_stored(pixels: np.ndarray, name: str) -> np.ndarray:
     return pixels
 
 
+def rounded(pixels: np.ndarray, dtype: str | np.dtype) -> np.ndarray:
+    """Converts floats to one of DTYPES: to integers by rounding and clipping, to float32 as they are."""
+    if dtype == "float32":
+        return pixels.astype(np.float32)
+    return np.round(pixels).clip(0, np.iinfo(dtype).max).astype(dtype)
+
+
 def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
     """Converts stored values to another dtype: 8 bits to 16 by x257, 16 to 8 by /257; integers to equal floats.
 
-    Raises:
-      UserError: floats cannot become integers, as their scale is unknown; `name` is the file.
+    Raises UserError, which names the file, if floats are to become integers, as their scale is unknown.
     """
     if pixels.dtype == dtype or dtype == "float32":
         return pixels.astype(dtype, copy=False)
@@ -148,27 +139,20 @@ def convert(pixels: np.ndarray, dtype: str, name: str) -> np.ndarray:
 
 
 def fit_range(pixels: np.ndarray, dtype: str, limits: Sequence[float] | None, name: str) -> np.ndarray:
-    """Converts a file's values to those of a stream, the same in training, evaluation and translation.
+    """Converts a file's values, of one of DTYPES, to those of a stream, in training, evaluation and translation alike.
 
     If the file has another dtype, its whole range becomes the stream's range: 0 to 255 becomes -1 to 1. The exception
     is a float stream whose range is at least as wide as 8 bits: it takes integers as they are, for example 12 bits in
-    files of 16.
-
-    Args:
-      pixels: array of one of DTYPES.
-      dtype: the stream's dtype.
-      limits: the stream's range; None is the whole range of integers, and any range of floats.
-      name: name of the file in messages.
+    files of 16. The limits None are the whole range of integers, and any range of floats.
 
     Raises:
-      UserError: floats cannot become integers; see `convert`.
+      UserError: floats cannot become integers (`convert`); `name` is the file.
     """
     given = str(pixels.dtype)
     if given in (dtype, "float32") or not _is_spread(dtype, limits):
         return convert(pixels, dtype, name)
     low, high = limits
-    spread = low + pixels * ((high - low) / _FULL[given][1])
-    return (spread if dtype == "float32" else np.round(spread)).astype(dtype)
+    return rounded(low + pixels * ((high - low) / _FULL[given][1]), dtype)
 
 
 def _is_spread(dtype: str, limits: Sequence[float] | None) -> bool:
@@ -212,8 +196,7 @@ def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: 
         return pixels
     if channels == 3:
         return np.repeat(pixels, 3, axis=-1)
-    grey = pixels.astype(np.float64) @ [0.299, 0.587, 0.114]
-    return (grey if pixels.dtype == np.float32 else np.round(grey)).astype(pixels.dtype)[..., None]
+    return rounded(pixels.astype(np.float64) @ [0.299, 0.587, 0.114], pixels.dtype)[..., None]
 
 
 def wrong_channels(name: str, own: int) -> UserError:
@@ -226,5 +209,4 @@ def wrong_channels(name: str, own: int) -> UserError:
 def _on_white(pixels: np.ndarray) -> np.ndarray:
     white = np.iinfo(pixels.dtype).max if pixels.dtype != np.float32 else 1.0
     opacity = pixels[..., -1:].astype(np.float64) / white
-    blended = pixels[..., :-1] * opacity + white * (1 - opacity)
-    return (np.round(blended) if pixels.dtype != np.float32 else blended).astype(pixels.dtype)
+    return rounded(pixels[..., :-1] * opacity + white * (1 - opacity), pixels.dtype)

@@ -1,11 +1,6 @@
-"""Random access to the pairs of a split, wherever they are kept.
-
-A source knows its examples by index and returns the two images of a pair as they lie on disk, A and B; `PairedDataset`
-makes them an input and a target of one size.
-"""
+"""Opens the pairs of a split, wherever they are kept."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -14,38 +9,12 @@ from pix2pix_jax.data.files.listing import natural_key
 from pix2pix_jax.data.sources.drawn_facades.draw import draw_pair
 from pix2pix_jax.data.sources.folder_sources import FolderSource, half_headers, open_folder, split_halves
 from pix2pix_jax.data.sources.folders import joined
+from pix2pix_jax.data.sources.source import Channels, Source
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
 
 PUBLISHED = ("facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
 DATASETS = ("drawn_facades", "folder", *PUBLISHED)
-
-
-class Source(Protocol):
-    """Pairs by index.
-
-    Attributes:
-      names: the name of each example.
-      places: where A and B are, for example ("left half", "right half").
-    """
-
-    names: Sequence[str]
-    places: tuple[str, str]
-
-    def describe(self) -> str:
-        """Summarises the split in one line. Raises UserError if headers show that files cannot be pairs."""
-
-    def sizes(self) -> list[str]:
-        """Returns a text for each example that changes with its files, such as their sizes; "" if not known."""
-
-    def dtypes(self) -> tuple[str, str]:
-        """Returns the dtypes (of A, of B) that hold the values of all files: uint8, uint16 or float32."""
-
-    def header(self, index: int) -> tuple[Header, Header]:
-        """Reads the headers of A and B. Raises UserError if they are no images."""
-
-    def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes (A, B), each (H, W, C) of its file's dtype, with `channels` (of A, of B); None: its own."""
 
 
 def open_source(
@@ -93,7 +62,7 @@ _DRAWN_COUNT = {"train": 400, "val": 100, "test": 100}
 _DRAWN_FIRST = {"train": 0, "val": 1_000_000, "test": 2_000_000}  # far apart, so that no picture is in two splits
 
 
-class DrawnSource:
+class DrawnSource(Source):
     """The embedded pairs: 400 to train on and 100 each to validate and test, as many as the published facades."""
 
     places = ("photo", "labels")
@@ -105,23 +74,20 @@ class DrawnSource:
     def describe(self) -> str:
         return f"{len(self.names)} pairs drawn at {height_by_width(self._size)} from seed {self._seed}"
 
-    def sizes(self) -> list[str]:
-        return [""] * len(self.names)  # the config says how they are drawn
-
-    def dtypes(self) -> tuple[str, str]:
-        return "uint8", "uint8"
-
     def header(self, index: int) -> tuple[Header, Header]:
         return Header(self._size), Header(self._size)
 
-    def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
         if not {None, 3}.issuperset(channels):
             raise UserError("config.input_channels: dataset 'drawn_facades' is in colour; use 3 and 3")
         return draw_pair(self._seed, self._first + index, self._size)
 
 
-class TfdsSource:
-    """A published set from the TFDS builder `pix2pix`, downloaded and built at first use."""
+class TfdsSource(Source):
+    """A published set from the TFDS builder `pix2pix`, downloaded and built at first use.
+
+    Its files are JPEG and PNG of 8 bits. Their sizes are not asked for: TFDS writes a set once and would read it all.
+    """
 
     places = ("left half", "right half")
 
@@ -139,16 +105,10 @@ class TfdsSource:
     def describe(self) -> str:
         return f"{len(self._examples)} pairs of the published {self._label}"
 
-    def sizes(self) -> list[str]:
-        return [""] * len(self.names)  # TFDS writes a set once, and to ask for sizes is to read all of it
-
-    def dtypes(self) -> tuple[str, str]:
-        return "uint8", "uint8"  # JPEG and PNG files of 8 bits
-
     def header(self, index: int) -> tuple[Header, Header]:
         return half_headers(self._examples[self._order[index]]["image"], self._name(index))
 
-    def pair(self, index: int, channels: tuple[int | None, int | None]) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
         return split_halves(self._examples[self._order[index]]["image"], self._name(index), channels)
 
     def _name(self, index: int) -> str:

@@ -9,7 +9,7 @@ import collections
 import zlib
 from collections.abc import Iterable
 
-from pix2pix_jax.data.sources.datasets import Source
+from pix2pix_jax.data.sources.source import Source
 from pix2pix_jax.errors import printable
 
 _LISTED = 3  # names of each kind of change

@@ -1,8 +1,8 @@
 """Sources of the user's own folders: A|B images, photographs, folders paired by file name, and arrays."""
 
-import abc
 import functools
 import math
+import os
 from collections.abc import Sequence
 from concurrent import futures
 
@@ -22,10 +22,8 @@ from pix2pix_jax.data.files.value_range import (
 )
 from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folders import Layout
-from pix2pix_jax.data.sources.sizes import file_sizes
+from pix2pix_jax.data.sources.source import Channels, Source
 from pix2pix_jax.errors import UserError, printable
-
-Channels = tuple[int | None, int | None]  # of A and B; None: the file's own
 
 
 def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[str], single: bool) -> "FolderSource":
@@ -46,32 +44,17 @@ def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[s
     return (StackedSource if layout.kind == "separate" else ArraySource)(layout, split)
 
 
-class _OwnSource(abc.ABC):
-    """Base of the sources of a folder.
+class _OwnSource(Source):
+    """Base of the sources of the user's own files.
 
     Attributes:
-      names: see `Source`.
-      places: see `Source`.
+      folder: where they are.
       note: the files of the folder that are not used; "" if there are none.
     """
 
-    names: Sequence[str]
-    places: tuple[str, str]
+    folder: epath.Path
     note: str = ""
     _unit = "pairs"
-    _folder: epath.Path
-
-    @abc.abstractmethod
-    def header(self, index: int) -> tuple[Header, Header]:
-        """Reads the headers of A and B. Raises UserError if they are no images."""
-
-    @abc.abstractmethod
-    def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        """Decodes (A, B), each (H, W, C) of its file's dtype: uint8, uint16 or float32."""
-
-    @abc.abstractmethod
-    def sizes(self) -> list[str]:
-        """Returns a text for each example that changes with its files."""
 
     @functools.cached_property
     def _headers(self) -> list[tuple[Header, Header]]:
@@ -79,19 +62,14 @@ class _OwnSource(abc.ABC):
             return list(pool.map(self.header, range(len(self.names))))
 
     def dtypes(self) -> tuple[str, str]:
-        """Returns the dtypes (of A, of B) that hold the values of all files."""
         return widest(a.dtype for a, _ in self._headers), widest(b.dtype for _, b in self._headers)
 
     def describe(self) -> str:
         sizes = sorted({a.size for a, _ in self._headers}, key=math.prod)
-        text = f"{len(self.names)} {self._unit} of {height_by_width(sizes[0])} from {printable(self._folder)}"
+        text = f"{len(self.names)} {self._unit} of {height_by_width(sizes[0])} from {printable(self.folder)}"
         if len(sizes) > 1:
             text += f", sizes differ, the largest {height_by_width(sizes[-1])}"
         return f"{text}; {self.note}" if self.note else text
-
-    @property
-    def folder(self) -> epath.Path:
-        return self._folder
 
 
 class FolderSource(_OwnSource):
@@ -105,7 +83,7 @@ class FolderSource(_OwnSource):
     _single = False
 
     def __init__(self, folder: epath.Path, split: str):
-        self._folder, layout = folder, folders.joined(folder)
+        self.folder, layout = folder, folders.joined(folder)
         self._files = folders.list_all(layout, split, single=self._single)
         self.note = left_out([folder, *layout.paths(split)], self._files, layout.known)
         if not layout.splits:
@@ -114,7 +92,7 @@ class FolderSource(_OwnSource):
         self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
 
     def sizes(self) -> list[str]:
-        return file_sizes([(file,) for file in self._files])
+        return _file_sizes([(file,) for file in self._files])
 
     def header(self, index: int) -> tuple[Header, Header]:
         path = self._files[index]
@@ -153,31 +131,31 @@ class StackedSource(_OwnSource):
             stems = list(files)
             files = {stems[i]: files[stems[i]] for i in folders.choose_split(stems, layout.folder, split)}
         count = len(layout.a)
-        self._folder = layout.folder
+        self.folder = layout.folder
         self._files = [(paths[:count], paths[count:]) for paths in files.values()]
         self.names = [f"{split}/{stem}" if layout.splits else stem for stem in files]
         self.places = _places("folder", layout.a, layout.b)
 
     def sizes(self) -> list[str]:
-        return file_sizes([(*a, *b) for a, b in self._files])
+        return _file_sizes([(*a, *b) for a, b in self._files])
 
     def header(self, index: int) -> tuple[Header, Header]:
-        a, b = self._files[index]
-        return _stacked_header(a), _stacked_header(b)
+        sides = [([images.read_header(file, str(file)) for file in files], files) for files in self._files[index]]
+        return tuple(_stacked_header(headers, files) for headers, files in sides)
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
         a, b = self._files[index]
         return decode_stack(a, channels[0]), decode_stack(b, channels[1])
 
 
-def _stacked_header(files: Sequence[epath.Path]) -> Header:
-    headers = [images.read_header(file, str(file)) for file in files]
+def _stacked_header(headers: Sequence[Header], names: Sequence[epath.Path | str]) -> Header:
+    """Returns the header of images that are stacked to one. Raises UserError if their sizes differ."""
     if len(headers) == 1:
         return headers[0]
-    _check_same_size(files, [header.size for header in headers])
+    _check_same_size(names, [header.size for header in headers])
     channels, dtype = sum(header.channels for header in headers), widest(header.dtype for header in headers)
     animated = any(header.animated for header in headers)
-    return Header(size=headers[0].size, channels=channels, dtype=dtype, animated=animated)
+    return Header(headers[0].size, channels, dtype=dtype, animated=animated)
 
 
 def decode_stack(files: Sequence[epath.Path], channels: int | None) -> np.ndarray:
@@ -201,7 +179,7 @@ def _stack(layers: Sequence[np.ndarray], channels: int | None, name: str) -> np.
     return stacked
 
 
-def _check_same_size(files: Sequence[epath.Path], sizes: Sequence[tuple[int, int]]) -> None:
+def _check_same_size(files: Sequence[epath.Path | str], sizes: Sequence[tuple[int, int]]) -> None:
     for file, size in zip(files, sizes, strict=True):
         if size != sizes[0]:
             raise UserError(
@@ -214,31 +192,24 @@ class ArraySource(_OwnSource):
     """Two arrays of images in an .npz file or in .npy files, which are read image by image."""
 
     def __init__(self, layout: Layout, split: str):
-        if layout.splits:
-            folders.check_split(layout.folder, layout.splits, split)
         self._paths = paths = layout.paths(split)
-        default = (layout.a, layout.b) == (("A",), ("B",))
         if paths[0].suffix == ".npz":
+            default = (layout.a, layout.b) == (("A",), ("B",))
             names = arrays.members(paths[0], arrays.NAMES if default else ((*layout.a, *layout.b),))
             self._stacks = [arrays.Stack(paths[0], name) for name in names]
         else:
             names = tuple(path.name for path in paths)
             self._stacks = [arrays.Stack(path) for path in paths]
-        self._check_alike()
-        self._folder, self._count = layout.folder, len(layout.a)
-        self.places = _places("array", names[: self._count], names[self._count :])
-        every = [f"{i:0{len(str(len(self._stacks[0]) - 1))}d}" for i in range(len(self._stacks[0]))]
-        chosen = range(len(every)) if layout.splits else folders.choose_split(every, paths[0], split)
-        self._indices = list(chosen)
-        self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in chosen]
+        total = self._check_alike()
+        self.folder, count = layout.folder, len(layout.a)
+        self.places = _places("array", names[:count], names[count:])
+        self._sides = self._stacks[:count], self._stacks[count:]
+        every = [f"{i:0{len(str(total - 1))}d}" for i in range(total)]
+        self._indices = list(range(total)) if layout.splits else folders.choose_split(every, paths[0], split)
+        self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in self._indices]
 
-    def sizes(self) -> list[str]:
-        """Returns the size of the whole files for every example: which of their images changed is unknown."""
-        (size,) = file_sizes([dict.fromkeys(self._paths)])
-        shapes = " ".join(f"{stack.dtype}{list(stack.shape[1:])}" for stack in self._stacks)
-        return [f"{shapes} in {size}" if size else ""] * len(self.names)
-
-    def _check_alike(self) -> None:
+    def _check_alike(self) -> int:
+        """Returns the number of images in each array. Raises UserError if they differ in it."""
         first = self._stacks[0]
         for stack in self._stacks:
             if len(stack) != len(first):
@@ -246,20 +217,25 @@ class ArraySource(_OwnSource):
                     f"{stack.name}: {len(stack)} images, but {first.name} has {len(first)}; images of the same index "
                     "are a pair"
                 )
+        return len(first)
+
+    def sizes(self) -> list[str]:
+        """Returns the size of the whole files for every example: which of their images changed is unknown."""
+        (size,) = _file_sizes([dict.fromkeys(self._paths)])
+        shapes = " ".join(f"{stack.dtype}{list(stack.shape[1:])}" for stack in self._stacks)
+        return [f"{shapes} in {size}" if size else ""] * len(self.names)
 
     def header(self, index: int) -> tuple[Header, Header]:
-        return tuple(map(self._header, (self._stacks[: self._count], self._stacks[self._count :])))
+        return tuple(map(self._header, self._sides))
 
     def _header(self, stacks: Sequence[arrays.Stack]) -> Header:
-        _check_same_size([s.name for s in stacks], [s.shape[1:3] for s in stacks])
-        images.check_size(
-            stacks[0].shape[1:3], stacks[0].name, depth=sum(s.shape[3] * s.dtype.itemsize for s in stacks)
-        )
-        channels, dtype = sum(s.shape[3] for s in stacks), widest(stored_dtype(s.dtype) for s in stacks)
-        return Header(size=stacks[0].shape[1:3], channels=channels, dtype=dtype)
+        headers = [Header(s.shape[1:3], s.shape[3], dtype=stored_dtype(s.dtype)) for s in stacks]
+        header = _stacked_header(headers, [s.name for s in stacks])
+        images.check_size(header.size, stacks[0].name, depth=sum(s.shape[3] * s.dtype.itemsize for s in stacks))
+        return header
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        sides = zip((self._stacks[: self._count], self._stacks[self._count :]), channels, strict=True)
+        sides = zip(self._sides, channels, strict=True)
         return tuple(self._image(stacks, self._indices[index], wanted) for stacks, wanted in sides)
 
     def _image(self, stacks: Sequence[arrays.Stack], index: int, channels: int | None) -> np.ndarray:
@@ -292,9 +268,8 @@ def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
     height, width = size
     if width % 2:
         raise UserError(
-            f"{printable(name)}: {width} pixels wide, an odd number, so A and B cannot be its "
-            "halves; crop it or take it "
-            "away"
+            f"{printable(name)}: {width} pixels wide, an odd number, so A and B cannot be its halves; crop it or "
+            "take it away"
         )
     return height, width // 2
 
@@ -307,3 +282,23 @@ def _read(path: epath.Path) -> bytes:
         raise UserError(f"{printable(path)}: no such file") from None
     except OSError as error:
         raise UserError(f"{printable(path)}: cannot be read ({error.strerror})") from error
+
+
+def _file_sizes(examples: Sequence[Sequence[epath.Path]]) -> list[str]:
+    """Returns the sizes in bytes of the files of each example, as "1234+567"; "" where asking takes long."""
+    threads, sizes = 16, [""] * len(examples)
+
+    def ask(first: int) -> list[str]:
+        return ["+".join(map(_file_size, files)) for files in examples[first::threads]]
+
+    with futures.ThreadPoolExecutor(threads) as pool:
+        for first, part in enumerate(pool.map(ask, range(threads))):
+            sizes[first::threads] = part
+    return sizes
+
+
+def _file_size(path: epath.Path) -> str:
+    try:
+        return "" if "://" in os.fspath(path) else str(os.stat(path).st_size)
+    except OSError:  # whoever reads it says what is wrong
+        return ""

@@ -11,6 +11,7 @@ no images but folders of images, for example one a class, the split is all of th
 
 import dataclasses
 import functools
+import itertools
 import os
 import unicodedata
 import zlib
@@ -53,7 +54,10 @@ class Layout:
         return [split for split in SPLITS if split in self.places]
 
     def paths(self, split: str) -> tuple[epath.Path, ...]:
-        """Returns the folder or array file of every member, A's first."""
+        """Returns the folder or array file of every member, A's first. Raises NoSplit if only others are there."""
+        if self.splits and split not in self.splits:
+            present = ", ".join(self.splits)
+            raise NoSplit(f"{printable(self.folder)}: has no {split}/, only {present}; add it or use another split")
         return self.places[split if self.splits else ""]
 
     @property
@@ -99,14 +103,14 @@ class _Finder:
 
     def _child(self, folder: epath.Path, names: Sequence[str], *, is_file: bool) -> epath.Path | None:
         wanted = {name.casefold() for name in names}
-        found = [path for path in self._children(folder) if path.name.casefold() in wanted]
-        found = [path for path in found if (listing.is_file(path) if is_file else path.is_dir())]
-        if len(names) == 1 and any(path.name == names[0] for path in found):  # a/ and A/ may be two members
-            found = [path for path in found if path.name == names[0]]
-        if len(found) > 1:
-            names = " and ".join(sorted(printable(path.name) for path in found))
+        paths = [path for path in self._children(folder) if path.name.casefold() in wanted]
+        paths = [path for path in paths if (listing.is_file(path) if is_file else path.is_dir())]
+        if len(names) == 1 and any(path.name == names[0] for path in paths):  # a/ and A/ may be two members
+            paths = [path for path in paths if path.name == names[0]]
+        if len(paths) > 1:
+            names = " and ".join(sorted(printable(path.name) for path in paths))
             raise UserError(f"{printable(folder)}: has {names}, which are names of the same; keep one of them")
-        return found[0] if found else None
+        return paths[0] if paths else None
 
 
 def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] = ("B",)) -> Layout:
@@ -115,81 +119,68 @@ def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] 
     Raises:
       UserError: no such folder, it fits two layouts, or `a` and `b` are named and not there.
     """
-    if not folder.is_dir():
-        raise _no_folder(folder)
+    side_by_side = joined(folder)
     a, b, finder = tuple(map(str, a)), tuple(map(str, b)), _Finder(folder)
     kinds = [("separate", pattern) for pattern in _FOLDERS] + [("arrays", pattern) for pattern in _ARRAYS]
-    found = [layout for kind, pattern in kinds if (layout := finder.layout(kind, pattern, a, b))]
-    if len(found) > 1:  # A/train/ makes A/ itself a folder of folders
-        found = [x for x in found if x.kind != "separate" or x.splits or any(map(list_images, x.paths("")))]
-    if len(found) > 1:
-        texts = "; ".join(layout.describe() for layout in found)
+    layouts = [layout for kind, pattern in kinds if (layout := finder.layout(kind, pattern, a, b))]
+    if len(layouts) > 1:  # A/train/ makes A/ itself a folder of folders
+        layouts = [x for x in layouts if x.kind != "separate" or x.splits or any(map(list_images, x.paths("")))]
+    if len(layouts) > 1:
+        texts = "; ".join(layout.describe() for layout in layouts)
         raise UserError(f"{printable(folder)}: fits several layouts ({texts}); keep one, or set config.data_dir to it")
     if (a, b) != (("A",), ("B",)):
-        return found[0] if found else _raise_no_members(folder, a, b)
-    if found and (stray := _joined_images(folder, found[0])):
+        if not layouts:
+            raise _no_members(folder, a, b)
+        return layouts[0]
+    if layouts and (stray := _first_image(side_by_side, besides=layouts[0])):
         raise UserError(
-            f"{printable(folder)}: fits several layouts ({found[0].describe()}; A|B images as "
-            f"{printable(stray)}); keep one, "
-            "or set config.data_dir to it"
+            f"{printable(folder)}: fits several layouts ({layouts[0].describe()}; A|B images as {printable(stray)}); "
+            "keep one, or set config.data_dir to it"
         )
-    if not found:
-        found = [joined(folder)]
-        if not found[0].splits and not list_images(folder):
-            _raise_no_images(folder)
-    return found[0]
+    if not layouts and not side_by_side.splits and not list_images(folder):
+        raise _no_pairs(folder)
+    return layouts[0] if layouts else side_by_side
 
 
 def joined(folder: epath.Path) -> Layout:
     """Returns the layout of single or A|B images. Raises UserError if there is no such folder."""
     if not folder.is_dir():
-        raise _no_folder(folder)
+        raise UserError(f"{printable(folder)}: no such directory; set config.data_dir to the folder of your images")
     return _Finder(folder).layout("joined", "{split}", ("",), ()) or Layout("joined", folder, {"": (folder,)})
 
 
-def _no_folder(folder: epath.Path) -> UserError:
-    return UserError(f"{printable(folder)}: no such directory; set config.data_dir to the folder of your images")
+def _first_image(layout: Layout, *, besides: Layout) -> str:
+    """Returns the path of an image of a layout that another one has not, relative to their folder; "" if none."""
+    taken = set(map(os.fspath, besides.known))
+    files = [file for place in layout.known for file in list_images(place) if os.fspath(file) not in taken]
+    return os.path.relpath(files[0], layout.folder) if files else ""
 
 
-def _joined_images(folder: epath.Path, other: Layout) -> str:
-    """Finds a file that could be an A|B image beside another layout; "" if there is none."""
-    taken = set(map(os.fspath, other.known))
-    places = [path for paths in joined(folder).places.values() for path in paths]
-    files = [f for place in places for f in list_images(place) if os.fspath(f) not in taken]
-    return os.path.relpath(files[0], folder) if files else ""
-
-
-def _raise_no_members(folder: epath.Path, a: tuple[str, ...], b: tuple[str, ...]):
-    finder = _Finder(folder)
-    places = ("{member}", "{split}{member}")
-    missing = [
-        name for name in (*a, *b) if not any(finder.find(p, split, name) for p in places for split in ("", *SPLITS))
-    ]
-    raise UserError(
-        f"{printable(folder)}: has no {', '.join(missing or (*a, *b))}, only "
-        f"{_folders_in(folder)}; set config.a_folders "
-        "and config.b_folders to names that are there"
+def _no_members(folder: epath.Path, a: tuple[str, ...], b: tuple[str, ...]) -> UserError:
+    finder, patterns = _Finder(folder), ("{member}", "{split}{member}")
+    missing = [m for m in (*a, *b) if not any(finder.find(p, split, m) for p in patterns for split in ("", *SPLITS))]
+    return UserError(
+        f"{printable(folder)}: has no {', '.join(missing or (*a, *b))}, only {_folders_in(folder) or 'no folders'}; "
+        "set config.a_folders and config.b_folders to names that are there"
     )
 
 
-def _raise_no_images(folder: epath.Path):
+def _no_pairs(folder: epath.Path) -> UserError:
     finder = _Finder(folder)
     for pattern in ("{member}", "{split}{member}"):
-        for one, other in (("A", "B"), ("B", "A")):
-            if (there := finder.find(pattern, "train", one)) and not finder.find(pattern, "train", other):
-                missing = there.name[:-1] + other
-                raise UserError(
-                    f"{printable(folder)}: has {there.name} but no {missing}; both are needed, paired by file name"
-                )
-    hint = f"; of its folders ({_folders_in(folder)}) name two with --config.a_folders and --config.b_folders"
-    raise UserError(
-        f"{no_images(folder)}; put side-by-side A|B images there, or folders A and B"
-        + (hint if _folders_in(folder) != "no folders" else "")
-    )
+        a, b = (finder.find(pattern, "train", member) for member in "AB")
+        if bool(a) != bool(b):
+            there = (a or b).name
+            missing = there[:-1] + ("B" if a else "A")
+            return UserError(f"{printable(folder)}: has {there} but no {missing}; both are needed, paired by file name")
+    text = f"{no_images(folder)}; put side-by-side A|B images there, or folders A and B"
+    if names := _folders_in(folder):
+        text += f"; of its folders ({names}) name two with --config.a_folders and --config.b_folders"
+    return UserError(text)
 
 
 def _folders_in(folder: epath.Path) -> str:
-    return printable(", ".join(sorted(f.name for f in folder.iterdir() if f.is_dir())[:8])) or "no folders"
+    return printable(", ".join(sorted(f.name for f in folder.iterdir() if f.is_dir())[:8]))
 
 
 def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
@@ -203,12 +194,10 @@ def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
     Raises:
       UserError: there are none, or their folders seem to be A and B under other names.
     """
-    if layout.splits:
-        check_split(layout.folder, layout.splits, split)
     [folder] = layout.paths(split)
     files = list_tree(folder, layout.folder) if layout.splits or single else list_images(folder, layout.folder)
     if not files and not layout.splits:
-        _raise_no_images(folder)
+        raise _no_pairs(folder)
     if not files:
         raise UserError(f"{no_images(folder)}; put side-by-side A|B images there")
     if not single:
@@ -222,22 +211,14 @@ def _check_no_sides(folder: epath.Path, files: Sequence[epath.Path]) -> None:
     for file in files:
         if file.parent != folder:
             stems.setdefault(os.path.relpath(file.parent, folder), set()).add(os.path.splitext(file.name)[0])
-    names = sorted(stems)
-    for i, one in enumerate(names):
-        for other in names[i + 1 :]:
-            if stems[one] == stems[other]:
-                raise UserError(
-                    f"{printable(folder)}: {printable(one)}/ and {printable(other)}/ hold the "
-                    "same names; if these are A and B, "
-                    f"set --config.a_folders={printable(one)} "
-                    f"--config.b_folders={printable(other)}; if all are A|B images, "
-                    f"put them into {printable(folder.name)}/ itself"
-                )
-
-
-def check_split(folder: epath.Path, present: Sequence[str], split: str) -> None:
-    if split not in present:
-        raise NoSplit(f"{printable(folder)}: has no {split}/, only {', '.join(present)}; add it or use another split")
+    for one, other in itertools.combinations(sorted(stems), 2):
+        if stems[one] == stems[other]:
+            one, other = printable(one), printable(other)
+            raise UserError(
+                f"{printable(folder)}: {one}/ and {other}/ hold the same names; if these are A and B, set "
+                f"--config.a_folders={one} --config.b_folders={other}; if all are A|B images, put them into "
+                f"{printable(folder.name)}/ itself"
+            )
 
 
 def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[int]:
@@ -246,9 +227,8 @@ def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[i
         raise NoSplit(f"{printable(folder)}: without test/ there is no test split; use --split=val")
     if len(names) == 1:
         raise UserError(
-            f"{printable(folder)}: one image alone cannot be split into train and val; add more, "
-            "or put it into train/ to "
-            "train without val"
+            f"{printable(folder)}: one image alone cannot be split into train and val; add more, or put it into train/ "
+            "to train without val"
         )
     by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))
     val = set(by_hash[: max(1, round(len(names) / 10))])
@@ -266,7 +246,6 @@ def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
             raise UserError(
                 f"{printable(lack)}: no such directory, but there is {printable(have)}; add one or take one away"
             )
-        check_split(layout.folder, layout.splits, split)
     return pair_by_stem(layout.paths(split), layout.folder)
 
 
@@ -302,9 +281,7 @@ def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epa
 
 
 def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none: bool) -> UserError:
-    names = ", ".join(printable(name) for name in sorted(alone, key=listing.natural_key)[:3]) + ", ..." * (
-        len(alone) > 3
-    )
+    names = ", ".join(map(printable, sorted(alone, key=listing.natural_key)[:3])) + ", ..." * (len(alone) > 3)
     remedy = "no two names agree, and pairs are found by their names" if none else "delete or add them"
     if hint := listing.unreadable(missing):
         remedy = f"there is {hint}"
@@ -315,16 +292,15 @@ def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none:
 
 
 def _by_stem(folder: epath.Path, root: epath.Path) -> dict[str, epath.Path]:
-    found: dict[str, epath.Path] = {}
+    files: dict[str, epath.Path] = {}
     start = len(os.path.join(folder, ""))
     for file in list_tree(folder, root):
         name = os.path.splitext(os.fspath(file)[start:])[0]
         stem = unicodedata.normalize("NFC", name)  # macOS takes letters and accents apart
-        if stem in found:
+        if stem in files:
             raise UserError(
-                f"{printable(file)}: has the name of {printable(found[stem].name)} beside it, so "
-                "its partner is unclear; "
-                "delete or rename one"
+                f"{printable(file)}: has the name of {printable(files[stem].name)} beside it, so its partner is "
+                "unclear; delete or rename one"
             )
-        found[stem] = file
-    return found
+        files[stem] = file
+    return files

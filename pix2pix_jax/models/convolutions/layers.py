@@ -7,8 +7,8 @@ initialised by N(0, 0.02) (Isola et al. 2017, section 6.2).
 import contextlib
 import contextvars
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -46,7 +46,7 @@ def down_conv(x: jax.Array, kernel: jax.Array, *, padding: str = "zero") -> jax.
     (N, H, W, I) -> (N, H // 2, W // 2, O); for 3x3, H and W are even. Every form gives the result of the plain one.
     """
     x, pad = _reflected(x, 1, padding)
-    return _by_platform(_DOWN, x, kernel, pad=pad)
+    return _convolve("down", _platform.get(), x, kernel, pad=pad)
 
 
 def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -55,13 +55,13 @@ def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     PyTorch's ConvTranspose2d(k=4, s=2, p=1) and (k=3, s=2, p=1, output_padding=1) store the same kernels rotated by 180
     degrees; for 4x4 it is `flax.linen.ConvTranspose(..., (4, 4), (2, 2), "SAME")`.
     """
-    return _by_platform(_UP, x, kernel)
+    return _convolve("up", _platform.get(), x, kernel)
 
 
 def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int = 1, padding: str = "zero") -> jax.Array:
     """Convolves by a k x k kernel with stride 1: (N, H, W, I) -> (N, H', W', O) with H' = H + 2 pad + 1 - k."""
     x, pad = _reflected(x, pad, padding)
-    return _by_platform(_FLAT, x, kernel, pad=pad)
+    return _convolve("flat", _platform.get(), x, kernel, pad=pad)
 
 
 def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
@@ -69,30 +69,22 @@ def _reflected(x: jax.Array, pad: int, padding: str) -> tuple[jax.Array, int]:
     return (x, pad) if padding == "zero" else (pad_image(x, pad, mode="reflect"), 0)
 
 
-class _Forms(NamedTuple):
-    """Holds the functions that compute one convolution on a CPU, on GPUs, and elsewhere."""
-
-    cpu: Callable
-    gpu: Callable
-    default: Callable
-
-
-_DOWN = _Forms(matmul.down_conv, gpu.down_conv, plain.down_conv)
-_UP = _Forms(matmul.up_conv, gpu.up_conv, plain.up_conv)
-_FLAT = _Forms(matmul.flat_conv, gpu.flat_conv, plain.flat_conv)
-
-
-def _by_platform(forms: _Forms, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
-    return _convolve(forms, _platform.get(), x, kernel, **options)
+_FORMS = {  # convolution -> platform -> the function that computes it there
+    "down": {"cpu": matmul.down_conv, "gpu": gpu.down_conv, "default": plain.down_conv},
+    "up": {"cpu": matmul.up_conv, "gpu": gpu.up_conv, "default": plain.up_conv},
+    "flat": {"cpu": matmul.flat_conv, "gpu": gpu.flat_conv, "default": plain.flat_conv},
+}
 
 
 # jit here only makes JAX trace a convolution once instead of in every pass and program; the caller's jit compiles it.
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames="pad")
-def _convolve(forms: _Forms, platform: str | None, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
-    forms = _Forms(*(functools.partial(form, **options) for form in forms))
+def _convolve(name: str, platform: str | None, x: jax.Array, kernel: jax.Array, **options: int) -> jax.Array:
+    """Computes the convolution `name` in the form for the platform; for None, the forms of all."""
+    forms = {form: functools.partial(convolve, **options) for form, convolve in _FORMS[name].items()}
     if platform is None:
-        return lax.platform_dependent(x, kernel, cpu=forms.cpu, cuda=forms.gpu, rocm=forms.gpu, default=forms.default)
-    return forms._asdict().get(platform, forms.default)(x, kernel)
+        gpus = forms.pop("gpu")
+        return lax.platform_dependent(x, kernel, **forms, cuda=gpus, rocm=gpus)
+    return forms.get(platform, forms["default"])(x, kernel)
 
 
 class Convolution(nn.Module):

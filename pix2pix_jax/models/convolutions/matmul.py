@@ -12,9 +12,8 @@ before the first of a transposed kernel, which is stored rotated. With enough pi
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from pix2pix_jax.models.convolutions import winograd
+from pix2pix_jax.models.convolutions import plain, winograd
 
 # Below this many input pixels the kernel is the larger operand, and reordering it costs more than the product itself.
 _FEW_PIXELS = 64
@@ -29,7 +28,7 @@ def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     """Computes `layers.flat_conv` with `pad` zeros at each side."""
     size = kernel.shape[0]
     if size > 4:  # 49 copies of the input take longer than XLA's own gradient
-        return lax.conv_general_dilated(x, kernel, (1, 1), [(pad, pad)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return plain.flat_conv(x, kernel, pad=pad)
     x = pad_image(x, pad)
     n, h, w, c = x.shape
     h, w = h + 1 - size, w + 1 - size

@@ -3,26 +3,26 @@
 Arguments and results are those of the functions of the same names in `layers`, with `pad` zeros at each side.
 """
 
+import functools
+
 import jax
 from jax import lax
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+_convolve = functools.partial(lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (1, 1), [(pad, pad)] * 2, dimension_numbers=_DIMENSIONS)
+    return _convolve(x, kernel, (1, 1), [(pad, pad)] * 2)
 
 
 def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
-    return lax.conv_general_dilated(x, kernel, (2, 2), [(pad, pad)] * 2, dimension_numbers=_DIMENSIONS)
+    return _convolve(x, kernel, (2, 2), [(pad, pad)] * 2)
 
 
 @jax.custom_vjp
 def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     before = kernel.shape[0] - 2
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), [(before, 2)] * 2, lhs_dilation=(2, 2), dimension_numbers=_DIMENSIONS
-    )
+    return _convolve(x, kernel, (1, 1), [(before, 2)] * 2, lhs_dilation=(2, 2))
 
 
 def up_conv_gradient(operands: tuple[jax.Array, jax.Array], gradient: jax.Array) -> tuple[jax.Array, jax.Array]:

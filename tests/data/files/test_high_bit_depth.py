@@ -113,7 +113,7 @@ def test_orientation_as_pillow_sets_upright(orientation, kind):
     else:
         file = tiff(image if kind == "tiff8" else image.astype(np.uint16) * 257, extratags=tags, photometric="rgb")
     np.testing.assert_array_equal(images.decode(file, "x"), expected)
-    assert images.read_size(io.BytesIO(file), "x") == expected.shape[:2]
+    assert images.read_header(io.BytesIO(file), "x").size == expected.shape[:2]
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 6)])

@@ -34,7 +34,7 @@ def refusal(function, file, name: str = "some/where.png") -> str:
 
 
 def read_size(file: bytes, name: str = "x") -> tuple[int, int]:
-    return images.read_size(io.BytesIO(file), name)
+    return images.read_header(io.BytesIO(file), name).size
 
 
 @pytest.mark.parametrize(("file_format", "tolerance"), [("JPEG", 12), ("PNG", 0), ("BMP", 0), ("TIFF", 0), ("PPM", 0)])

@@ -59,7 +59,8 @@ class Zips:
             self._check_matched(split, left.keys(), right.keys())
 
             def make(name: str) -> tuple[str, bytes]:
-                return name, _join(_read(photos, left[name]), _read(labels, right[name]))
+                pair = [_read(photos, left[name]), _read(labels, right[name])]
+                return name, images.encode_png(np.concatenate(pair, axis=1))
 
             names = sorted(left)
             for first in range(0, len(names), _BATCH):
@@ -88,11 +89,11 @@ def _members(archive: zipfile.ZipFile, split: str) -> dict[str, zipfile.ZipInfo]
     members = {}
     for info in archive.infolist():
         match = pattern.fullmatch(info.filename)
-        if match is None or match["split"] != split:
-            continue
-        if match["name"] in members:
-            raise UserError(f"{archive.filename}: {split} picture {match['name']} is there twice; download it again")
-        members[match["name"]] = info
+        if match and match["split"] == split:
+            name = match["name"]
+            if name in members:
+                raise UserError(f"{archive.filename}: {split} picture {name} is there twice; download it again")
+            members[name] = info
     return members
 
 
@@ -103,7 +104,3 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with originals.damage_named(path, _DAMAGE):
         data = archive.read(info)
     return images.resize(images.decode(data, f"{path}: {info.filename}"), _SIZE)
-
-
-def _join(photo: np.ndarray, labels: np.ndarray) -> bytes:
-    return images.encode_png(np.concatenate([photo, labels], axis=1))

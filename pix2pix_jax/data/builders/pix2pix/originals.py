@@ -17,7 +17,7 @@ from typing import BinaryIO, Protocol
 from etils import epath
 
 from pix2pix_jax.data.files.listing import is_file
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, printable
 
 MAX_BYTES = 64 * 2**20
 _UNPACKED, _UNPACKED_TIMES = 2**26, 20  # bytes; JPEGs hardly shrink, tar's headers and padding do
@@ -45,9 +45,7 @@ def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | N
         return root / name
     if (root / f"{name}.tar.gz").is_file():
         return root / f"{name}.tar.gz"
-    if all((root / split).is_dir() for split in splits):
-        return root
-    return None
+    return root if all((root / split).is_dir() for split in splits) else None
 
 
 class Folder:
@@ -180,10 +178,9 @@ def _checked(path: epath.Path, name: str, data: bytes, seen: set[str]) -> tuple[
 def check_size(path: epath.Path, name: str, size: int) -> None:
     """Raises UserError if the file `name` of `path` is too large to be read."""
     if size > MAX_BYTES:
-        shown = name if name.isprintable() else ascii(name)
         raise UserError(
-            f"{path}: {shown} has {size} bytes, more than the {MAX_BYTES} that an image may have; "
-            "get the set's files again"
+            f"{path}: {printable(name)} has {size} bytes, more than the {MAX_BYTES} that an image may have; get the "
+            "set's files again"
         )
 
 

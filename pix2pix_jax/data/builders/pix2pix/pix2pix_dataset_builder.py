@@ -69,10 +69,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        files, downloaded = self._given() or self._manual(dl_manager), None
-        if files is None:
-            downloaded = self._download(dl_manager)
-            files = self._open(downloaded)
+        files = self._given() or self._manual(dl_manager)
+        downloaded = self._download(dl_manager) if files is None else None
+        files = files or self._open(downloaded)
         return {split: self._generate_examples(files, split, downloaded) for split in self.builder_config.num_examples}
 
     def _generate_examples(
@@ -90,13 +89,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _check_count(self, path: epath.Path, split: str, count: int) -> None:
         config = self.builder_config
         expected = config.num_examples[split]
-        message = f"{path}: split {split} of {config.name} has {count} images where {expected} were published"
         if count == expected:
             return
-        if count and split in config.unconfirmed:
-            _warn(f"{message}; used all the same, as that number is not confirmed")
-            return
-        raise UserError(f"{message}; use the files of {self._address() or 'https://www.cityscapes-dataset.com'}")
+        message = f"{path}: split {split} of {config.name} has {count} images where {expected} were published"
+        if not count or split not in config.unconfirmed:
+            raise UserError(f"{message}; use the files of {self._address() or 'https://www.cityscapes-dataset.com'}")
+        _warn(f"{message}; used all the same, as that number is not confirmed")
 
     def _address(self) -> str:
         return self._url or self.builder_config.url
@@ -110,14 +108,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             return None
         if source.is_file():
             return self._find(source.parent) if source.suffix == ".zip" else self._open(source)
-        files = self._find(source) if source.is_dir() else None
-        if files is None:
-            name = self.builder_config.name
-            splits = ", ".join(f"{split}/" for split in self.builder_config.num_examples)
-            raise UserError(
-                f"{source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}"
-            )
-        return files
+        if source.is_dir() and (files := self._find(source)):
+            return files
+        name, splits = self.builder_config.name, ", ".join(f"{split}/" for split in self.builder_config.num_examples)
+        raise UserError(
+            f"{source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}"
+        )
 
     def _manual(self, dl_manager: tfds.download.DownloadManager) -> originals.Originals | None:
         try:
@@ -164,10 +160,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         algorithm, expected = config.checksum.split(":")
         if digest == expected:
             return
-        size = "" if config.num_bytes is None else f" and {config.num_bytes} bytes"
-        message = (
-            f"{path}: {algorithm} {digest} and {num_bytes} bytes, where the published archive has {expected}{size}"
-        )
+        if config.num_bytes is not None:
+            expected += f" and {config.num_bytes} bytes"
+        message = f"{path}: {algorithm} {digest} and {num_bytes} bytes, where the published archive has {expected}"
         if config.checksum_agreed:
             raise UserError(f"{message}; download {config.url} again")
         _warn(f"{message}; used all the same, as one source alone gives that digest")

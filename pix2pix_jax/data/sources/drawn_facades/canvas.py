@@ -7,49 +7,40 @@ Pictures are painted at twice the size and averaged down, which is the cheapest 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from pix2pix_jax.data.sources.drawn_facades.plan import Box, Pixels, pixel_box
+
 Colour = tuple[int, int, int]
-Pixels = tuple[int, int, int, int]  # left, top, right, bottom; half-open
-Edges = tuple[float, float, float, float]  # the same before rounding
+Edges = tuple[float, float, float, float]  # left, top, right, bottom in canvas pixels, before rounding
 
 OVERSAMPLING = 2
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-
-
-def pixel_box(box: Edges, size: tuple[int, int]) -> Pixels:
-    """Rounds a plan's box to the pixels of an (H, W) picture, at least one in each way."""
-    height, width = size
-    left, top = round(box[0] * width), round(box[1] * height)
-    return left, top, max(left + 1, round(box[2] * width)), max(top + 1, round(box[3] * height))
 
 
 class Canvas:
     """An RGB image of twice the size (H, W) of the picture."""
 
     def __init__(self, size: tuple[int, int]):
-        self.size = size
+        self._size = size
         self.height, self.width = (side * OVERSAMPLING for side in size)
         self.unit = self.height / 128
         self.image = Image.new("RGB", (self.width, self.height))
-        self.draw = ImageDraw.Draw(self.image)
-        self.glaze = ImageDraw.Draw(self.image, "RGBA")  # on an RGB image: blends by alpha, slower
+        self.draw = ImageDraw.Draw(self.image, "RGBA")  # on an RGB image: blends by alpha
 
-    def box(self, box: Edges) -> Pixels:
-        """Returns the canvas pixels of `box`, on the same whole pixels of the picture as its label."""
-        return tuple(OVERSAMPLING * edge for edge in pixel_box(box, self.size))
+    def box(self, box: Box) -> Pixels:
+        """Returns the canvas pixels of a plan's box, on the same whole pixels of the picture as its label."""
+        return tuple(OVERSAMPLING * edge for edge in pixel_box(box, self._size))
 
     def px(self, units: float) -> int:
         """Converts a length in units to whole canvas pixels, at least one."""
         return max(1, round(units * self.unit))
 
-    def rect(self, box: Edges, colour: Colour, alpha: int = 255) -> None:
-        """Fills a box, if there is any of it."""
-        left, top, right, bottom = box
-        left, top, right, bottom = round(left), round(top), round(right) - 1, round(bottom) - 1
-        if right >= left and bottom >= top:
-            if alpha == 255:
-                self.draw.rectangle((left, top, right, bottom), colour)
-            else:
-                self.glaze.rectangle((left, top, right, bottom), (*colour, alpha))
+    def rect(self, box: Edges, colour: Colour, alpha: int = 255, *, round_top: float = 0) -> None:
+        """Fills a box, if there is any of it. Its upper corners have the radius `round_top`, in canvas pixels."""
+        left, top, right, bottom = map(round, box)
+        if left < right and top < bottom:
+            radius = min(round_top, (right - left) / 2, bottom - top)
+            corners = (radius >= 1, radius >= 1, False, False)
+            self.draw.rounded_rectangle((left, top, right - 1, bottom - 1), radius, (*colour, alpha), corners=corners)
 
     def fade(self, box: Edges, colour: Colour, alpha: int) -> None:
         """Blends `colour` in from the top of the box, weaker towards its bottom."""
@@ -65,23 +56,13 @@ class Canvas:
 
     def stripes(self, box: Edges, period: float, share: float, colour: Colour, *, level: bool = False) -> None:
         """Fills the first `share` of every `period` units from the left, or from the top."""
-        left, top, right, bottom = (round(edge) for edge in box)
+        left, top, right, bottom = map(round, box)
         width, height = right - left, bottom - top
-        if width <= 0 or height <= 0:
-            return
-        along = np.arange(height if level else width) / (period * self.unit)
-        line = np.where(along % 1 < share, 255, 0).astype(np.uint8)
-        mask = Image.fromarray(line[:, None] if level else line[None])
-        self.image.paste(colour, (left, top, right, bottom), mask.resize((width, height), 0))
-
-    def pane(self, box: Edges, round_top: float, colour: Colour) -> None:
-        """Fills a box whose upper corners have the radius `round_top`, in canvas pixels."""
-        left, top, right, bottom = (round(edge) for edge in box)
-        if right <= left or bottom <= top:
-            return
-        radius = min(round_top, (right - left) / 2, bottom - top)
-        corners = (radius >= 1, radius >= 1, False, False)
-        self.draw.rounded_rectangle((left, top, right - 1, bottom - 1), radius, colour, corners=corners)
+        if width > 0 and height > 0:
+            along = np.arange(height)[:, None] if level else np.arange(width)[None]
+            line = np.where(along / (period * self.unit) % 1 < share, 255, 0).astype(np.uint8)
+            mask = Image.fromarray(line).resize((width, height), Image.Resampling.NEAREST)
+            self.image.paste(colour, (left, top, right, bottom), mask)
 
     def slab(self, box: Edges, colour: Colour) -> None:
         """Draws a projecting strip: light along its upper edge, dark along its lower one."""

@@ -9,9 +9,8 @@ the published set.
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pix2pix_jax.data.sources.drawn_facades.canvas import pixel_box
 from pix2pix_jax.data.sources.drawn_facades.paint import paint_photo
-from pix2pix_jax.data.sources.drawn_facades.plan import Scene, plan_scene
+from pix2pix_jax.data.sources.drawn_facades.plan import Scene, pixel_box, plan_scene
 
 LABELS: dict[str, tuple[int, int, int]] = {
     "background": (0, 0, 223),

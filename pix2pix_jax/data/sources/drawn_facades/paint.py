@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from pix2pix_jax.data.sources.drawn_facades.canvas import BLACK, OVERSAMPLING, Canvas, mix, shade
-from pix2pix_jax.data.sources.drawn_facades.palette import SKIES, Material, Sky, choose_paints
+from pix2pix_jax.data.sources.drawn_facades.palette import SKIES, Paints, Sky
 from pix2pix_jax.data.sources.drawn_facades.parts import PAINTERS
-from pix2pix_jax.data.sources.drawn_facades.plan import Building, Scene
+from pix2pix_jax.data.sources.drawn_facades.plan import GRID, Building, Scene
 
 Rng = np.random.Generator
 
@@ -61,21 +61,19 @@ def _paint_sky(canvas: Canvas, sky: Sky, rng: Rng) -> None:
 
 def _paint_neighbours(canvas: Canvas, scene: Scene, sky: Sky, rng: Rng) -> None:
     """Paints the visible parts of the houses next door, paler for being further back."""
-    ends = (0.0, scene.buildings[0].box[0]), (scene.buildings[-1].box[2], 1.0)
-    for left, right in ends:
-        top, wall = rng.uniform(0.3, 0.4), mix((150, 132, 116), sky.horizon, rng.uniform(0.2, 0.5))
-        if right <= left:
-            continue
-        canvas.rect(canvas.box((left, top, right, 1)), wall)
-        canvas.rect(canvas.box((left, top, right, top + 0.016)), shade(wall, 0.75))
-        middle, half = (left + right) / 2, (right - left) / 5
-        for y in np.arange(top + 0.06, 0.9, 0.13):
-            canvas.rect(canvas.box((middle - half, y, middle + half, y + 0.07)), shade(wall, 0.6))
+    for left, right in (0, scene.buildings[0].box[0]), (scene.buildings[-1].box[2], GRID):
+        top, wall = rng.uniform(19.2, 25.6), mix((150, 132, 116), sky.horizon, rng.uniform(0.2, 0.5))
+        if left < right:
+            canvas.rect(canvas.box((left, top, right, GRID)), wall)
+            canvas.rect(canvas.box((left, top, right, top + 1.024)), shade(wall, 0.75))
+            middle, half = (left + right) / 2, (right - left) / 5
+            for y in np.arange(top + 3.84, 57.6, 8.32):
+                canvas.rect(canvas.box((middle - half, y, middle + half, y + 4.48)), shade(wall, 0.6))
 
 
 def _paint_street(canvas: Canvas, scene: Scene) -> None:
     """Paints a pavement of slabs, its kerb and the road."""
-    top = OVERSAMPLING * round(scene.street * canvas.size[0])
+    _, top, _, _ = canvas.box((0, scene.street, GRID, GRID))
     kerb = top + (canvas.height - top) * 0.45
     canvas.rect((0, top, canvas.width, kerb), (172, 166, 158))
     canvas.stripes((0, top, canvas.width, kerb), 10, 0.05, (140, 134, 128))
@@ -85,16 +83,16 @@ def _paint_street(canvas: Canvas, scene: Scene) -> None:
 
 
 def _paint_building(canvas: Canvas, building: Building, sky: Sky, rng: Rng) -> None:
-    paints = choose_paints(building.style, sky, rng)
-    _paint_roof(canvas, building, paints.material)
+    paints = Paints(building.style, sky, rng)
+    _paint_roof(canvas, building)
     for part in building.parts:
         PAINTERS[part.label](canvas, canvas.box(part.box), part.look, paints, rng)
 
 
-def _paint_roof(canvas: Canvas, building: Building, material: Material) -> None:
+def _paint_roof(canvas: Canvas, building: Building) -> None:
     """Paints a pitched roof with its rows of tiles and two chimneys, or nothing if the roof is flat."""
     left, top, right, _ = canvas.box(building.box)
-    ridge = round(building.ridge * canvas.height)
+    ridge = round(building.ridge * canvas.height / GRID)
     if ridge >= top:
         return
     for x in (0.22, 0.74):
@@ -103,7 +101,7 @@ def _paint_roof(canvas: Canvas, building: Building, material: Material) -> None:
         canvas.rect((start, cap, start + canvas.px(6), cap + canvas.px(1.5)), (100, 74, 64))
     slope = (top - ridge) * 0.45
     outline = [(left, top), (left + slope, ridge), (right - slope - 1, ridge), (right - 1, top)]
-    canvas.draw.polygon(outline, material.roof)
+    canvas.draw.polygon(outline, building.style.roof)
     for y in np.arange(ridge, top, 2 * canvas.unit):
         inset = slope * (top - y) / (top - ridge)
-        canvas.rect((left + inset, y, right - inset, y + canvas.px(0.7)), shade(material.roof, 0.8))
+        canvas.rect((left + inset, y, right - inset, y + canvas.px(0.7)), shade(building.style.roof, 0.8))

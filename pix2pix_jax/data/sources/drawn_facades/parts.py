@@ -6,17 +6,16 @@ A painter takes (canvas, box in canvas pixels, look, paints, rng).
 import numpy as np
 from PIL import Image
 
-from pix2pix_jax.data.sources.drawn_facades.canvas import BLACK, WHITE, Canvas, Colour, Edges, Pixels, mix, shade
+from pix2pix_jax.data.sources.drawn_facades.canvas import BLACK, WHITE, Canvas, Colour, Edges, mix, shade
 from pix2pix_jax.data.sources.drawn_facades.palette import Paints
-
-Rng = np.random.Generator
+from pix2pix_jax.data.sources.drawn_facades.plan import Pixels, Rng
 
 
 def _facade(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
     """Paints masonry in running bond, or the rusticated base of a plastered or a stone wall."""
     if look != "base":
         _masonry(canvas, box, paints, rng)
-    elif paints.material.rusticated:
+    elif paints.style.rusticated:
         canvas.rect(box, BLACK, 22)
         canvas.stripes(box, 4, 0.25, shade(paints.wall, 0.76), level=True)
     else:
@@ -31,20 +30,20 @@ def _masonry(canvas: Canvas, box: Pixels, paints: Paints, rng: Rng) -> None:
     The fixed origin keeps them on the grid of the plan, where a model can learn their place.
     """
     left, top, right, bottom = box
-    material = paints.material
+    style = paints.style
     stones = rng.integers(0, 255, (64, 64), np.uint8)
-    tints = rng.normal(0, material.spread, (256, 1)) + rng.normal(0, material.spread / 6, (256, 3))
+    tints = rng.normal(0, style.spread, (256, 1)) + rng.normal(0, style.spread / 6, (256, 3))
     tints += paints.wall
-    tints[255] = mix(paints.wall, material.joint, material.strength)
-    course = canvas.height / material.courses
+    tints[255] = mix(paints.wall, style.joint, style.strength)
+    course = canvas.height / style.courses
     joint = canvas.px(1) / course
     down, across = np.arange(top, bottom) / course, np.arange(left, right) / course
     row = down.astype(int)
     wall = np.empty((row[-1] + 1, right - left), np.uint8)
     for number in range(row[0], len(wall)):
-        along = across / material.length + number % 2 / 2
+        along = across / style.length + number % 2 / 2
         wall[number] = stones[number % 64, along.astype(int) % 64]
-        wall[number, along % 1 < joint / material.length] = 255
+        wall[number, along % 1 < joint / style.length] = 255
     wall = wall[row]
     wall[down % 1 < joint] = 255
     image = Image.fromarray(wall)
@@ -58,13 +57,13 @@ def _window(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) ->
     lit, curtained = rng.random() < paints.sky.lamps, rng.random() < 0.3
     line, thin = canvas.px(1), canvas.px(0.5)
     round_top = {"arch": (right - left) / 2, "segment": (right - left) / 5}.get(look, 0)
-    if look == "flat" and paints.material.surrounds:
+    if look == "flat" and paints.style.surrounds:
         around = (left - 2 * line, top - 2 * line, right + 2 * line, bottom + line)
         canvas.rect(around, mix(paints.trim, paints.wall, 0.25))
-    canvas.pane(box, round_top, shade(paints.wall, 0.5))
-    canvas.pane((left + thin, top + thin, right, bottom), round_top, paints.frame)
+    canvas.rect(box, shade(paints.wall, 0.5), round_top=round_top)
+    canvas.rect((left + thin, top + thin, right, bottom), paints.frame, round_top=round_top)
     glass = (left + thin + line, top + thin + line, right - line, bottom - line)
-    canvas.pane(glass, round_top, (255, 212, 128) if lit else (46, 60, 76))
+    canvas.rect(glass, (255, 212, 128) if lit else (46, 60, 76), round_top=round_top)
     if not lit:
         _reflection(canvas, glass, round_top, paints.sky.horizon)
     if curtained:
@@ -82,7 +81,7 @@ def _reflection(canvas: Canvas, glass: Edges, round_top: float, sky: Colour) -> 
     height = bottom - top
     canvas.fade((left, top + round_top, right, bottom - height * 0.1), mix(sky, (90, 150, 210), 0.5), 130)
     gleam = ((left, 0.75), (left, 0.5), (right - 1, 0.3), (right - 1, 0.55))
-    canvas.glaze.polygon([(x, top + height * y) for x, y in gleam], (*sky, 60))
+    canvas.draw.polygon([(x, top + height * y) for x, y in gleam], (*sky, 60))
 
 
 def _bars(canvas: Canvas, glass: Edges, look: str, colour: Colour) -> None:
@@ -110,13 +109,8 @@ def _blind(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> 
     canvas.shadow(box, 1)
 
 
-def _sill(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    canvas.shadow(box, 3)
-    canvas.slab(box, paints.trim)
-
-
-def _cornice(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
-    """Paints the hood of a window: a slab, or a triangle with a shaded field on one."""
+def _ledge(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:
+    """Paints the sill or the hood of a window: a slab, or a triangle with a shaded field on one."""
     left, top, right, bottom = box
     canvas.shadow(box, 3)
     if look != "pediment":
@@ -179,7 +173,7 @@ def _balcony(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -
     left, top, right, bottom = box
     floor = bottom - canvas.px(2)
     canvas.shadow(box, 6)
-    if paints.material.iron:
+    if paints.style.iron:
         colour = (38, 38, 42)
         canvas.rect((left, top, right, floor), colour, 60)
         canvas.stripes((left, top, right, floor), 2, 0.5, colour)
@@ -242,8 +236,8 @@ PAINTERS = {
     "facade": _facade,
     "window": _window,
     "blind": _blind,
-    "sill": _sill,
-    "cornice": _cornice,
+    "sill": _ledge,
+    "cornice": _ledge,
     "molding": _molding,
     "pillar": _pillar,
     "deco": _deco,

@@ -11,7 +11,7 @@ import pytest
 
 from pix2pix_jax.config import build_model
 from pix2pix_jax.data import augment
-from pix2pix_jax.gan import losses, steps
+from pix2pix_jax.gan import losses, train_step
 from pix2pix_jax.gan.state import random_streams
 from pix2pix_jax.models.convolutions import layers
 
@@ -112,7 +112,7 @@ def test_bfloat16_computes_with_float32_parameters_and_statistics(build, tiny_co
     _, state, step = build(tiny_config("--config.compute_dtype=bfloat16"))
     state, metrics = step(state, make_batch())
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating))
-    assert bool(steps.all_finite(metrics))
+    assert bool(train_step.all_finite(metrics))
 
 
 def equations(jaxpr):
@@ -148,13 +148,13 @@ def test_under_bfloat16_losses_and_sums_over_pixels_are_of_float32(tiny_config, 
 
 def test_all_finite_finds_one_bad_number():
     tree = {"a": jnp.ones(3), "n": jnp.array(1), "b": jnp.array([1.0, jnp.inf])}
-    assert not steps.all_finite(tree)
-    assert steps.all_finite({**tree, "b": jnp.zeros(2)})
+    assert not train_step.all_finite(tree)
+    assert train_step.all_finite({**tree, "b": jnp.zeros(2)})
 
 
 def test_unknown_names_are_refused(built):
     parts = built[0]
     with pytest.raises(ValueError, match="sideways"):
-        steps.StepOptions(seed=0, image_size=(32, 32), update_order="sideways")
+        train_step.StepOptions(seed=0, image_size=(32, 32), update_order="sideways")
     with pytest.raises(ValueError, match="mine"):
-        steps.make_translate_step(parts.generator, norm_stats="mine")
+        train_step.make_translate_step(parts.generator, norm_stats="mine")

@@ -15,6 +15,7 @@ import optax
 
 from pix2pix_jax.data import augment
 from pix2pix_jax.data.files.value_range import ValueRange
+from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.gan.gradients import Examples, Gradients, accumulate_gradients
 from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import NetworkState, Parts, TrainState, random_streams
@@ -45,7 +46,7 @@ class StepOptions:
       ema_decay: decay of the generator's moving average, ema = decay * ema + (1 - decay) * params; 0 keeps none.
 
     Raises:
-      ValueError: unknown `update_order`.
+      ValueError: a value cannot be used; the message begins with its field.
     """
 
     seed: int
@@ -60,8 +61,10 @@ class StepOptions:
     ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.update_order not in UPDATE_ORDERS:
-            raise ValueError(f"update_order: {self.update_order!r}; must be one of {', '.join(UPDATE_ORDERS)}")
+        check_choice("update_order", self.update_order, UPDATE_ORDERS)
+        check_bounds("seed", self.seed, 0)
+        check_bounds("accumulate_steps", self.accumulate_steps, 1)
+        check_bounds("ema_decay", self.ema_decay, 0, below=1)
 
 
 def make_train_step(
@@ -157,27 +160,20 @@ def make_translate_step(
     Raises:
       ValueError: unknown `norm_stats`.
     """
-    if norm_stats not in NORM_STATS:
-        raise ValueError(f"norm_stats {norm_stats!r}: must be one of {', '.join(NORM_STATS)}")
+    check_choice("norm_stats", norm_stats, NORM_STATS)
+
+    running = norm_stats == "running"
+    apply = functools.partial(generator.apply, deterministic=not dropout, mutable=["batch_stats"])
 
     def translate(variables, images, key):
-        output, _ = generator.apply(
-            variables,
-            images,
-            use_running_average=norm_stats == "running",
-            deterministic=not dropout,
-            rngs={"dropout": key},
-            mutable=["batch_stats"],
-        )
-        return output
+        return apply(variables, images, use_running_average=running, rngs={"dropout": key})[0]
 
-    def translate_batch(variables, images, keys):
-        return translate(variables, images, keys[0])
-
-    def translate_each(variables, images, keys):
+    def translate_all(variables, images, keys):
+        if norm_stats == "batch":
+            return translate(variables, images, keys[0])
         return jax.vmap(lambda image, key: translate(variables, image[None], key)[0])(images, keys)
 
-    return translate_batch if norm_stats == "batch" else translate_each
+    return translate_all
 
 
 def all_finite(tree: Any) -> jax.Array:
