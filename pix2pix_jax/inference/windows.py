@@ -16,6 +16,7 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from pix2pix_jax.models.convolutions.layers import Convolution
@@ -38,6 +39,12 @@ class Window(flax.struct.PyTreeNode):
     height: jax.Array
     width: jax.Array
     own: tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+
+    @classmethod
+    def of(cls, top: int, left: int, size: tuple[int, int], own: tuple[int, int, int, int] | None = None) -> "Window":
+        """Makes a window of a picture of `size` (H, W); by default all of the picture counts."""
+        numbers = (top, left, *size, own or (0, size[0], 0, size[1]))
+        return cls(*jax.tree.map(np.int32, numbers))
 
 
 class Moments(NamedTuple):

@@ -59,7 +59,7 @@ class TiffRows:
 
     def read(self, top: int, bottom: int) -> np.ndarray:
         """Returns rows `top` to `bottom`, (bottom - top, W, C). Raises UserError if they are damaged."""
-        height, width, channels = self.shape
+        _, width, channels = self.shape
         tall, wide = self._page.chunks[:2]
         across = -(-width // wide)
         rows = np.zeros((bottom - top, width, channels), self.dtype)
