@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--seed", type=int, default=0, help="seed of dropout (default: 0)")
     _add_inference(translate)
     translate.add_argument(
+        "--size", default="model", metavar="model|native|HxW", help="at which pictures go through (default: model)"
+    )
+    translate.add_argument(
+        "--tile", default="auto", metavar="auto|off|N", help="side of the tiles of large pictures (default: auto)"
+    )
+    translate.add_argument(
         "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
     )
 
@@ -294,8 +300,9 @@ def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     if not 0 <= arguments.seed < 2**31:
         raise UserError(f"--seed={arguments.seed}: must be from 0 to {2**31 - 1}")
     model = _load_model(arguments)
-    from pix2pix_jax.inference import translate
+    from pix2pix_jax.inference import native, translate
 
-    output = arguments.output
-    written = translate.translate_files(model, arguments.input, output, seed=arguments.seed, pairs=arguments.pairs)
+    output, options = arguments.output, {"seed": arguments.seed, "pairs": arguments.pairs}
+    options |= {"size": native.parse_size(arguments.size), "tile": native.parse_tile(arguments.tile)}
+    written = translate.translate_files(model, arguments.input, output, **options)
     print(f"{len(written)} pictures in {output}")

@@ -83,7 +83,6 @@ class Tiling:
         *,
         side: int,
         depth: int,
-        progress: Callable[[], object] = lambda: None,
     ):
         """Cuts the picture.
 
@@ -93,9 +92,8 @@ class Tiling:
           key: draws dropout.
           side: side of a tile as the generator sees it, in pixels; a multiple of 2**depth.
           depth: depth of the layers that run on the whole picture; 0: none.
-          progress: called after each tile.
         """
-        self._programs, self._picture, self._key, self._progress = programs, picture, key, progress
+        self._programs, self._picture, self._key = programs, picture, key
         self._side, self._depth, self._scale = side, depth, 2**depth
         self._halo = programs.context(depth)
         self._core = side - 2 * self._halo
@@ -106,8 +104,9 @@ class Tiling:
         passes = sum(map(len, programs.norms(depth))) + (2 if depth else 1)
         self.num_tiles = passes * len(self._tops) * len(self._lefts)
 
-    def bands(self) -> Iterator[np.ndarray]:
-        """Yields the translation from the top down, (h, W, D) as stored."""
+    def bands(self, progress: Callable[[], object] = lambda: None) -> Iterator[np.ndarray]:
+        """Yields the translation from the top down, (h, W, D) as stored; calls `progress` after each tile."""
+        self._progress = progress
         before, after = self._programs.norms(self._depth)
         self._measure(before)
         if self._depth:

@@ -7,12 +7,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 
 from pix2pix_jax.data.color import Rgb
 from pix2pix_jax.data.files.value_range import ValueRange, from_float, to_float
 from pix2pix_jax.inference.windows import Moments, Window, Windowed
 from pix2pix_jax.models import UNetGenerator
 from pix2pix_jax.models.convolutions import layers
+from pix2pix_jax.runtime import meshes
 
 
 class WindowPrograms:
@@ -34,24 +36,35 @@ class WindowPrograms:
         values: tuple[ValueRange, ValueRange],
         norm_stats: str,
         dropout: bool,
-        platform: str,
+        mesh: Mesh,
     ):
         """Holds what the programs need.
 
         Args:
           generator: a UNetGenerator or ResNetGenerator.
-          variables: its params and batch_stats, on the devices that compute.
+          variables: its params and batch_stats.
           color: a colour space of `data.color`.
           values: value ranges of inputs and targets.
           norm_stats: "running": averages of training. Else each picture's own, as pictures go alone.
           dropout: whether dropout is on.
-          platform: "cpu", "gpu" or "tpu".
+          mesh: the devices that share the rows of a window.
         """
-        self._generator, self._variables, self._color, self._values = generator, variables, color, values
-        self._platform, self._dropout = platform, dropout
+        self._generator, self._color, self._values, self._dropout = generator, color, values, dropout
+        self._mesh, self._variables = mesh, jax.device_put(variables, meshes.replicated(mesh))
         self._running = norm_stats == "running" and generator.norm in ("batch", "none")  # others keep no averages
         self.is_unet = isinstance(generator, UNetGenerator)
         self.multiple = 2**generator.num_downs if self.is_unet else 4
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Returns the depths at which inner layers may begin, those that leave most to them first.
+
+        Depth 4 of a U-Net is 16 times smaller than the picture. A ResNet's blocks also run in tiles, depth 0.
+        """
+        if not self.is_unet:
+            return 2, 0
+        deepest = self._generator.num_downs - 1
+        return tuple(range(min(4, deepest), deepest + 1))
 
     def context(self, depth: int) -> int:
         """Returns how many pixels beyond its kept part a window must show, if layers from `depth` on see the whole."""
@@ -120,16 +133,18 @@ class WindowPrograms:
           known: moments of the whole picture by norm.
           inside: what the inner layers return, (1, h / 2**depth, w / 2**depth, C'); None before that is known.
         """
+        stored = meshes.spread_rows(stored, self._mesh)
         return self._run(self._variables, stored, window, key, known or {}, inside, wanted=wanted, depth=depth)
 
     def inner(self, x: Any, window: Window, key: jax.Array, *, depth: int) -> jax.Array:
         """Runs the inner layers on (1, h, w, C'), which shows the whole picture and may be larger than it."""
+        x = meshes.spread_rows(x, self._mesh)
         return self._run_inner(self._variables, x, window, key, depth=depth)
 
     @functools.cached_property
     def _run(self) -> Callable[..., Any]:
         @functools.partial(jax.jit, static_argnames=("wanted", "depth"))
-        @layers.traced_for(self._platform)
+        @layers.traced_for(meshes.platform(self._mesh))
         def run(variables, stored, window, key, known, inside, *, wanted, depth):
             windowed, taken = Windowed(window, stored.shape[1], known), {}
 
@@ -149,7 +164,7 @@ class WindowPrograms:
     @functools.cached_property
     def _run_inner(self) -> Callable[..., jax.Array]:
         @functools.partial(jax.jit, static_argnames="depth")
-        @layers.traced_for(self._platform)
+        @layers.traced_for(meshes.platform(self._mesh))
         def run(variables, x, window, key, *, depth):
             windowed = Windowed(window, x.shape[1] << depth, {})
             return self._apply(variables, x, key, windowed, start=depth)

@@ -13,6 +13,7 @@ from pix2pix_jax.gan.train_step import make_translate_step
 from pix2pix_jax.inference.tiles import ArrayPicture, Tiling, bucket, in_one_pass
 from pix2pix_jax.inference.window_programs import WindowPrograms
 from pix2pix_jax.models import ResNetGenerator, UNetGenerator
+from pix2pix_jax.runtime import meshes
 
 VALUES = ValueRange.of("float32", (-1, 1))
 KEY = jax.random.key(3)
@@ -25,10 +26,11 @@ def variables_of(generator):
     return jax.tree.map(lambda x: x * 8 if x.ndim == 4 else x, variables)
 
 
-def programs_of(generator, **options):
+def programs_of(generator, rows=1, **options):
     rules = {"norm_stats": "instance", "dropout": True} | options
     space, values = COLOR_SPACES["rgb"], (VALUES, VALUES)
-    return WindowPrograms(generator, variables_of(generator), color=space, values=values, platform="cpu", **rules)
+    mesh = meshes.make_local_mesh(rows=rows)
+    return WindowPrograms(generator, variables_of(generator), color=space, values=values, mesh=mesh, **rules)
 
 
 def one_pass(programs, image):
@@ -109,3 +111,9 @@ def test_few_windows_hold_all_sizes():
     sides = {bucket((side, 1), 256)[0] for side in range(1, 4097)}
     assert sorted(sides) == [256, 512, 768, 1024, 1536, 2048, 3072, 4096]
     assert all(bucket((side, 1), 256)[0] >= side for side in range(1, 4097))
+
+
+def test_rows_spread_over_devices_change_nothing(unet):
+    image = picture((150, 170))
+    spread = programs_of(UNET, rows=4)
+    np.testing.assert_allclose(one_pass(spread, image), one_pass(unet, image), atol=1e-5)
