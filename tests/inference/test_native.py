@@ -64,9 +64,8 @@ def ways(model, size, tile="auto"):
 
 def test_auto_takes_one_pass_where_it_fits_and_else_tiles(model, monkeypatch):
     assert ways(model, (100, 100))[0] == 0
-    monkeypatch.setattr(
-        native.meshes, "free_memory", lambda: 2 * WindowPrograms.whole_bytes(_programs(model), (64, 64))
-    )
+    room = 2 * programs_of(model).whole_bytes((64, 64))
+    monkeypatch.setattr(native.meshes, "free_memory", lambda: room)
     assert ways(model, (100, 100))[0] == 64
     assert ways(model, (60, 60))[0] == 0
     assert ways(model, (100, 100), "off") == [0]
