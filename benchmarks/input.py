@@ -10,6 +10,7 @@ less than the clock. Prints a table and, as the last line, JSON.
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import os
 import tempfile
@@ -37,8 +38,8 @@ def open_pairs(folder: str) -> PairedDataset:
 
 def read(pairs: PairedDataset, *, workers: int, on_device: bool = False) -> Iterator[dict]:
     """Yields batches on the host; `on_device` leaves the resizing to the device."""
-    own_size = device_resizing.shared_size(pairs) if on_device else None
-    pairs = device_resizing.DeferredResize(pairs, own_size) if own_size else pairs
+    if on_device:
+        pairs = dataclasses.replace(pairs, own_size=device_resizing.shared_size(pairs))
     order = reading.ExampleOrder(len(pairs), BATCH, seed=0)
     reading._cache_limit = lambda: 0  # every epoch is as the first
     return reading.read_steps(pairs, order, np.arange(BATCH), start=0, num_workers=workers)

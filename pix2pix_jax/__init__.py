@@ -17,12 +17,7 @@ with epy.lazy_api_imports(globals()):  # JAX and Orbax take seconds to import, w
     from pix2pix_jax.gan.train_step import StepOptions, make_train_step, make_translate_step
     from pix2pix_jax.inference.trained_model import TrainedModel, load
     from pix2pix_jax.metrics import ms_ssim, psnr, ssim
-    from pix2pix_jax.models import (
-        MultiScaleDiscriminator,
-        PatchDiscriminator,
-        ResNetGenerator,
-        UNetGenerator,
-    )
+    from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 
 __all__ = [
     "MultiScaleDiscriminator",

@@ -20,11 +20,9 @@ from pix2pix_jax.data.files.value_range import widest
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources.datasets import PUBLISHED
 from pix2pix_jax.data.sources.folder_sources import FolderSource
-from pix2pix_jax.data.sources.folders import SPLITS
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console
-from pix2pix_jax.runtime.console import bar
 
 PREVIEW = "prepare-preview.png"
 _THREADS = 8
@@ -58,9 +56,14 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     path = storage.folder(output) / PREVIEW
     if path.parent.exists() and not path.parent.is_dir():  # before all files are read
         raise UserError(f"--output={printable(output)}: a file; give a folder")
-    splits = {split: pairs for split in SPLITS if (pairs := _open(config, split)) is not None}
+    size = tuple(config.resize_size)
+    splits = {"train": build_data.open_pairs(config, "train", size=size)}
+    splits |= {split: build_data.open_pairs_if_any(config, split, size=size) for split in ("val", "test")}
     usable, errors = {}, []
     for split, pairs in splits.items():
+        if pairs is None:
+            console.log(f"{split}: none")
+            continue
         examined = _examine_all(build_data.training_pairs(config, pairs.source) if split == "train" else pairs, split)
         usable[split] = [x for x in examined if isinstance(x, Examined)]
         errors += (bad := [x for x in examined if isinstance(x, str)])
@@ -70,11 +73,11 @@ def prepare(config: ConfigDict, *, output: epath.PathLike = "") -> epath.Path:
     if errors:
         raise UserError(errors[0] if len(errors) == 1 else console.log_all("cannot be used:", errors))
     resolved, unset = _resolve(config, usable["train"])
-    resized = build_data.resized_pairs(resolved, splits["train"].source, tuple(config.resize_size))
+    resized = build_data.make_pairs(resolved, splits["train"].source, size=size)
     preview.write(path, resized, build_data.stream_values(resolved))
     console.log(f"preview: {path}; look whether input and target are the right way round")
     if unset:
-        raise unset[0]
+        raise unset
     return path
 
 
@@ -88,20 +91,10 @@ def _report_not_built(config: ConfigDict, pairs: PairedDataset) -> None:
         )
 
 
-def _open(config: ConfigDict, split: str) -> PairedDataset | None:
-    size = tuple(config.resize_size)
-    if split == "train":
-        return build_data.open_pairs(config, split, size=size)
-    pairs = build_data.open_pairs_if_any(config, split, size=size)
-    if pairs is None:
-        console.log(f"{split}: none")
-    return pairs
-
-
 def _examine_all(pairs: PairedDataset, split: str) -> list[Examined | str]:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
         examined = pool.map(lambda index: _examine(pairs, index), range(len(pairs)))
-        return list(bar(examined, total=len(pairs), desc=f"check {split}", unit="pair"))
+        return list(console.bar(examined, total=len(pairs), desc=f"check {split}", unit="pair"))
 
 
 def _examine(pairs: PairedDataset, index: int) -> Examined | str:
@@ -132,13 +125,10 @@ def _report(split: str, pairs: PairedDataset, examples: Sequence[Examined], num_
     for i, (name, place) in enumerate(zip(STREAMS, pairs.sides(pairs.source.places), strict=True)):
         headers = [x.headers[i] for x in examples]
         channels = [f"{h.channels} channel{'s' * (h.channels != 1)}" for h in headers]
-        low, high = _limits(examples, i)
-        console.log(
-            f"  {name} ({printable(place)}): {_sizes(headers)}; "
-            f"{_counted(channels)}; "
-            f"{_counted(h.dtype for h in headers)}; values {low:g} to {high:g}"
-        )
-        if widest(h.dtype for h in headers) == "uint16" and 0 < high < 16384:
+        dtypes, (low, high) = [h.dtype for h in headers], _limits(examples, i)
+        kinds = f"{_sizes(headers)}; {_counted(channels)}; {_counted(dtypes)}"
+        console.log(f"  {name} ({printable(place)}): {kinds}; values {low:g} to {high:g}")
+        if widest(dtypes) == "uint16" and 0 < high < 16384:
             console.log(f"    that is little of 65535: --config.{name}_range={low:g},{high:g} would use all of [-1, 1]")
     skewed = [x for x in examples if len({round(h.size[0] / h.size[1], 2) for h in x.headers}) > 1]
     if skewed:
@@ -191,14 +181,14 @@ def _equal(places: Sequence[tuple[str, str]]) -> str:
     return text + f" = {len(places) - len(named)} more" * (len(places) > len(named))
 
 
-def _resolve(config: ConfigDict, examples: Sequence[Examined]) -> tuple[ConfigDict, list[UserError]]:
-    """Completes the config's unset dtypes and ranges from the examples, and makes an error for each range to set."""
-    config, unset = copy.deepcopy(config), []
+def _resolve(config: ConfigDict, examples: Sequence[Examined]) -> tuple[ConfigDict, UserError | None]:
+    """Completes the config's unset dtypes and ranges from the examples; returns an error for a range to set."""
+    config, unset = copy.deepcopy(config), None
     for i, name in enumerate(STREAMS):
         if config[f"{name}_dtype"] == "auto":
             config[f"{name}_dtype"] = widest(x.headers[i].dtype for x in examples)
         if config[f"{name}_dtype"] == "float32" and config[f"{name}_range"] is None:
             low, high = _limits(examples, i)
-            unset.append(build_data.range_unset(name, low, high, "all training files"))
+            unset = unset or build_data.range_unset(name, low, high, "all training files")
             config[f"{name}_range"] = (low, high if high > low else low + 1)
     return config, unset

@@ -87,10 +87,9 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
     """
     cropped = size is None and config.preprocess in WINDOWED
     size = size or tuple(config.image_size)
-    source = _open_source(config, split, size, cropped=cropped)
-    if cropped:
-        return _build_pairs(config, source, size=size, preprocess=config.preprocess, centred=True)
-    return resized_pairs(config, source, size)
+    source = _open_source(config, split, tuple(config.resize_size) if cropped else size)
+    preprocess = config.preprocess if cropped else "resize_and_crop"
+    return make_pairs(config, source, size=size, preprocess=preprocess, centred=cropped)
 
 
 def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> PairedDataset | None:
@@ -108,7 +107,9 @@ def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
 
     Raises UserError if the data do not exist or do not fit the config, or float32 values lack a range.
     """
-    source = _open_source(config, "train", _load_size(config), cropped=config.preprocess in WINDOWED)
+    resized = config.preprocess in ("resize_and_crop", *WINDOWED)
+    drawn_size = tuple(config.resize_size if resized else config.image_size)
+    source = _open_source(config, "train", drawn_size)
     config = resolve_dtypes(config, source)
     pairs = training_pairs(config, source)
     pairs[0]  # a config of other channels than the files' is refused here, before anything is written
@@ -116,27 +117,18 @@ def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
 
 
 def training_pairs(config: ConfigDict, source: Source) -> PairedDataset:
-    """Makes pairs at load size, as `config.preprocess` sizes them for training."""
-    return _build_pairs(config, source, size=_load_size(config), preprocess=config.preprocess)
+    """Makes pairs at load size, at which the host hands them to the train step."""
+    size = tuple(config.resize_size if config.preprocess == "resize_and_crop" else config.image_size)
+    return make_pairs(config, source, size=size, preprocess=config.preprocess)
 
 
-def resized_pairs(config: ConfigDict, source: Source, size: tuple[int, int]) -> PairedDataset:
-    """Makes pairs whose images are resized to (H, W) `size`, whatever `config.preprocess` is."""
-    return _build_pairs(config, source, size=size, preprocess="resize_and_crop")
-
-
-def _load_size(config: ConfigDict) -> tuple[int, int]:
-    """Returns the (H, W) of the images that the host hands to the train step."""
-    return tuple(config.resize_size if config.preprocess == "resize_and_crop" else config.image_size)
-
-
-def _open_source(config: ConfigDict, split: str, size: tuple[int, int], *, cropped: bool) -> Source:
+def _open_source(config: ConfigDict, split: str, size: tuple[int, int]) -> Source:
     return open_source(
         config.dataset,
         split,
         data_dir=config.data_dir,
         data_url=config.data_url,
-        size=tuple(config.resize_size) if cropped else size,
+        size=size,
         seed=config.seed,
         single=color_space(config).colorizes,
         a_folders=config.a_folders,
@@ -144,9 +136,15 @@ def _open_source(config: ConfigDict, split: str, size: tuple[int, int], *, cropp
     )
 
 
-def _build_pairs(
-    config: ConfigDict, source: Source, *, size: tuple[int, int], preprocess: str, centred: bool = False
+def make_pairs(
+    config: ConfigDict,
+    source: Source,
+    *,
+    size: tuple[int, int],
+    preprocess: str = "resize_and_crop",
+    centred: bool = False,
 ) -> PairedDataset:
+    """Makes pairs of (H, W) `size`, got by `preprocess`, which may differ from the config's."""
     return PairedDataset(
         source=source,
         direction=config.direction,

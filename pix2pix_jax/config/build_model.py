@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.build_data import color_space, num_downs, stream_values
+from pix2pix_jax.config.build_data import STREAMS, color_space, num_downs, stream_values
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.gan.objective import Objective
@@ -74,12 +74,12 @@ def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
 def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
     """Builds the networks, an Adam for each, and the objective; `num_examples` is the size of the training split."""
     schedule = build_schedule(config, num_examples=num_examples)
-    adam = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    adam = make_adam(schedule, b1=config.b1, b2=config.b2, eps=config.eps)
     return Parts(
         generator=build_generator(config),
         discriminator=build_discriminator(config),
-        g_optimizer=make_adam(schedule, **adam),
-        d_optimizer=make_adam(schedule, **adam),
+        g_optimizer=adam,
+        d_optimizer=adam,
         objective=Objective.from_config(config),
     )
 
@@ -104,13 +104,12 @@ def total_steps(config: ConfigDict, *, num_examples: int) -> int:
 
 def build_step_options(config: ConfigDict) -> StepOptions:
     """Takes the options of the train step from a config whose dtypes are resolved (`build_data.resolve_dtypes`)."""
-    interpolation = {"input": config.input_interpolation, "target": config.target_interpolation}
     return StepOptions(
         seed=config.seed,
         image_size=tuple(config.image_size),
         mirror=config.mirror,
         augmentation=build_augmentation(config),
-        nearest=tuple(name for name, kind in interpolation.items() if kind == "nearest"),
+        nearest=tuple(name for name in STREAMS if config[f"{name}_interpolation"] == "nearest"),
         values=stream_values(config),
         update_order=config.update_order,
         accumulate_steps=config.accumulate_steps,

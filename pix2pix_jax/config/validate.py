@@ -79,15 +79,13 @@ def check(config: ConfigDict) -> ConfigDict:
         check_bounds("augment.scale", config.augment.scale, 0, below=1)
         for metric in config.eval_metrics:
             check_choice("eval_metrics", metric, METRICS)
-    _check_profile_steps(config.profile_steps)
     if config.data_url and not config.data_url.startswith(("http://", "https://", "file://")):
         raise UserError(f"config.data_url: {config.data_url!r}; must begin with http://, https:// or file://")
-    _check_streams(config)
-    _check_image_size(config)
+    _check_tuples(config)
     _check_by_owners(config)
     _check_networks_fit(config)
     _check_preprocess(config)
-    _check_augmentation(config)
+    _check_colors(config)
     if config.inference.weights == "ema" and not config.ema_decay:
         raise UserError("config.inference.weights: ema, but ema_decay is 0, so there is no average; use latest")
     _check_shares(config)
@@ -136,47 +134,51 @@ def _check_finite(field: str, value: object) -> None:
             raise UserError(f"config.{field}: {str(number)[:20]}; must be at most {_LARGEST_INT}")
 
 
-def _check_profile_steps(steps: Sequence | None) -> None:
-    if steps is None:
-        return
-    two = len(steps) == 2 and all(type(step) is int for step in steps)
-    if not two or not 1 <= steps[0] <= steps[1] < steps[0] + MOST_PROFILED:
+def _check_tuples(config: ConfigDict) -> None:
+    """Raises UserError for a field of several values that has too few or too many of them, or others than it needs."""
+    for field in ("a_folders", "b_folders"):
+        if not config[field] or not all(str(name) for name in config[field]):
+            raise UserError(f"config.{field}: {config[field]}; must be names of folders")
+    for field in ("input_range", "target_range"):
+        limits = config[field]
+        if limits is not None and not (_is_two(limits, int, float) and limits[0] < limits[1]):
+            raise UserError(f"config.{field}: {limits}; must be (low, high), two numbers, the lower first")
+    for field in ("image_size", "resize_size"):
+        if not _is_two(config[field], int) or min(config[field]) < 1:
+            raise UserError(f"config.{field}: {config[field]}; must be (height, width) in pixels")
+    if min(config.image_size) < MIN_SIDE:
+        size = height_by_width(config.image_size)
+        raise UserError(f"config.image_size: {size}; each side must be at least {MIN_SIDE}")
+    steps = config.profile_steps
+    if steps is not None and not (_is_two(steps, int) and 1 <= steps[0] <= steps[1] < steps[0] + MOST_PROFILED):
         raise UserError(
             f"config.profile_steps: {steps}; must be the first and the last of at most {MOST_PROFILED} steps, "
             "as 100,110"
         )
 
 
-def _check_streams(config: ConfigDict) -> None:
-    for field in ("a_folders", "b_folders"):
-        if not config[field] or not all(str(name) for name in config[field]):
-            raise UserError(f"config.{field}: {config[field]}; must be names of folders")
-    for field in ("input_range", "target_range"):
-        limits = config[field]
-        if limits is None:
-            continue
-        two = len(limits) == 2 and all(type(n) in (int, float) for n in limits)
-        if not two or not limits[0] < limits[1]:
-            raise UserError(f"config.{field}: {limits}; must be (low, high), two numbers, the lower first")
-    of_input = (config.input_dtype, config.input_range, config.input_interpolation)
-    of_target = (config.target_dtype, config.target_range, config.target_interpolation)
-    if config.color_space == "lab" and of_input != of_target:
+def _is_two(values: Sequence, *types: type) -> bool:
+    return len(values) == 2 and all(type(value) in types for value in values)
+
+
+def _check_colors(config: ConfigDict) -> None:
+    """Raises UserError for channels, values or augmentations that do not go with the colour space."""
+    for name in ("saturation", "hue"):
+        if config.augment[name] and config.input_channels != 3:
+            raise UserError(f"config.augment.{name}: needs RGB inputs, not {config.input_channels} channels; use 0")
+    if config.color_space != "lab":
+        return
+    if any(config[f"input_{kind}"] != config[f"target_{kind}"] for kind in ("dtype", "range", "interpolation")):
         raise UserError("config.input_dtype: colourisation has one kind of images; give input and target the same")
-    if config.color_space == "lab" and (config.input_channels, config.target_channels) != (3, 3):
+    if (config.input_channels, config.target_channels) != (3, 3):
         raise UserError("config.input_channels: colourisation (color_space lab) takes colour images; use 3 and 3")
-
-
-def _check_image_size(config: ConfigDict) -> None:
-    for field in ("image_size", "resize_size"):
-        if len(config[field]) != 2 or any(type(n) is not int or n < 1 for n in config[field]):
-            raise UserError(f"config.{field}: {config[field]}; must be (height, width) in pixels")
-    if min(config.image_size) < MIN_SIDE:
-        raise UserError(f"config.image_size: {_times(config.image_size)}; each side must be at least {MIN_SIDE}")
+    if photometric := [name for name in PHOTOMETRIC if config.augment[name]]:
+        raise UserError(f"config.augment.{photometric[0]}: colourisation takes its input from the target; use 0")
 
 
 def _check_networks_fit(config: ConfigDict) -> None:
     """Raises UserError if images of `image_size` cannot pass through both networks."""
-    (height, width), size = config.image_size, _times(config.image_size)
+    (height, width), size = config.image_size, height_by_width(config.image_size)
     if config.generator.name == "resnet" and (height % 4 or width % 4):
         raise UserError(f"config.image_size: {size}; the ResNet takes multiples of 4")
     downs = num_downs(config)
@@ -195,47 +197,28 @@ def _check_networks_fit(config: ConfigDict) -> None:
 
 
 def _check_preprocess(config: ConfigDict) -> None:
-    mode, (height, width) = config.preprocess, config.image_size
+    mode, (height, width), size = config.preprocess, config.image_size, height_by_width(config.image_size)
     too_low = mode == "resize_and_crop" and config.resize_size[0] < height
     if too_low or (mode in ("resize_and_crop", "scale_width_and_crop") and config.resize_size[1] < width):
         raise UserError(
-            f"config.resize_size: {_times(config.resize_size)} is smaller than config.image_size "
-            f"{_times(config.image_size)}, which is cropped from it; set both"
+            f"config.resize_size: {height_by_width(config.resize_size)} is smaller than config.image_size {size}, "
+            "which is cropped from it; set both"
         )
     if mode in WINDOWED and config.data_residency == "device":
         raise UserError(
             f"config.data_residency: device, but under preprocess {mode} sizes may differ and crops are made on the "
             "host; use auto or host"
         )
-
-
-def _check_augmentation(config: ConfigDict) -> None:
-    if config.augment.rot90 and config.image_size[0] != config.image_size[1]:
-        raise UserError(f"config.augment.rot90: needs a square config.image_size, not {_times(config.image_size)}")
-    photometric = [name for name in PHOTOMETRIC if config.augment[name]]
-    if photometric and config.color_space == "lab":
-        raise UserError(f"config.augment.{photometric[0]}: colourisation takes its input from the target; use 0")
-    for name in ("saturation", "hue"):
-        if config.augment[name] and config.input_channels != 3:
-            raise UserError(f"config.augment.{name}: needs RGB inputs, not {config.input_channels} channels; use 0")
+    if config.augment.rot90 and height != width:
+        raise UserError(f"config.augment.rot90: needs a square config.image_size, not {size}")
 
 
 def _check_shares(config: ConfigDict) -> None:
-    parts, rows, height = config.accumulate_steps, config.mesh.rows, config.image_size[0]
-    if config.batch_size % parts:
-        raise UserError(
-            f"config.accumulate_steps: {parts} parts do not come out even of config.batch_size {config.batch_size}; "
-            f"{_divisors(config.batch_size, parts)} would fit"
-        )
-    if height % rows:
-        raise UserError(
-            f"config.mesh.rows: height {height} does not divide into {rows} rows; {_divisors(height, rows)} would fit"
-        )
-
-
-def _divisors(number: int, most: int) -> str:
-    return ", ".join(str(n) for n in range(1, min(number, most) + 1) if number % n == 0)
-
-
-def _times(size: Sequence[int]) -> str:
-    return height_by_width(tuple(size))
+    batch, parts, height, rows = config.batch_size, config.accumulate_steps, config.image_size[0], config.mesh.rows
+    for number, divisor, problem in (
+        (batch, parts, f"accumulate_steps: {parts} parts do not come out even of config.batch_size {batch}"),
+        (height, rows, f"mesh.rows: height {height} does not divide into {rows} rows"),
+    ):
+        if number % divisor:
+            fitting = ", ".join(str(n) for n in range(1, min(number, divisor) + 1) if number % n == 0)
+            raise UserError(f"config.{problem}; {fitting} would fit")

@@ -7,7 +7,7 @@ result.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from pix2pix_jax.data.files import images
-from pix2pix_jax.data.paired_dataset import Example, PairedDataset
+from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.runtime import meshes
 
 _PLACES = 22
@@ -23,39 +23,14 @@ _SUPPORT = 2  # pixels of the cubic kernel to either side
 _LARGEST = 8  # times as many pixels as at load size: more than that, resizing on the host saves memory and transfers
 
 
-@dataclasses.dataclass(frozen=True)
-class DeferredResize:
-    """Reads pairs at their own size. Leaves a batch to `make_resize` if all images are uint8 of (H, W) `own_size`."""
-
-    pairs: PairedDataset
-    own_size: tuple[int, int]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.pairs.size
-
-    def __getitem__(self, index: int) -> Example:
-        return self.pairs.decode(index)
-
-    def finish(self, examples: Sequence[Example], *, indices: np.ndarray, **_) -> Sequence[Example]:
-        """Makes the examples `self[i]` of `indices` one size: their own, or load size."""
-        if all(x.dtype == np.uint8 and x.shape[:2] == self.own_size for e in examples for x in e.values()):
-            return examples
-        return [self.pairs.fit(int(i), e) for i, e in zip(indices, examples, strict=True)]
-
-
-def defer(pairs: PairedDataset, mesh: Mesh) -> PairedDataset | DeferredResize:
+def defer(pairs: PairedDataset, mesh: Mesh) -> PairedDataset:
     """Leaves the resizing of `pairs` to the devices of `mesh` where that is faster.
 
     Several processes would have to agree on which batches to resize, so there the host does it.
     """
     if meshes.platform(mesh) == "cpu" or jax.process_count() > 1:
         return pairs
-    own_size = shared_size(pairs)
-    return DeferredResize(pairs, own_size) if own_size else pairs
+    return dataclasses.replace(pairs, own_size=shared_size(pairs))
 
 
 def shared_size(pairs: PairedDataset) -> tuple[int, int] | None:

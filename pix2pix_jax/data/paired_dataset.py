@@ -24,7 +24,8 @@ class PairedDataset:
     """Gives examples by index: {"input", "target"}, each (*size, channels) of its dtype; WINDOWED ones may be larger.
 
     The train step is compiled for one size. So windows of images of several sizes are cut on the host (`window`), and
-    where nothing is cropped every image must end at `size`.
+    where nothing is cropped every image must end at `size`. With an `own_size`, examples are as they lie on disk, and
+    batches of that size are left to the device to resize (`device_resizing`).
     """
 
     source: Source
@@ -43,6 +44,7 @@ class PairedDataset:
     target_range: tuple[float, float] | None = None
     input_interpolation: str = "bicubic"  # see `images.resize`
     target_interpolation: str = "bicubic"
+    own_size: tuple[int, int] | None = None  # (H, W) of the uint8 images that the device resizes
 
     def __len__(self) -> int:
         return len(self.source.names)
@@ -62,14 +64,13 @@ class PairedDataset:
 
     def __getitem__(self, index: int) -> Example:
         """Decodes and sizes an example. Raises UserError, which names the file, if its size does not fit."""
-        return self.at_size(index, self.decode(index))
+        return self.decode(index) if self.own_size else self.at_size(index, self.decode(index))
 
     def at_size(self, index: int, example: Example) -> Example:
         """Sizes `decode(index)` to make `self[index]`."""
         example = self.fit(index, example)
-        if not self.centred:
-            return example
-        return self._cut(example, np.subtract(example["target"].shape[:2], self.size) // 2)
+        corner = np.subtract(example["target"].shape[:2], self.size) // 2
+        return self._cut(example, corner) if self.centred else example
 
     def decode(self, index: int) -> Example:
         """Decodes the images at their own size."""
@@ -90,18 +91,20 @@ class PairedDataset:
     def load_size(self, index: int, own: tuple[int, int]) -> tuple[int, int]:
         """Returns the (H, W) to which example `index`, of size `own`, is resized. Raises UserError for a misfit."""
         size = self._load_size(own)
-        windowed = self.preprocess in WINDOWED
-        if all(np.greater_equal(size, self.size)) if windowed else size == self.size:
+        if all(np.greater_equal(size, self.size)) if self.preprocess in WINDOWED else size == self.size:
             return size
         name = f"{self.name(index)}: {height_by_width(size)} under config.preprocess={self.preprocess}"
-        expected = f"config.image_size is {height_by_width(self.size)}"
-        if windowed:
-            raise UserError(f"{name}, but {expected}; make it smaller, or use --config.preprocess=resize_and_crop")
-        raise UserError(f"{name}, but {self._remedy(size, index, expected)}")
+        raise UserError(f"{name}, but {self._remedy(size, index)}")
 
-    def finish(self, examples: Sequence[Example], *, seed: int, positions: np.ndarray, **_) -> list[Example]:
-        """Makes examples `self[i]` one size; `window` tells what `seed` and the `positions` are."""
-        return [self.window(e, seed=seed, position=int(p)) for e, p in zip(examples, positions, strict=True)]
+    def finish(
+        self, examples: Sequence[Example], *, indices: np.ndarray, seed: int, positions: np.ndarray
+    ) -> Sequence[Example]:
+        """Makes the examples `self[i]` of `indices` one size; `window` tells what `seed` and the `positions` are."""
+        if not self.own_size:
+            return [self.window(e, seed=seed, position=int(p)) for e, p in zip(examples, positions, strict=True)]
+        if all(x.dtype == np.uint8 and x.shape[:2] == self.own_size for e in examples for x in e.values()):
+            return examples
+        return [self.fit(int(i), e) for i, e in zip(indices, examples, strict=True)]
 
     def window(self, example: Example, *, seed: int, position: int) -> Example:
         """Cuts a random window of `size` out of an example `self[i]` that is WINDOWED; returns others whole.
@@ -126,16 +129,17 @@ class PairedDataset:
             return max(height, self.size[0]), width  # as high as the crop, like pytorch-CycleGAN-and-pix2pix
         return whole_size(own, self.preprocess, size=self.size, width=self.width, multiple=self.multiple)
 
-    def _remedy(self, size: tuple[int, int], index: int, expected: str) -> str:
+    def _remedy(self, size: tuple[int, int], index: int) -> str:
+        """Describes what example `index`, of load size `size`, does not fit, and what to do."""
+        expected = f"config.image_size is {height_by_width(self.size)}"
+        if self.preprocess in WINDOWED:
+            return f"{expected}; make it smaller, or use --config.preprocess=resize_and_crop"
         other = 1 if index == 0 else 0
-        if other < len(self):
-            image, _ = self.source.pair(other, (self.input_channels, self.target_channels))
-            other_size = self._load_size(image.shape[:2])
-            if other_size != size:
-                return (
-                    f"{self.name(other)} is {height_by_width(other_size)}; all must be alike where nothing is cropped: "
-                    "use --config.preprocess=resize_and_crop, crop or scale_width_and_crop"
-                )
+        if other < len(self) and (other_size := self._load_size(self.source.header(other)[0].size)) != size:
+            return (
+                f"{self.name(other)} is {height_by_width(other_size)}; all must be alike where nothing is cropped: "
+                "use --config.preprocess=resize_and_crop, crop or scale_width_and_crop"
+            )
         return f"{expected}; use --config.image_size={size[0]},{size[1]}"
 
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from pix2pix_jax.data.device_resizing import DeferredResize, make_resize
+from pix2pix_jax.data.device_resizing import make_resize
 from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset
 from pix2pix_jax.data.reading import Example, ExampleOrder, prefetch, read_steps
 from pix2pix_jax.runtime import meshes
@@ -29,7 +29,7 @@ _PLACED = 2  # batches that are on the device before they are asked for
 
 
 def batches(
-    pairs: PairedDataset | DeferredResize,
+    pairs: PairedDataset,
     mesh: Mesh,
     *,
     batch_size: int,
@@ -85,13 +85,10 @@ def _resident_batches(
         everything, take = _load_shards(pairs, mesh), _take_sharded(mesh)
     else:
         everything = meshes.replicate(_load(pairs, range(len(pairs))), mesh)
-        take = jax.jit(_take, out_shardings=meshes.batch_sharding(mesh))
+        sharding = meshes.batch_sharding(mesh)
+        take = jax.jit(lambda arrays, i: jax.tree.map(lambda a: a[i], arrays), out_shardings=sharding)
     for step in itertools.count(start):
         yield take(everything, meshes.replicate(order[step], mesh))
-
-
-def _take(arrays: Batch, indices: jax.Array) -> Batch:
-    return jax.tree.map(lambda array: array[indices], arrays)
 
 
 def _load_shards(pairs: PairedDataset, mesh: Mesh) -> Batch:
@@ -140,7 +137,7 @@ def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _host_batches(
-    pairs: PairedDataset | DeferredResize, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int
+    pairs: PairedDataset, order: ExampleOrder, mesh: Mesh, start: int, num_workers: int
 ) -> Iterator[Batch]:
     slots = meshes.local_slice(np.arange(order.batch_size), mesh)
     resize = make_resize(pairs.size, mesh)

@@ -6,7 +6,7 @@ import numpy as np
 from etils import epath
 from PIL import Image, ImageDraw, ImageFont
 
-from pix2pix_jax.data.files.images import encode_png, resize
+from pix2pix_jax.data.files.images import encode, to_pillow
 from pix2pix_jax.data.files.value_range import ValueRange, render, to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.errors import UserError, printable
@@ -24,7 +24,7 @@ def write(path: epath.Path, pairs: PairedDataset, values: Mapping[str, ValueRang
     """
     chosen = np.unique(np.linspace(0, len(pairs) - 1, _ROWS).round().astype(int)).tolist()
     rows = [[_picture(image, values[name]) for name, image in pairs[i].items()] for i in chosen]
-    height, width = rows[0][0].shape[:2]
+    width, height = rows[0][0].size
     size = (max(2 * (width + _GAP) + _GAP, 420), _TITLE + len(rows) * (height + _LINE + _GAP))
     canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
@@ -35,21 +35,19 @@ def write(path: epath.Path, pairs: PairedDataset, values: Mapping[str, ValueRang
         top = _TITLE + row * (height + _LINE + _GAP)
         _text(draw, (_GAP, top), pairs.name(index), size=11)
         for column, picture in enumerate(pictures):
-            canvas.paste(Image.fromarray(picture), (_GAP + column * (width + _GAP), top + _LINE))
+            canvas.paste(picture, (_GAP + column * (width + _GAP), top + _LINE))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_png(np.asarray(canvas)))
+        path.write_bytes(encode(np.asarray(canvas), ".png"))
     except OSError as error:
         raise UserError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --output") from error
 
 
-def _picture(image: np.ndarray, values: ValueRange) -> np.ndarray:
-    """Renders a stored image as uint8 (h, w, 3), at most _HEIGHT high."""
-    picture = render(to_float(image, values))
-    height, width = picture.shape[:2]
-    scale = min(1.0, _HEIGHT / height, 2 * _HEIGHT / width)
-    picture = resize(picture, (max(1, round(height * scale)), max(1, round(width * scale))))
-    return np.broadcast_to(picture, (*picture.shape[:2], 3))
+def _picture(image: np.ndarray, values: ValueRange) -> Image.Image:
+    """Renders a stored image, at most _HEIGHT high and twice as wide."""
+    picture = to_pillow(render(to_float(image, values))).convert("RGB")
+    picture.thumbnail((2 * _HEIGHT, _HEIGHT))
+    return picture
 
 
 def _text(draw: ImageDraw.ImageDraw, position: tuple[int, int], text: str, *, size: int) -> None:

@@ -24,7 +24,6 @@ import psutil
 from absl import flags
 from etils import epy
 
-from pix2pix_jax.data.device_resizing import DeferredResize
 from pix2pix_jax.data.paired_dataset import Example, PairedDataset
 
 with epy.lazy_imports():  # takes a second, and few runs have worker processes
@@ -66,12 +65,7 @@ def stack(examples: Iterable[Example]) -> Example:
 
 
 def load_step(
-    step: int,
-    *,
-    pairs: PairedDataset | DeferredResize,
-    order: ExampleOrder,
-    slots: np.ndarray,
-    read: Callable[[int], Example],
+    step: int, *, pairs: PairedDataset, order: ExampleOrder, slots: np.ndarray, read: Callable[[int], Example]
 ) -> Example:
     """Reads the examples at the places `slots`, int (n,), of a step's batch by `read(index)`, and stacks them."""
     indices, positions = order[step][slots], order.positions(step)[slots]
@@ -117,7 +111,7 @@ def _cache_limit() -> int:
 
 
 def read_steps(
-    pairs: PairedDataset | DeferredResize, order: ExampleOrder, slots: np.ndarray, *, start: int, num_workers: int
+    pairs: PairedDataset, order: ExampleOrder, slots: np.ndarray, *, start: int, num_workers: int
 ) -> Generator[Example]:
     """Yields this process's shares of the batches of steps start, start + 1, ..., read ahead. Close it after use."""
     read = pairs.__getitem__ if num_workers else Cache(pairs.__getitem__, _cache_limit())

@@ -35,8 +35,8 @@ class Run:
     name: str  # the part of the workdir's path in which it differs from the other runs
     folder: epath.Path  # of the evaluation
     step: int  # of the evaluated checkpoint
-    scores: dict[str, float | None]  # metric -> mean over the split, or value of the whole split; None if not finite
-    images: dict[tuple[str, int], dict]  # (name, number of earlier examples of that name) -> entry in metrics.json
+    scores: dict[str, float]  # metric -> mean over the split, or value of the whole split; NaN if not finite
+    examples: dict[tuple[str, int], gallery.Row]  # (name, number of earlier examples of that name) -> example
     config: dict[str, Any]  # dotted name of each field -> value
     curves: dict[str, curves.Series]  # name -> curve in the run's metrics.jsonl
 
@@ -55,7 +55,7 @@ def compare(
     """Compares the latest evaluations of runs on a split.
 
     Args:
-      workdirs: the workdirs of one or more runs, which `evaluate` has evaluated.
+      workdirs: the workdirs of one or more runs.
       split: the evaluated split.
       output: the folder to write: table.md, curves.png and curves.svg (if a run has logged anything), and index.html
         with images/. It is complete by itself and can be moved.
@@ -68,7 +68,7 @@ def compare(
     if examples < 1:
         raise UserError(f"--examples={examples}: must be at least 1")
     runs = _open(workdirs, split)
-    common = [key for key in runs[0].images if all(key in run.images for run in runs)]
+    common = [key for key in runs[0].examples if all(key in run.examples for run in runs)]
     if not common:
         raise UserError(f"{runs[0].folder} and the others have no example of {split} in common; evaluate the same data")
     chosen = [common[i] for i in np.unique(np.linspace(0, len(common) - 1, examples).round().astype(int))]
@@ -76,8 +76,7 @@ def compare(
     for run in runs:
         if storage.absolute(folder) in map(storage.absolute, (run.folder, run.folder.parent.parent)):
             raise UserError(f"--output={folder}: would overwrite files of {run.name}; choose another folder")
-    of_all = "all runs have" if len(runs) > 1 else "it has"
-    subtitle = f"{split}: {len(chosen)} of the {len(common)} examples that {of_all}"
+    subtitle = f"{split}: {len(chosen)} of the {len(common)} examples that {'all runs have' if runs[1:] else 'it has'}"
     try:
         return _write(runs, chosen, folder, subtitle=subtitle)
     except OSError as error:
@@ -101,7 +100,6 @@ def _write(runs: Sequence[Run], chosen: Sequence[tuple[str, int]], folder: epath
         title=" | ".join(run.name for run in runs),
         subtitle=subtitle,
         rows=[row for row, _ in copied],
-        lower_is_better=LOWER_IS_BETTER,
         columns=("input", *columns, "target"),
         above=[*tables, *([gallery.Picture("Curves", "curves.svg")] if drawn else [])],
     )
@@ -114,9 +112,8 @@ def _open(workdirs: Sequence[epath.PathLike], split: str) -> list[Run]:
     for path, count in collections.Counter(paths).items():
         if count > 1:
             raise UserError(f"{path}: given {count} times; give each workdir once")
-    names = _distinguish(paths)
     try:
-        return [_open_run(folder, name, split) for folder, name in zip(folders, names, strict=True)]
+        return [_open_run(folder, name, split) for folder, name in zip(folders, _distinguish(paths), strict=True)]
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
@@ -143,7 +140,7 @@ def _open_run(workdir: epath.Path, name: str, split: str) -> Run:
             folder=folder,
             step=step,
             scores={name: _number(value) for name, value in {**report["mean"], **report["total"]}.items()},
-            images=_by_name(report["images"]),
+            examples=_by_name(report["images"]),
             config=flatten(ConfigDict(report["config"])),
             curves=curves.read(storage.read(workdir / "metrics.jsonl")),
         )
@@ -160,47 +157,48 @@ def _latest_evaluation(workdir: epath.Path, split: str, remedy: str) -> tuple[in
     return max(steps.items())
 
 
-def _by_name(images: list[dict]) -> dict[tuple[str, int], dict]:
-    """Keys the entries by name and occurrence, as names may repeat in subfolders.
+def _by_name(images: list[dict]) -> dict[tuple[str, int], gallery.Row]:
+    """Keys the examples by name and occurrence, as names may repeat in subfolders.
 
     Raises what damaged entries raise: a stranger's metrics.json may hold anything, also paths outside its folder.
     """
     seen: collections.Counter[str] = collections.Counter()
-    entries = {}
+    examples = {}
     for entry in images:
-        for path in (entry["files"][column] for column in ("input", "output", "target")):
+        name, files = entry["name"], {column: entry["files"][column] for column in ("input", "output", "target")}
+        for path in files.values():
             if path.startswith(("/", "~")) or ".." in path.split("/") or "\0" in path:
                 raise ValueError(path)
-        for value in metrics_of(entry).values():
-            _number(value)
-        entries[entry["name"], seen[entry["name"]]] = entry
-        seen[entry["name"]] += 1
-    return entries
+        metrics = {metric: _number(value) for metric, value in metrics_of(entry).items()}
+        examples[name, seen[name]] = gallery.Row(name, files, metrics)
+        seen[name] += 1
+    return examples
 
 
-def _number(value: float | None) -> float | None:
-    """Returns a metric's value, None if it is not finite. Raises TypeError or OverflowError if it is no number."""
-    return None if value is None else float(operator.pos(value))
+def _number(value: float | None) -> float:
+    """Returns a metric's value: NaN for JSON's null. Raises TypeError or OverflowError if it is no number."""
+    return math.nan if value is None else float(operator.pos(value))
 
 
 def _score_table(runs: Sequence[Run]) -> gallery.Table:
     head = ["run", "step", "examples"]
-    rows = [[run.name, str(run.step), str(len(run.images))] for run in runs]
+    rows = [[run.name, str(run.step), str(len(run.examples))] for run in runs]
     best = set()
     for metric in sorted({metric for run in runs for metric in run.scores}):
-        known = {row: value for row, run in enumerate(runs) if (value := run.scores.get(metric)) is not None}
+        values = {row: run.scores[metric] for row, run in enumerate(runs) if metric in run.scores}
+        known = {row: value for row, value in values.items() if math.isfinite(value)}
         if len(known) > 1:  # else there is nothing to compare
             extreme = min(known.values()) if metric in LOWER_IS_BETTER else max(known.values())
             best |= {(row, len(head)) for row, value in known.items() if value == extreme}
         head.append(f"{metric} {_DOWN if metric in LOWER_IS_BETTER else _UP}")
-        for run, row in zip(runs, rows, strict=True):
-            row.append(_format(run.scores[metric]) if metric in run.scores else "")
+        for number, row in enumerate(rows):
+            row.append(_format(values[number]) if number in values else "")
     return gallery.Table("Scores", head, rows, best)
 
 
-def _format(value: float | None) -> str:
-    if value is None:
-        return "n/a"  # not finite: null in JSON
+def _format(value: float) -> str:
+    if not math.isfinite(value):
+        return "n/a"
     return f"{value:#.4g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
@@ -236,13 +234,13 @@ def _copy_example(
     paths = {column: f"images/{index:05d}-{place}.png" for place, column in enumerate(pictures)}
     for column, picture in pictures.items():
         storage.write(folder / paths[column], picture)
-    metrics = {column: _metrics(run.images[key]) for column, run in zip(columns, runs, strict=True)}
+    metrics = {column: run.examples[key].metrics for column, run in zip(columns, runs, strict=True)}
     row = gallery.Row(name=key[0], images=paths, metrics={}, column_metrics=metrics)
     return row, all(target == targets[0] for target in targets)
 
 
 def _picture(run: Run, key: tuple[str, int], column: str) -> bytes:
-    path = run.folder / run.images[key]["files"][column]
+    path = run.folder / run.examples[key].images[column]
     try:
         picture = storage.read(path)
     except OSError as error:
@@ -250,8 +248,3 @@ def _picture(run: Run, key: tuple[str, int], column: str) -> bytes:
     if not picture:
         raise UserError(f"{path}: missing, though {run.folder / 'metrics.json'} names it; evaluate again")
     return picture
-
-
-def _metrics(entry: dict) -> dict[str, float]:
-    """Returns metric -> value, with NaN for null, which stands for values that are not finite."""
-    return {name: math.nan if value is None else value for name, value in metrics_of(entry).items()}

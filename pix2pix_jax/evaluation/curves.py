@@ -3,7 +3,6 @@
 Figures are made without pyplot: its state belongs to the whole process, which a library must not change.
 """
 
-import dataclasses
 import io
 import itertools
 import json
@@ -41,8 +40,7 @@ _STYLE = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Series:
+class Series(NamedTuple):
     """Holds a curve: `steps` int64 (N,), not decreasing; `values` float64 (N,), all finite."""
 
     steps: np.ndarray
@@ -95,14 +93,8 @@ def draw(runs: Mapping[str, Mapping[str, Series]]) -> dict[str, bytes]:
     all values are positive and span a factor of 100 or more: on a linear one the first steps of a loss, or a spike,
     would flatten the rest.
 
-    Args:
-      runs: name of a run, any text -> its curves, as returned by `read`.
-
-    Returns:
-      {"png": ..., "svg": ...}, the contents of the files; the same for the same runs.
-
-    Raises:
-      ValueError: there is no curve.
+    `runs` maps the name of a run, any text, to its curves, as returned by `read`. Returns {"png": ..., "svg": ...}, the
+    contents of the files, the same for the same runs. Raises ValueError if there is no curve.
     """
     names = list(dict.fromkeys(name for curves in runs.values() for name in curves))
     if not names:

@@ -9,9 +9,9 @@ from etils import epath
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data.files.picture_files import PictureFiles
 from pix2pix_jax.data.files.value_range import UINT8, picture, render, to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
+from pix2pix_jax.data.sources.picture_files import PictureFiles
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluator
 from pix2pix_jax.evaluation.report import Report
@@ -20,7 +20,6 @@ from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import MetricsConfig
 from pix2pix_jax.metrics.segmenter import Segmentation
 from pix2pix_jax.runtime import console, meshes
-from pix2pix_jax.runtime.console import bar
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +45,11 @@ def evaluate(
 ) -> Result:
     """Translates a whole split and compares the translations, rounded as in image files, with the targets.
 
-    Writes metrics.json, images/ and index.html to `WORKDIR/eval/SPLIT-STEP/`, or to `output`.
-
     Args:
       model: the trained model, which translates by its own inference rules.
       workdir: the workdir of its run.
       split: "train", "val" or "test".
-      output: the folder to write; "": `WORKDIR/eval/SPLIT-STEP/`.
+      output: the folder for metrics.json, images/ and index.html; "": `WORKDIR/eval/SPLIT-STEP/`.
       request: the metrics to compute. By default l1 (mean absolute difference of images in [-1, 1], as in the training
         loss), psnr (dB), ssim, and ms_ssim if images are large enough; label scores if the targets are label maps of a
         known set; lpips, fid and kid if the weights of their networks are found.
@@ -95,8 +92,7 @@ def evaluate_files(
       targets: their targets, likewise. Files are paired by name, without an ending that all of a side share (_fake_B).
       output: the folder for metrics.json, images/ and index.html.
       inputs: the images that the pictures were made from, which the gallery shows; label maps if `segmenter` is given.
-      request: the metrics to compute.
-      segmenter: as in `evaluate`.
+      request, segmenter: as in `evaluate`.
 
     Raises:
       UserError: files are missing, have no partner or differ in size; or as in `evaluate`.
@@ -176,16 +172,15 @@ def _score_and_write(
 ) -> Result:
     """Scores all examples and writes the report, which adds the networks' weights and the palette to `facts`."""
     pairs, choice = evaluation.pairs, evaluation.choice
-    networks = {"inception": choice.inception, "lpips": choice.lpips}
-    networks = {name: weights for name, weights in networks.items() if weights}
+    networks = {name: weights for name in ("inception", "lpips") if (weights := getattr(choice, name))}
     facts = facts | {
         "weights": {name: {"sha256": w.digest, "published": w.is_published} for name, w in networks.items()},
         "palette": choice.palette.name if choice.palette else None,
     }
-    label = " ".join(("evaluate", facts.get("split", ""))).strip()
+    label = f"evaluate {facts.get('split', '')}".strip()
     try:
         with Report(folder) as report:
-            for scored in bar(evaluation.run(translate), total=len(pairs), unit="image", desc=label):
+            for scored in console.bar(evaluation.run(translate), total=len(pairs), unit="image", desc=label):
                 pictures = pictures_of(scored)
                 report.add(scored.index, pairs.name(scored.index), pictures, scored.values)
                 if segmentation:

@@ -48,18 +48,16 @@ class Evaluator:
         cache_key: Sequence[str],
         mesh: Mesh,
         batch_size: int,
-        request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
+        request: MetricsConfig,
     ):
         """Chooses metrics and builds the scorer. Raises UserError as `metrics.choice.choose` does.
 
         Args:
-          pairs: the split.
+          pairs, request: the split, and the metrics to compute.
           values, input_values: the value ranges of its targets and its inputs.
           palette: name of the targets' palette if they are label maps, else "none".
-          cache_key: strings that identify the targets, as for `Scorer`.
-          mesh: the mesh whose devices share the work.
+          mesh, cache_key: as for `Scorer`.
           batch_size: images in a batch, a multiple of the mesh's `data`.
-          request: the metrics to compute.
         """
         self.pairs, self._values, self._input_values, self._batch_size = pairs, values, input_values, batch_size
         channels, count = pairs.target_channels, len(pairs)
@@ -75,9 +73,8 @@ class Evaluator:
     def run(self, translate: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Iterator[Scored]:
         """Scores and yields every example of the split; `totals` are complete after the last one.
 
-        Args:
-          translate: maps inputs as stored, (N, H, W, C), and their `picture_ids` (N,) to translations in [-1, 1],
-            floating (N, H, W, D). N is at most the batch size: a partial batch comes without padding.
+        `translate` maps inputs as stored, (N, H, W, C), and their `picture_ids` (N,) to translations in [-1, 1],
+        floating (N, H, W, D). N is at most the batch size: a partial batch comes without padding.
         """
         self._scorer.reset()
         calls = (functools.partial(self._load, index) for index in range(len(self.pairs)))
@@ -101,14 +98,7 @@ class Evaluator:
         return self.pairs.at_size(index, given), trained_model.picture_ids([given["input"]], self._input_values)
 
 
-def of_split(
-    config: ConfigDict,
-    split: str,
-    *,
-    mesh: Mesh,
-    batch_size: int,
-    request: MetricsConfig = MetricsConfig(),  # noqa: B008
-) -> Evaluator:
+def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: MetricsConfig) -> Evaluator:
     """Builds the evaluator of a split of a config's data. Raises UserError as `Evaluator`, or for no such split."""
     pairs = build_data.open_pairs(config, split)
     values = build_data.stream_values(config)

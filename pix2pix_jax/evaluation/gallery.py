@@ -11,6 +11,7 @@ from typing import Any
 from etils import epath
 
 from pix2pix_jax.io import storage
+from pix2pix_jax.metrics import LOWER_IS_BETTER
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,6 @@ def write_gallery(
     title: str,
     subtitle: str,
     rows: Sequence[Row],
-    lower_is_better: Collection[str] = ("l1",),
     totals: Mapping[str, float] | None = None,
     columns: Sequence[str] = ("input", "output", "target"),
     above: Sequence[Table | Picture] = (),
@@ -60,10 +60,8 @@ def write_gallery(
 
     Args:
       path: path of the page, local or gs://.
-      title: heading of the page.
-      subtitle: line under the heading.
+      title, subtitle: heading of the page, and the line under it.
       rows: the examples; they need not all have the same images and metrics.
-      lower_is_better: the metrics of which a small value is good. Names that no row has are ignored.
       totals: metric -> value of the whole set, such as FID, shown beside the means; NaN and infinities are allowed.
       columns: the first columns, from left to right; others follow by name.
       above: tables and pictures between the heading and the examples.
@@ -79,12 +77,9 @@ def write_gallery(
         "subtitle": subtitle,
         "above": [_above(part) for part in above],
         "columns": columns,
-        "totals": [
-            {"name": name, "lower_is_better": name in lower_is_better, "value": value}
-            for name, value in _json_numbers(totals or {}).items()
-        ],
-        "metrics": [_summary(metric, rows, metric in lower_is_better) for metric in metrics],
-        "column_metrics": _column_metrics(rows, columns, lower_is_better),
+        "totals": [_named(name) | {"value": value} for name, value in sorted((totals or {}).items())],
+        "metrics": [_summary(metric, rows) for metric in metrics],
+        "column_metrics": _column_metrics(rows, columns),
         # Rows of the same name are ordered by their whole content.
         "rows": sorted((_row(row, columns) for row in rows), key=lambda row: (row["name"], json.dumps(row))),
     }
@@ -105,20 +100,24 @@ def _ordered(names: Iterable[str], first: Sequence[str] = ()) -> list[str]:
     return [name for name in first if name in distinct] + sorted(distinct.difference(first))
 
 
-def _summary(metric: str, rows: Sequence[Row], lower_is_better: bool) -> dict[str, Any]:
+def _named(metric: str) -> dict[str, Any]:
+    return {"name": metric, "lower_is_better": metric in LOWER_IS_BETTER}
+
+
+def _summary(metric: str, rows: Sequence[Row]) -> dict[str, Any]:
     """Returns a metric's direction and mean; `left_out` counts the values that are not finite."""
     values = [float(row.metrics[metric]) for row in rows if metric in row.metrics]
     finite = [value for value in values if math.isfinite(value)]
     # fsum is exact, so the mean does not depend on the order.
     mean = math.fsum(finite) / len(finite) if finite else None
-    return {"name": metric, "lower_is_better": lower_is_better, "mean": mean, "left_out": len(values) - len(finite)}
+    return _named(metric) | {"mean": mean, "left_out": len(values) - len(finite)}
 
 
-def _column_metrics(rows: Sequence[Row], columns: Sequence[str], lower_is_better: Collection[str]) -> list[dict]:
+def _column_metrics(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Returns the metrics of each column, without means: those of a few examples would be taken for the whole set's."""
     known = {(metric, column) for row in rows for column, values in row.column_metrics.items() for metric in values}
     return [
-        {"name": metric, "column": column, "lower_is_better": metric in lower_is_better}
+        _named(metric) | {"column": column}
         for metric in _ordered(metric for metric, _ in known)
         for column in _ordered((column for _, column in known), first=columns)
         if (metric, column) in known
@@ -129,8 +128,10 @@ def _row(row: Row, columns: Sequence[str]) -> dict[str, Any]:
     return {
         "name": row.name,
         "images": {column: _url(row.images[column]) for column in columns if column in row.images},
-        "metrics": _json_numbers(row.metrics),
-        "column_metrics": {column: _json_numbers(values) for column, values in sorted(row.column_metrics.items())},
+        "metrics": dict(sorted(row.metrics.items())),
+        "column_metrics": {
+            column: dict(sorted(values.items())) for column, values in sorted(row.column_metrics.items())
+        },
     }
 
 
@@ -142,13 +143,10 @@ def _url(path: str) -> str:
     return urllib.parse.quote(path, errors="surrogateescape")
 
 
-def _json_numbers(values: Mapping[str, float]) -> dict[str, float | str | None]:
-    """Sorts values by name, and converts them to JSON's: null for NaN, JavaScript's name for an infinity."""
-    # PSNR is infinite if output and target are equal, and must still sort as the best.
-    special = {"nan": None, "inf": "Infinity", "-inf": "-Infinity"}
-    return {name: special.get(str(float(value)), float(value)) for name, value in sorted(values.items())}
-
-
 def _script_json(data: Any) -> str:
-    """Encodes JSON that is safe in a <script> element: ASCII, without the < that could end it."""
-    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    """Encodes JSON that is safe in a <script> element: ASCII, without the < that could end it.
+
+    NaN becomes null, and an infinity its name in JavaScript: the PSNR of equal images must still sort as the best.
+    """
+    data = json.loads(json.dumps(data), parse_constant=lambda name: None if name == "NaN" else name)
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")

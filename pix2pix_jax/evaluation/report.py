@@ -2,7 +2,6 @@
 
 import collections
 import json
-import math
 from collections.abc import Mapping
 from concurrent import futures
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data.files.images import encode_png
+from pix2pix_jax.data.files.images import encode
 from pix2pix_jax.evaluation import gallery
 from pix2pix_jax.io import storage
-from pix2pix_jax.metrics import LOWER_IS_BETTER
 
 _THREADS = 8  # a bucket has a long latency for each image
 
@@ -39,10 +37,8 @@ class Report:
     def add(self, index: int, name: str, pictures: Mapping[str, np.ndarray], values: Mapping[str, float]) -> None:
         """Adds an example, whose images threads encode and write. Raises what writing earlier ones raised.
 
-        Args:
-          index, name: its number in the split, and its name.
-          pictures: column -> image, uint8 (H, W, 1 or 3).
-          values: metric -> value.
+        `index` is its number in the split; `pictures` maps columns to images, uint8 (H, W, 1 or 3), `values` metrics to
+        their values.
         """
         # The index separates equal names in two subfolders; without separators no name leaves the folder.
         stem = f"{index:05d}-" + name.replace("/", "_").replace("\\", "_")
@@ -54,7 +50,7 @@ class Report:
         self.records.append({"name": name, "files": files, **values})
 
     def _write_picture(self, path: epath.Path, picture: np.ndarray) -> None:
-        storage.write(path, encode_png(picture))
+        storage.write(path, encode(picture, ".png"))
 
     def finish(
         self, *, title: str, subtitle: str, mean: Mapping[str, float], total: Mapping[str, float], facts: dict[str, Any]
@@ -63,21 +59,21 @@ class Report:
 
         Args:
           title, subtitle: of the gallery.
-          mean: metric -> mean over the examples.
-          total: metric -> value of the whole set.
+          mean, total: metric -> mean over the examples, or value of the whole set.
           facts: further fields of metrics.json: what was compared, and how. "config" comes last.
         """
         report = {**facts, "num_examples": len(self.records), "mean": mean, "total": total, "images": self.records}
         if "config" in report:
             report["config"] = report.pop("config")
-        text = json.dumps(_without_infinity(report), indent=2, allow_nan=False) + "\n"
+        # NaN and infinities, such as the PSNR of equal images, become null: JSON has none.
+        report = json.loads(json.dumps(report), parse_constant=lambda _: None)
+        text = json.dumps(report, indent=2) + "\n"
         storage.write(self.folder / "metrics.json", text.encode())
         gallery.write_gallery(
             self.folder / "index.html",
             title=title,
             subtitle=subtitle,
             rows=[gallery.Row(record["name"], record["files"], metrics_of(record)) for record in self.records],
-            lower_is_better=LOWER_IS_BETTER,
             totals=total,
         )
 
@@ -94,12 +90,3 @@ class Report:
 def metrics_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """Returns metric -> value of an example's record."""
     return {name: value for name, value in record.items() if name not in ("name", "files")}
-
-
-def _without_infinity(value: Any) -> Any:
-    """Replaces floats that are not finite, such as the PSNR of equal images, by None: JSON has none."""
-    if isinstance(value, dict):
-        return {k: _without_infinity(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_without_infinity(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

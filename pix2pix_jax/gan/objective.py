@@ -77,8 +77,9 @@ class Objective:
             if name != "gan_loss":  # weights and factors
                 check_bounds(name, value, 0)
         if self.label_smoothing and self.gan_loss not in losses.WITH_LABELS:
-            names = " or ".join(losses.WITH_LABELS)
-            raise ValueError(f"label_smoothing: {self.gan_loss} has no labels; use {names}, or 0")
+            raise ValueError(
+                f"label_smoothing: {self.gan_loss} has no labels; use {' or '.join(losses.WITH_LABELS)}, or 0"
+            )
         if self.feature_weight and not self.gan_weight:
             raise ValueError("feature_weight: without a discriminator (gan_weight 0) there are no features; use 0")
         if not self.gan_weight and not any(weight for weight, _ in self._reconstruction_losses().values()):
@@ -141,7 +142,8 @@ class Objective:
         """
         total = 0.0
         if self.gan_loss == "wgan-gp" and self.gradient_penalty:
-            mixed = interpolate(fake, target, interpolation_weights(key, len(fake)))
+            shares = interpolation_weights(key, len(fake)).reshape(-1, 1, 1, 1)
+            mixed = shares * target + (1 - shares) * fake
             # The small number keeps the root's gradient finite where the critic is flat.
             norms = jnp.sqrt(squared_gradients(critic, mixed) + 1e-12)
             total += self.gradient_penalty * jnp.square(norms - 1).mean()
@@ -162,8 +164,3 @@ def squared_gradients(critic: Callable[[jax.Array], Logits], candidate: jax.Arra
 def interpolation_weights(key: jax.Array, count: int) -> jax.Array:
     """Draws (count,) shares in [0, 1), of the target in each mixture with a fake."""
     return jax.random.uniform(key, (count,))
-
-
-def interpolate(fake: jax.Array, target: jax.Array, weights: jax.Array) -> jax.Array:
-    weights = weights.reshape(-1, 1, 1, 1)
-    return weights * target + (1 - weights) * fake

@@ -15,13 +15,12 @@ def _linear(p, n, drop_every):
 
 
 # name -> f(p, num_periods, drop_every): factor of the learning rate in period p
-_FACTORS: dict[str, Callable[[jax.Array, int, int], jax.Array]] = {
+SCHEDULES: dict[str, Callable[[jax.Array, int, int], jax.Array]] = {
     "constant": lambda p, n, drop_every: jnp.ones_like(p),
     "linear": _linear,
     "step": lambda p, n, drop_every: 0.1 ** (p // drop_every),
     "cosine": lambda p, n, drop_every: 0.5 * (1 + jnp.cos(jnp.pi * p / n)),
 }
-SCHEDULES = tuple(_FACTORS)
 
 
 def make_schedule(
@@ -47,13 +46,13 @@ def make_schedule(
     Raises:
       ValueError: unknown name or negative rate; the message begins with the config's field.
     """
-    check_choice("schedule", name, _FACTORS)
+    check_choice("schedule", name, SCHEDULES)
     check_bounds("learning_rate", learning_rate, 0)
 
     def schedule(step):
         # A run lengthened and cut again may ask beyond its end, where the rate must not turn negative or rise again.
         period = jnp.minimum(jnp.asarray(step) * batch_size // num_examples, num_periods)
-        return learning_rate * _FACTORS[name](period.astype(jnp.float32), num_periods, drop_every)
+        return learning_rate * SCHEDULES[name](period.astype(jnp.float32), num_periods, drop_every)
 
     return schedule
 

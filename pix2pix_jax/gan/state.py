@@ -8,7 +8,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.runtime import meshes
@@ -75,8 +75,7 @@ def count_parameters(params: Any) -> int:
 
 def random_streams(seed: int) -> tuple[jax.Array, jax.Array]:
     """Returns (key of the initialisation, key of the steps); step s folds s into the latter."""
-    init_key, steps_key = jax.random.split(jax.random.key(seed))
-    return init_key, steps_key
+    return tuple(jax.random.split(jax.random.key(seed)))
 
 
 def create_train_state(
@@ -126,15 +125,9 @@ def state_shardings(state: TrainState, mesh: Mesh, *, shard_optimizer: bool = Fa
     vectors, which are small, stay replicated. Each device then updates its share of the parameters and sends it to the
     others (Rajbhandari et al. 2020, ZeRO, stage 1).
     """
-    shardings = jax.tree.map(lambda _: meshes.replicated(mesh), state)
-    if not shard_optimizer:
-        return shardings
 
-    def spread(network: NetworkState, placed: NetworkState) -> NetworkState:
-        moments = jax.tree.map(lambda x: meshes.spread_along_data(x.shape, mesh), network.opt_state)
-        return placed.replace(opt_state=moments)
+    def sharding(path: tuple, leaf: jax.Array) -> NamedSharding:
+        is_spread = shard_optimizer and jax.tree_util.GetAttrKey("opt_state") in path
+        return meshes.spread_along_data(leaf.shape, mesh) if is_spread else meshes.replicated(mesh)
 
-    return shardings.replace(
-        generator=spread(state.generator, shardings.generator),
-        discriminator=spread(state.discriminator, shardings.discriminator),
-    )
+    return jax.tree.map_with_path(sharding, state)

@@ -22,9 +22,6 @@ from pix2pix_jax.gan.state import NetworkState, Parts, TrainState, random_stream
 
 Batch = Mapping[str, jax.Array]  # "input", "target": (N, H, W, C) at load size, in the stored values
 
-UPDATE_ORDERS = ("sequential", "simultaneous")
-NORM_STATS = ("batch", "instance", "running")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StepOptions:
@@ -61,7 +58,7 @@ class StepOptions:
     ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
-        check_choice("update_order", self.update_order, UPDATE_ORDERS)
+        check_choice("update_order", self.update_order, ("sequential", "simultaneous"))
         check_bounds("seed", self.seed, 0)
         check_bounds("accumulate_steps", self.accumulate_steps, 1)
         check_bounds("ema_decay", self.ema_decay, 0, below=1)
@@ -88,9 +85,7 @@ def make_train_step(
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         augment_key, dropout_key, penalty_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
         batch = prepare(_augment(batch, augment_key, options))
-        examples = Examples(
-            image=batch["input"], target=batch["target"], dropout_key=dropout_key, penalty_key=penalty_key
-        )
+        examples = Examples(batch["input"], batch["target"], dropout_key, penalty_key)
         g, d = state.generator, state.discriminator
         generate = gradients.generate
         if options.accumulate_steps == 1:
@@ -160,8 +155,7 @@ def make_translate_step(
     Raises:
       ValueError: unknown `norm_stats`.
     """
-    check_choice("norm_stats", norm_stats, NORM_STATS)
-
+    check_choice("norm_stats", norm_stats, ("batch", "instance", "running"))
     running = norm_stats == "running"
     apply = functools.partial(generator.apply, deterministic=not dropout, mutable=["batch_stats"])
 

@@ -12,10 +12,9 @@ from etils import epath
 
 from pix2pix_jax.config import build_data
 from pix2pix_jax.data.files import images, listing
-from pix2pix_jax.data.files.picture_files import find_files
 from pix2pix_jax.data.files.value_range import fit_range, fitted
-from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack
+from pix2pix_jax.data.sources.pairing import pair_by_stem
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.inference import large_files
 from pix2pix_jax.inference.native import Size, Tile
@@ -112,7 +111,7 @@ def _find(source: str, model: TrainedModel) -> list[_Input]:
     members = model.config.a_folders if model.config.direction == "AtoB" else model.config.b_folders
     if model.config.dataset == "folder" and len(members) > 1:
         return _find_stacks(epath.Path(source).expanduser(), [str(member) for member in members])
-    listed = find_files(source, "--input")
+    listed = listing.find_files(source, "--input")
     if listed.note:
         console.log(f"note: {listed.note}")
     inputs = [_Input((path,), name) for path, name in listed.files.items()]
@@ -125,7 +124,7 @@ def _find_stacks(folder: epath.Path, members: Sequence[str]) -> list[_Input]:
         if not place.is_dir():
             wanted = ", ".join(members)
             raise UserError(f"--input={printable(folder)}: must hold the folders {wanted}, and lacks {place.name}")
-    stacks = folders.pair_by_stem(places, folder)
+    stacks = pair_by_stem(places, folder)
     return [_Input(tuple(files), files[0].name) for files in stacks.values()]
 
 
@@ -168,7 +167,7 @@ def _load(model: TrainedModel, item: _Input, pairs: str, size: Size) -> _Loaded:
 def _read(model: TrainedModel, item: _Input, pairs: str, size: Size) -> _Loaded:
     """Reads an input. Raises UserError if its file cannot be used."""
     name, values, notes = str(item.files[0]), model.input_values, []
-    if any(images.read_header(file, str(file)).animated for file in item.files):
+    if any(images.read_header(file).animated for file in item.files):
         notes.append("are animations: translated their first frames")
     stored = decode_stack(item.files, model.config.input_channels)
     if note := fitted(str(stored.dtype), values):

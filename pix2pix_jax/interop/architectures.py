@@ -12,44 +12,27 @@ from pix2pix_jax.models.network import has_bias
 COUNTER = "num_batches_tracked"  # of batches, in BatchNorm since PyTorch 0.4.1; PyTorch uses it only with momentum=None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class GeneratorArchitecture:
-    """Describes a generator, as far as its weights show, by the names and values of `config.generator`."""
+_DEPTHS = {"unet": "num_downs", "resnet": "num_blocks", "discriminator": "num_layers"}  # the config's names
 
-    name: str  # "unet" or "resnet"
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Describes a network, as far as its weights show, by the values of the config's `generator` or `discriminator`."""
+
+    network: str  # "unet", "resnet" or "discriminator"
+    depth: int  # num_downs, num_blocks or num_layers
     features: int
     norm: str  # "batch", "instance" or "none"
     bias: str  # "auto", "always", "last" or "never", as in `models.network`
-    input_channels: int
-    target_channels: int
-    num_downs: int | None = None  # U-Net
+    input_channels: int  # of a discriminator: those of input and target together, or of the target alone
+    target_channels: int = 1  # of a discriminator: its one score
     skips: bool = True  # U-Net
-    num_blocks: int | None = None  # ResNet
-    dropout: bool | None = None  # True if there is any; None: a U-Net, whose weights do not show it
+    dropout: bool | None = None  # ResNet: True if there is any; None: weights do not show it
 
     def described(self) -> str:
         """Returns a phrase for messages."""
-        depth = f"num_downs {self.num_downs}" if self.name == "unet" else f"num_blocks {self.num_blocks}"
-        return f"a {self.name} of features {self.features}, {depth}, norm {self.norm}, bias {self.bias}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DiscriminatorArchitecture:
-    """Describes a discriminator, as far as its weights show, by the names and values of `config.discriminator`."""
-
-    num_layers: int  # 0: the pixel discriminator
-    features: int
-    norm: str
-    bias: str
-    channels: int  # of its input: those of input and target together, or of the target alone
-
-    def described(self) -> str:
-        """Returns a phrase for messages."""
-        size = f"features {self.features}, num_layers {self.num_layers}"
-        return f"a discriminator of {size}, norm {self.norm}, bias {self.bias}"
-
-
-Architecture = GeneratorArchitecture | DiscriminatorArchitecture
+        size = f"features {self.features}, {_DEPTHS[self.network]} {self.depth}"
+        return f"a {self.network} of {size}, norm {self.norm}, bias {self.bias}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,11 +47,8 @@ class Entry:
 
 def entries_of(architecture: Architecture) -> list[Entry]:
     """Lists all arrays of a network, in PyTorch's order."""
-    if isinstance(architecture, DiscriminatorArchitecture):
-        layers = _discriminator(architecture)
-    else:
-        layers = _unet(architecture) if architecture.name == "unet" else _resnet(architecture)
-    return [entry for layer in layers for entry in layer.entries(architecture)]
+    list_layers = {"unet": _unet, "resnet": _resnet, "discriminator": _discriminator}[architecture.network]
+    return [entry for layer in list_layers(architecture) for entry in layer.entries(architecture)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,46 +85,45 @@ def unet_level(i: int) -> str:
     return "model" if i == 0 else "model.model.1" + ".model.3" * (i - 1)
 
 
-def _unet(architecture: GeneratorArchitecture) -> Iterator[_Layer]:
-    innermost = architecture.num_downs - 1
-    widths = [architecture.features * min(2**i, 8) for i in range(architecture.num_downs)]
+def _unet(architecture: Architecture) -> Iterator[_Layer]:
+    innermost = architecture.depth - 1
+    widths = [architecture.features * min(2**i, 8) for i in range(architecture.depth)]
     for i, width in enumerate(widths):
         inputs = widths[i - 1] if i else architecture.input_channels
         norm = f"down{i}_norm" if 0 < i < innermost else ""
         yield _Layer(f"{unet_level(i)}.model", 1 if i else 0, f"down{i}", inputs, width, 4, norm=norm)
-    for i in reversed(range(architecture.num_downs)):
+    for i in reversed(range(architecture.depth)):
         index = 5 if 0 < i < innermost else 3
         inputs = widths[i] * (2 if architecture.skips and i < innermost else 1)
         outputs, norm = (widths[i - 1], f"up{i}_norm") if i else (architecture.target_channels, "")
         yield _Layer(f"{unet_level(i)}.model", index, f"up{i}", inputs, outputs, 4, "up", norm, is_last=i == 0)
 
 
-def _resnet(architecture: GeneratorArchitecture) -> Iterator[_Layer]:
+def _resnet(architecture: Architecture) -> Iterator[_Layer]:
     narrow, middle, wide = (architecture.features * factor for factor in (1, 2, 4))
     yield _Layer("model", 1, "stem", architecture.input_channels, narrow, 7, norm="stem_norm")
     yield _Layer("model", 4, "down0", narrow, middle, 3, norm="down0_norm")
     yield _Layer("model", 7, "down1", middle, wide, 3, norm="down1_norm")
-    for k in range(architecture.num_blocks):
+    for k in range(architecture.depth):
         for j, index in ((0, 1), (1, 6 if architecture.dropout else 5)):
             prefix = f"model.{10 + k}.conv_block"
             yield _Layer(prefix, index, f"block{k}/conv{j}", wide, wide, 3, norm=f"block{k}/norm{j}")
-    up = 10 + architecture.num_blocks
+    up = 10 + architecture.depth
     yield _Layer("model", up, "up1", wide, middle, 3, "up", "up1_norm")
     yield _Layer("model", up + 3, "up0", middle, narrow, 3, "up", "up0_norm")
     yield _Layer("model", up + 7, "head", narrow, architecture.target_channels, 7, is_last=True)
 
 
-def _discriminator(architecture: DiscriminatorArchitecture) -> Iterator[_Layer]:
+def _discriminator(architecture: Architecture) -> Iterator[_Layer]:
     """Lists layers; the pixel discriminator is a PatchGAN of one inner layer and 1x1 kernels, but for its last bias."""
-    is_pixel = architecture.num_layers == 0
+    is_pixel = architecture.depth == 0
     prefix, size = ("net", 1) if is_pixel else ("model", 4)
-    last = max(architecture.num_layers, 1) + 1
+    last = max(architecture.depth, 1) + 1
     width = architecture.features
-    yield _Layer(prefix, 0, "conv0", architecture.channels, width, size, is_first=True)
+    yield _Layer(prefix, 0, "conv0", architecture.input_channels, width, size, is_first=True)
     for i in range(1, last):
         inputs, width = width, architecture.features * min(2**i, 8)
         yield _Layer(prefix, 3 * i - 1, f"conv{i}", inputs, width, size, norm=f"conv{i}_norm")
-    # With "auto", the last layer of pytorch-CycleGAN-and-pix2pix's pixel discriminator has a bias only
-    # if the inner ones do.
+    # With "auto", the last layer of their pixel discriminator has a bias only if the inner ones do.
     counts_as_last = not (is_pixel and architecture.bias == "auto")
     yield _Layer(prefix, 3 * last - 1, f"conv{last}", width, 1, size, is_last=counts_as_last)

@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ from pix2pix_jax.data.paired_dataset import WINDOWED
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.interop import layout
-from pix2pix_jax.interop.architectures import Architecture, DiscriminatorArchitecture, GeneratorArchitecture
+from pix2pix_jax.interop.architectures import Architecture
 from pix2pix_jax.io import pth, storage
 from pix2pix_jax.runtime import console
 from pix2pix_jax.workdir import checkpoints
@@ -38,7 +38,7 @@ def import_torch(
     discriminator: str | None = None,
     keep: Collection[str] = (),
 ) -> ConfigDict:
-    """Makes a workdir of PyTorch weights, as step 0, which evaluate, translate and train take as any other.
+    """Makes a workdir of PyTorch weights, as step 0, which evaluate, translate and train take; returns its config.
 
     Args:
       config: an unchecked ConfigDict, as from `config.read`. The weights replace its fields of the networks as far as
@@ -48,9 +48,6 @@ def import_torch(
       generator: path of a .pth file.
       discriminator: path of a .pth file; None initialises it at random.
       keep: names of fields whose value stays, of "image_size" and "resize_size".
-
-    Returns:
-      The workdir's config, checked.
 
     Raises:
       UserError: a file cannot be read or does not fit, the config has a bad value, the networks cannot take its images,
@@ -80,32 +77,32 @@ def _read(
 ) -> tuple[ConfigDict, dict[str, Any], dict[str, Any] | None]:
     """Returns (config that fits the files, variables of the generator, of the discriminator or None)."""
     config = copy.deepcopy(config)
-    g, g_variables = _read_network(generator, layout.infer_generator)
+    g, g_variables = _read_network(generator, "generator")
     _take_size(config, g, keep)
     _take_generator(config, g)
     d_variables = None
     if discriminator is not None:
-        d, d_variables = _read_network(discriminator, layout.infer_discriminator)
+        d, d_variables = _read_network(discriminator, "discriminator")
         _take_discriminator(config, d, g, discriminator)
     return validate.check(config), g_variables, d_variables
 
 
-def _read_network(file: str, infer: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+def _read_network(file: str, wanted: str) -> tuple[Architecture, dict[str, Any]]:
     weights = layout.clean(pth.read(file))
-    architecture = infer(weights, file)
+    architecture = layout.infer(weights, file, wanted)
     return architecture, jax.tree.map(jnp.asarray, layout.from_torch(weights, architecture, file))
 
 
-def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[str]) -> None:
+def _take_size(config: ConfigDict, g: Architecture, keep: Collection[str]) -> None:
     """Sets image_size and resize_size to those that a U-Net was made for, and prints a note.
 
     pytorch-CycleGAN-and-pix2pix names U-Nets by the size: unet_128 halves 7 times. Otherwise an image of that size
     would be enlarged to the config's, and its translation reduced again.
     """
     resized = config.preprocess in ("resize_and_crop", *WINDOWED)  # other ways keep images' own sizes
-    if g.name != "unet" or "image_size" in keep or not resized:
+    if g.network != "unet" or "image_size" in keep or not resized:
         return
-    own, side = config.image_size, 2**g.num_downs
+    own, side = config.image_size, 2**g.depth
     if min(own) == side and max(own) % side == 0:
         return
     size = (side, side)
@@ -118,34 +115,29 @@ def _take_size(config: ConfigDict, g: GeneratorArchitecture, keep: Collection[st
     )
 
 
-def _take_generator(config: ConfigDict, g: GeneratorArchitecture) -> None:
-    for name in ("name", "features", "norm", "bias"):
-        config.generator[name] = getattr(g, name)
-    if g.name == "resnet":
-        config.generator.num_blocks = g.num_blocks
-        config.generator.dropout = (config.generator.dropout or _DROPOUT) if g.dropout else 0.0
+def _take_generator(config: ConfigDict, g: Architecture) -> None:
+    fields = config.generator
+    fields.update(name=g.network, features=g.features, norm=g.norm, bias=g.bias)
+    if g.network == "resnet":
+        fields.update(num_blocks=g.depth, dropout=(fields.dropout or _DROPOUT) if g.dropout else 0.0)
     else:
-        config.generator.skips, config.generator.bottleneck_norm = g.skips, False
+        fields.update(skips=g.skips, bottleneck_norm=False)
         # 0 means as many as the image size allows; it stays if that is the U-Net's number, so that the config stays.
-        if config.generator.num_downs or build_data.num_downs(config) != g.num_downs:
-            config.generator.num_downs = g.num_downs
+        if fields.num_downs or build_data.num_downs(config) != g.depth:
+            fields.num_downs = g.depth
     if build_model.network_channels(config) != (g.input_channels, g.target_channels):
         config.input_channels, config.target_channels = g.input_channels, g.target_channels
 
 
-def _take_discriminator(
-    config: ConfigDict, d: DiscriminatorArchitecture, g: GeneratorArchitecture, name_of_file: str
-) -> None:
+def _take_discriminator(config: ConfigDict, d: Architecture, g: Architecture, name_of_file: str) -> None:
     sees_both = g.input_channels + g.target_channels
-    if d.channels not in (sees_both, g.target_channels):
-        raise UserError(
-            f"{name_of_file}: sees {d.channels} channels, where the generator makes {g.target_channels} of "
-            f"{g.input_channels}; give the discriminator that was trained with it"
+    if d.input_channels not in (sees_both, g.target_channels):
+        misfit = (
+            f"sees {d.input_channels} channels, where the generator makes {g.target_channels} of {g.input_channels}"
         )
-    for name in ("features", "num_layers", "norm", "bias"):
-        config.discriminator[name] = getattr(d, name)
-    config.discriminator.conditional = d.channels == sees_both
-    config.discriminator.spectral_norm, config.discriminator.num_scales = False, 1
+        raise UserError(f"{name_of_file}: {misfit}; give the discriminator that was trained with it")
+    config.discriminator.update(num_layers=d.depth, features=d.features, norm=d.norm, bias=d.bias)
+    config.discriminator.update(conditional=d.input_channels == sees_both, spectral_norm=False, num_scales=1)
 
 
 def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:
@@ -166,8 +158,7 @@ def export_torch(
       step: the checkpoint's step, "latest" or "best".
 
     Raises:
-      UserError: there is no such checkpoint, pytorch-CycleGAN-and-pix2pix has no such network, or the file cannot be
-        written.
+      UserError: there is no such checkpoint, its network has no such form in PyTorch, or `output` cannot be written.
     """
 
     def read(step: int) -> tuple[ConfigDict, dict[str, Any]]:
@@ -184,10 +175,8 @@ def _check_fixed(config: ConfigDict, network: str) -> None:
     flat = validate.flatten(config)
     for field, value in _FIXED[network].items():
         if flat[field] != value:
-            raise UserError(
-                f"config.{field}: {flat[field]}; pytorch-CycleGAN-and-pix2pix has {value} only, and would "
-                "answer otherwise with these weights, so there is no file for it"
-            )
+            why = f"pytorch-CycleGAN-and-pix2pix has {value} only, and would answer otherwise with these weights"
+            raise UserError(f"config.{field}: {flat[field]}; {why}, so there is no file for it")
 
 
 def _architecture_of(config: ConfigDict, network: str) -> Architecture:
@@ -196,8 +185,8 @@ def _architecture_of(config: ConfigDict, network: str) -> Architecture:
     shared = {name: fields[name] for name in ("features", "norm", "bias")}
     if network == "discriminator":
         channels = target_channels + (input_channels if fields.conditional else 0)
-        return DiscriminatorArchitecture(num_layers=fields.num_layers, channels=channels, **shared)
-    shared |= {"name": fields.name, "input_channels": input_channels, "target_channels": target_channels}
+        return Architecture(network=network, depth=fields.num_layers, input_channels=channels, **shared)
+    shared |= {"network": fields.name, "input_channels": input_channels, "target_channels": target_channels}
     if fields.name == "resnet":
-        return GeneratorArchitecture(num_blocks=fields.num_blocks, dropout=fields.dropout > 0, **shared)
-    return GeneratorArchitecture(num_downs=build_data.num_downs(config), **shared)
+        return Architecture(depth=fields.num_blocks, dropout=fields.dropout > 0, **shared)
+    return Architecture(depth=build_data.num_downs(config), **shared)

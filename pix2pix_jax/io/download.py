@@ -45,14 +45,8 @@ def fetch(url: str, target: pathlib.Path, *, remedy: str) -> None:
     The beginning of a download that broke off or was killed stays as `TARGET.part`, and the next call asks the server
     for the rest, if the server still has the same file and can send parts. One process downloads, others wait for it.
 
-    Args:
-      url: http or https.
-      target: a local path.
-      remedy: advice for the user, which ends the error's message.
-
-    Raises:
-      UserError: the file cannot be downloaded; the message begins with `url`.
-      OSError: `target` cannot be written.
+    Raises UserError if the file cannot be downloaded, whose message begins with `url` and ends with the advice
+    `remedy`; raises OSError if `target` cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target):

@@ -9,7 +9,6 @@ UserError. Both formats of `torch.save` are read:
   for each key an int64 count and the numbers, little-endian.
 """
 
-import contextlib
 import io
 import math
 import os
@@ -34,21 +33,17 @@ MAX_BYTES = 8 << 30  # of a file, and of the arrays in it; the published generat
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_VERSION = 1001
 _STORAGE_NAMES = {dtype: name for name, dtype in torch_pickle.STORAGES.items()}
+_EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"  # pickled
 _ALIGNMENT = 64  # bytes; PyTorch aligns the numbers in the archive so, to map them into memory
 
 
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the state dict in a .pth file.
+    """Reads a file that `torch.save` wrote: a state dict, or a dict that has one as "state_dict".
 
-    Args:
-      path: a file that `torch.save` wrote: a state dict, or a dict that has one as "state_dict".
+    Returns the arrays by key, in the file's order and dtypes (bfloat16 is ml_dtypes'). They are read-only, and those
+    that shared their memory in PyTorch still do.
 
-    Returns:
-      The arrays by key, in the file's order and dtypes (bfloat16 is ml_dtypes'). They are read-only, and those that
-      shared their memory in PyTorch still do.
-
-    Raises:
-      UserError: there is no such file, it is damaged, it holds anything but weights, or it is larger than MAX_BYTES.
+    Raises UserError if there is no such file, it is damaged, or holds anything but weights, or more than MAX_BYTES.
     """
     path = _local(path)
     try:
@@ -68,9 +63,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def _local(path: str | os.PathLike) -> pathlib.Path:
     if "://" in os.fspath(path):
         raise UserError(f"{os.fspath(path)}: not a local path; copy the .pth file to or from there by other means")
-    with contextlib.suppress(RuntimeError):  # no such user: "~nobody" is a folder's name
-        return pathlib.Path(path).expanduser()
-    return pathlib.Path(path)
+    return pathlib.Path(os.path.expanduser(path))
 
 
 def _read(file: BinaryIO) -> dict[str, np.ndarray]:
@@ -162,20 +155,15 @@ def _state_dict(value: Any) -> dict[str, Tensor]:
 
 
 def _array(tensor: Tensor, data: np.ndarray) -> np.ndarray:
-    itemsize = data.dtype.itemsize
-    strides = [stride * itemsize for stride in tensor.strides]
-    return np.ndarray(tensor.shape, data.dtype, data, tensor.offset * itemsize, strides)
+    strides = [stride * data.itemsize for stride in tensor.strides]
+    return np.ndarray(tensor.shape, data.dtype, data, tensor.offset * data.itemsize, strides)
 
 
 def write(path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]) -> None:
-    """Writes a file that `torch.load` turns into an OrderedDict of tensors on the CPU; it appears whole or not at all.
+    """Writes arrays by key as a file that `torch.load` turns into an OrderedDict of tensors on the CPU.
 
-    Args:
-      path: the file; it is replaced if it exists.
-      state_dict: arrays by key.
-
-    Raises:
-      UserError: PyTorch has no such dtype, or the file cannot be written.
+    An existing file is replaced, whole or not at all. Raises UserError if PyTorch has no such dtype, or the file cannot
+    be written.
     """
     path = _local(path)
     arrays = {key: np.asarray(value) for key, value in state_dict.items()}
@@ -212,9 +200,6 @@ def _pickle(arrays: Mapping[str, np.ndarray]) -> bytes:
     """Returns the pickle (protocol 2) of an OrderedDict of tensors with their numbers in the storages "0", "1", ..."""
     items = [_plain(name) + _tensor(array, str(key)) for key, (name, array) in enumerate(arrays.items())]
     return b"\x80\x02" + _EMPTY_ORDERED_DICT + b"(" + b"".join(items) + b"u."
-
-
-_EMPTY_ORDERED_DICT = b"ccollections\nOrderedDict\n)R"
 
 
 def _tensor(array: np.ndarray, key: str) -> bytes:

@@ -163,8 +163,7 @@ class _ObjectLog:
         """Waits until all that was appended is in the object."""
         with self._lock:
             self._upload.result()
-            self._upload = self._thread.submit(self._put)
-            upload = self._upload
+            self._upload = upload = self._thread.submit(self._put)
         upload.result()
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ from pix2pix_jax.errors import printable
 
 MAX_BYTES = 1 << 20  # of one pickle; a generator's is about 20 kB, as the numbers lie outside it
 MAX_DIMENSIONS = 8
+_VIEWS = ([], [None])  # how a storage's name ends; a third kind, a view of another storage, is not read
 
 STORAGES = {  # PyTorch's name of a storage -> its dtype
     "DoubleStorage": np.dtype(np.float64),
@@ -66,11 +67,9 @@ class Loaded(NamedTuple):
 
 
 def load(file: BinaryIO) -> Loaded:
-    """Reads one pickle of at most MAX_BYTES; leaves `file` at its end.
+    """Reads one pickle; leaves `file` at its end.
 
-    Raises:
-      NotWeightsError: it holds anything but plain values and tensors.
-      Exception: it is damaged; pickletools and the stack raise many types.
+    Raises NotWeightsError if it holds anything but plain values and tensors, and many types if it is damaged.
     """
     machine = _Machine()
     for operation, argument, _ in pickletools.genops(file):
@@ -113,10 +112,7 @@ class _Machine:
 
     def _storage(self, name: Any) -> Storage:
         match name:
-            case ("storage", np.dtype() as dtype, str(key), str(), int(size), *view) if size >= 0 and view in (
-                [],
-                [None],
-            ):
+            case ("storage", np.dtype() as dtype, str(key), str(), int(size), *view) if view in _VIEWS and size >= 0:
                 storage = Storage(key, dtype, size)
             case _:
                 raise NotWeightsError("names data in a way that weights do not; do not trust it")
@@ -138,10 +134,8 @@ def _set_items(_: None, target: Any, *items: Any) -> dict:
 def _global(name: str) -> Any:
     """Returns the global `name`, "module name"; nothing is imported."""
     if name not in _GLOBALS:
-        raise NotWeightsError(
-            f"holds code ({printable(name.replace(' ', '.'), 80)}), not just weights; do not trust it, or have its "
-            "author save the state_dict()"
-        )
+        code = f"holds code ({printable(name.replace(' ', '.'), 80)}), not just weights"
+        raise NotWeightsError(f"{code}; do not trust it, or have its author save the state_dict()")
     return _GLOBALS[name]
 
 

@@ -8,9 +8,7 @@ import numpy as np
 from pix2pix_jax.data.files.high_bit_depth import height_by_width
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.metrics import distances, image, labels, lpips, weights
-from pix2pix_jax.metrics.labels import Palette
 from pix2pix_jax.metrics.names import DISTANCES, METRICS
-from pix2pix_jax.metrics.weights import Weights
 
 _BY_DEFAULT = ("l1", "psnr", "ssim", "ms_ssim", "lpips", "labels", "fid", "kid")
 
@@ -41,18 +39,17 @@ class ResolvedMetrics:
     """Holds the metrics to compute, with the palette and the networks that they need; None for those not needed."""
 
     metrics: tuple[str, ...]  # in METRICS
-    palette: Palette | None = None  # of the label scores
-    inception: Weights | None = None  # of FID and KID
-    lpips: Weights | None = None
+    palette: labels.Palette | None = None  # of the label scores
+    inception: weights.Weights | None = None  # of FID and KID
+    lpips: weights.Weights | None = None
     left_out: dict[str, str] = dataclasses.field(default_factory=dict)  # metric -> why it is not computed
 
 
 def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
     """Chooses metrics and loads the networks that they need.
 
-    Raises:
-      UserError: a metric that was asked for by name cannot be computed, a palette does not fit, or weights cannot be
-        found, downloaded or read.
+    Raises UserError if a metric that was asked for by name cannot be computed, a palette does not fit, or weights
+    cannot be found, downloaded or read.
     """
     for metric in request.metrics or ():
         if metric not in METRICS:
@@ -78,7 +75,7 @@ def choose(request: MetricsConfig, pictures: ImageSet) -> ResolvedMetrics:
     )
 
 
-def _obstacle(metric: str, pictures: ImageSet, palette: Palette | None) -> str:
+def _obstacle(metric: str, pictures: ImageSet, palette: labels.Palette | None) -> str:
     """Returns the reason why a metric cannot be computed; "" if it can."""
     least = {"ssim": image.SSIM_SIDE, "ms_ssim": image.MS_SSIM_SIDE, "lpips": lpips.SIDE}.get(metric, 1)
     if min(pictures.size) < least:

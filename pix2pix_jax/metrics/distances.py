@@ -25,11 +25,8 @@ def frechet_of_gaussians(
     """Computes |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of two Gaussians (Heusel et al. 2017).
 
     With C = A A^T, the trace of (C1 C2)^(1/2) is the sum of the singular values of A1^T A2. This avoids the root of a
-    product of matrices, which loses half of the digits where there are fewer images than features.
-
-    Args:
-      mean, other_mean: the sets' means, (D,).
-      covariance, other_covariance: their covariances, (D, D), symmetric and positive semidefinite up to rounding.
+    product of matrices, which loses half of the digits where there are fewer images than features. Means are (D,),
+    covariances (D, D), symmetric and positive semidefinite up to rounding.
     """
     shift = mean - other_mean
     singular = np.linalg.svd(_factor(covariance).T @ _factor(other_covariance), compute_uv=False)
@@ -48,10 +45,7 @@ def kernel(features: np.ndarray, other: np.ndarray) -> float:
 
     As published, it is the mean over 100 subsets of at most 1,000 rows of each set, drawn as torch-fidelity draws them.
     Sets of equal size up to 1,000 are compared whole: the result then depends on no draw, and equals clean-fid's too.
-
-    Args:
-      features: one set, floating (N, D), N at least 2.
-      other: the other set, floating (M, D), M at least 2.
+    `features` and `other` are as for `frechet`.
     """
     features, other = features.astype(np.float64), other.astype(np.float64)
     size = min(len(features), len(other), SUBSET_SIZE)

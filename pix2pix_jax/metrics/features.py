@@ -22,14 +22,7 @@ class FeatureDistances:
     """
 
     def __init__(self, prefix: str, choice: ResolvedMetrics, *, mesh: Mesh, cache_key: Sequence[str]):
-        """Places the network on the mesh.
-
-        Args:
-          prefix: a key of RESIZES.
-          choice: all metrics to compute, of which those without the prefix are ignored, and the network's weights.
-          mesh: the mesh over whose `data` axis batches are spread.
-          cache_key: strings that identify the targets, as for `Scorer`.
-        """
+        """Places the network on the mesh; `prefix` is a key of RESIZES, and the others are as for `Scorer`."""
         self._prefix, self._mesh = prefix, mesh
         self._metrics = [name for name in _DISTANCES if prefix + name in choice.metrics]
         # Only in one process: several might find different features there, and then run different programs.

@@ -33,13 +33,7 @@ def ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) -> 
 
     The published constants: a Gaussian window of 11x11 with sigma 1.5, K1 = 0.01, K2 = 0.03, population covariance.
     Equals scikit-image's `structural_similarity(gaussian_weights=True, sigma=1.5, use_sample_covariance=False)`.
-
-    Args:
-      output, target: (N, H, W, C), integer or floating; H, W >= 11.
-      data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
-
-    Raises:
-      ValueError: images smaller than the window.
+    Arguments are as for `psnr`; raises ValueError if H or W is below SSIM_SIDE, 11.
     """
     _check_size(output, SSIM_SIDE, "SSIM")
     luminance, structure = _similarity(_scaled(output, data_range), _scaled(target, data_range))
@@ -51,14 +45,7 @@ def ms_ssim(output: jax.Array, target: jax.Array, *, data_range: float = 255.0) 
 
     It is the mean over the channels, with the published weights of scales, window and constants. As in pytorch-msssim,
     whose results it equals, 2x2 means halve the images between scales, odd sides get a black border first, and negative
-    structure counts as 0.
-
-    Args:
-      output, target: (N, H, W, C), integer or floating; H, W >= 161.
-      data_range: largest possible value minus the smallest: 255 for uint8, 2 for [-1, 1].
-
-    Raises:
-      ValueError: images smaller than MS_SSIM_SIDE.
+    structure counts as 0. Arguments are as for `psnr`; raises ValueError if H or W is below MS_SSIM_SIDE, 161.
     """
     _check_size(output, MS_SSIM_SIDE, "MS-SSIM")
     x, y = _scaled(output, data_range), _scaled(target, data_range)

@@ -20,7 +20,6 @@ from jax import lax
 from PIL import Image
 
 SIZE = 299  # pixels a side
-FEATURES = 2048
 _EPSILON = 1e-3  # batch norm's
 _NORM = ("weight", "bias", "running_mean", "running_var")
 # Accelerators' default precision has 8 to 10 bits of mantissa, too few to compare features.
@@ -28,17 +27,15 @@ _PRECISION = lax.Precision.HIGHEST
 _Kernel = tuple[int, int]
 
 
-def _layer(
-    x: jax.Array, name: str, features: int, kernel: _Kernel = (1, 1), *, stride: int = 1, padding: str = "SAME"
-) -> jax.Array:
+def _layer(x: jax.Array, name: str, features: int, kernel: _Kernel = (1, 1), **options: Any) -> jax.Array:
     """Applies a convolution and ReLU, inside a compact method."""
-    x = nn.Conv(features, kernel, strides=stride, padding=padding, precision=_PRECISION, name=name)(x)
-    return nn.relu(x)
+    return nn.relu(nn.Conv(features, kernel, precision=_PRECISION, name=name, **options)(x))
 
 
-def _chain(x: jax.Array, *layers: tuple[str, int, _Kernel]) -> jax.Array:
-    for name, features, kernel in layers:
-        x = _layer(x, name, features, kernel)
+def _chain(x: jax.Array, name: str, *layers: tuple[int, _Kernel]) -> jax.Array:
+    """Applies the layers NAME_1, NAME_2 and so on, of the given features and kernels."""
+    for number, (features, kernel) in enumerate(layers, 1):
+        x = _layer(x, f"{name}_{number}", features, kernel)
     return x
 
 
@@ -61,18 +58,18 @@ def _block_a(x: jax.Array, *, pool_features: int) -> Sequence[jax.Array]:
     """Makes the branches of a block at 35x35 pixels."""
     return (
         _layer(x, "branch1x1", 64),
-        _chain(x, ("branch5x5_1", 48, (1, 1)), ("branch5x5_2", 64, (5, 5))),
-        _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)), ("branch3x3dbl_3", 96, (3, 3))),
+        _chain(x, "branch5x5", (48, (1, 1)), (64, (5, 5))),
+        _chain(x, "branch3x3dbl", (64, (1, 1)), (96, (3, 3)), (96, (3, 3))),
         _layer(_average(x), "branch_pool", pool_features),
     )
 
 
 def _block_b(x: jax.Array) -> Sequence[jax.Array]:
     """Makes the branches of the block from 35x35 to 17x17 pixels."""
-    double = _chain(x, ("branch3x3dbl_1", 64, (1, 1)), ("branch3x3dbl_2", 96, (3, 3)))
+    double = _chain(x, "branch3x3dbl", (64, (1, 1)), (96, (3, 3)))
     return (
-        _layer(x, "branch3x3", 384, (3, 3), stride=2, padding="VALID"),
-        _layer(double, "branch3x3dbl_3", 96, (3, 3), stride=2, padding="VALID"),
+        _layer(x, "branch3x3", 384, (3, 3), strides=2, padding="VALID"),
+        _layer(double, "branch3x3dbl_3", 96, (3, 3), strides=2, padding="VALID"),
         _shrink(x),
     )
 
@@ -81,25 +78,18 @@ def _block_c(x: jax.Array, *, width: int) -> Sequence[jax.Array]:
     """Makes the branches of a block at 17x17 pixels, with 7x7 kernels factored into 1x7 and 7x1."""
     return (
         _layer(x, "branch1x1", 192),
-        _chain(x, ("branch7x7_1", width, (1, 1)), ("branch7x7_2", width, (1, 7)), ("branch7x7_3", 192, (7, 1))),
-        _chain(
-            x,
-            ("branch7x7dbl_1", width, (1, 1)),
-            ("branch7x7dbl_2", width, (7, 1)),
-            ("branch7x7dbl_3", width, (1, 7)),
-            ("branch7x7dbl_4", width, (7, 1)),
-            ("branch7x7dbl_5", 192, (1, 7)),
-        ),
+        _chain(x, "branch7x7", (width, (1, 1)), (width, (1, 7)), (192, (7, 1))),
+        _chain(x, "branch7x7dbl", (width, (1, 1)), (width, (7, 1)), (width, (1, 7)), (width, (7, 1)), (192, (1, 7))),
         _layer(_average(x), "branch_pool", 192),
     )
 
 
 def _block_d(x: jax.Array) -> Sequence[jax.Array]:
     """Makes the branches of the block from 17x17 to 8x8 pixels."""
-    wide = _chain(x, ("branch7x7x3_1", 192, (1, 1)), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1)))
+    wide = _chain(x, "branch7x7x3", (192, (1, 1)), (192, (1, 7)), (192, (7, 1)))
     return (
-        _layer(_layer(x, "branch3x3_1", 192), "branch3x3_2", 320, (3, 3), stride=2, padding="VALID"),
-        _layer(wide, "branch7x7x3_4", 192, (3, 3), stride=2, padding="VALID"),
+        _layer(_layer(x, "branch3x3_1", 192), "branch3x3_2", 320, (3, 3), strides=2, padding="VALID"),
+        _layer(wide, "branch7x7x3_4", 192, (3, 3), strides=2, padding="VALID"),
         _shrink(x),
     )
 
@@ -107,7 +97,7 @@ def _block_d(x: jax.Array) -> Sequence[jax.Array]:
 def _block_e(x: jax.Array, *, pool: Callable[[jax.Array], jax.Array]) -> Sequence[jax.Array]:
     """Makes the branches of a block at 8x8 pixels."""
     single = _layer(x, "branch3x3_1", 384)
-    double = _chain(x, ("branch3x3dbl_1", 448, (1, 1)), ("branch3x3dbl_2", 384, (3, 3)))
+    double = _chain(x, "branch3x3dbl", (448, (1, 1)), (384, (3, 3)))
     return (
         _layer(x, "branch1x1", 320),
         _layer(single, "branch3x3_2a", 384, (1, 3)),
@@ -123,7 +113,7 @@ class Inception(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = _layer(x, "Conv2d_1a_3x3", 32, (3, 3), stride=2, padding="VALID")
+        x = _layer(x, "Conv2d_1a_3x3", 32, (3, 3), strides=2, padding="VALID")
         x = _layer(x, "Conv2d_2a_3x3", 32, (3, 3), padding="VALID")
         x = _shrink(_layer(x, "Conv2d_2b_3x3", 64, (3, 3)))
         x = _layer(x, "Conv2d_3b_1x1", 80)
@@ -143,12 +133,11 @@ def shapes() -> dict[str, tuple[int, ...]]:
     """Returns name -> shape of the arrays that the network needs of pytorch-fid's file: OIHW kernels and norms."""
     variables = jax.eval_shape(Inception().init, jax.random.key(0), jnp.zeros((1, SIZE, SIZE, 3)))
     answer = {}
-    for path, array in traverse_util.flatten_dict(variables["params"], sep=".").items():
-        layer, _, kind = path.rpartition(".")
+    for (*layer, kind), array in traverse_util.flatten_dict(variables["params"]).items():
         if kind == "kernel":
             height, width, inputs, outputs = array.shape
-            answer[f"{layer}.conv.weight"] = (outputs, inputs, height, width)
-            answer |= {f"{layer}.bn.{name}": (outputs,) for name in _NORM}
+            answer[".".join((*layer, "conv.weight"))] = (outputs, inputs, height, width)
+            answer |= {".".join((*layer, "bn", name)): (outputs,) for name in _NORM}
     return answer
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from pix2pix_jax.data.sources.drawn_facades.draw import LABELS
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.metrics.names import LABEL_SCORES
 
 FAR = 32.0  # of 255: noise leaves pixels nearer than this to a colour of the palette
@@ -66,8 +66,7 @@ def confusion(predicted: jax.Array, truth: jax.Array, num_classes: int) -> jax.A
 def scores(confusion: np.ndarray) -> dict[str, float]:
     """Computes the scores of a whole set, as Long et al. (2015) define them and the pix2pix paper reports them.
 
-    Args:
-      confusion: counts of pixels, integer (truth, predicted), summed over all images.
+    `confusion` has the counts of pixels, integer (truth, predicted), summed over all images.
 
     Returns:
       pixel_accuracy: the share of pixels that are right.
@@ -96,15 +95,13 @@ def find(name: str) -> Palette:
         return PALETTES[name]
     path = pathlib.Path(name)
     if path.suffix != ".json" or not path.is_file():
-        known = ", ".join(PALETTES)
-        raise UserError(f"--palette={name}: neither {known} nor a .json file with a colour for each class")
+        raise UserError(f"--palette={name}: neither {', '.join(PALETTES)} nor a .json file with each class's colour")
     try:
         colours = json.loads(path.read_bytes()[:_MAX_FILE])
         void = tuple(_colour(c) for c in colours.pop("void", ()))
         palette = Palette(path.name, {str(c): _colour(rgb) for c, rgb in colours.items()}, void)
     except (ValueError, TypeError, AttributeError, OSError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:150]
-        raise UserError(f'--palette={name}: not {{"CLASS": [R, G, B], ...}} ({reason})') from error
+        raise UserError(f'--palette={name}: not {{"CLASS": [R, G, B], ...}} ({printable(str(error), 150)})') from error
     if not 2 <= len(palette) <= _MAX_CLASSES or len({*palette.colours.values(), *void}) < len(palette) + len(void):
         raise UserError(f"--palette={name}: needs 2 to {_MAX_CLASSES} classes, each of a colour of its own")
     return palette
@@ -122,41 +119,38 @@ def misfit(palette: Palette, label_maps: np.ndarray) -> str:
     far = float(palette.far(label_maps).mean())
     if far <= _MOST_FAR:
         return ""
-    return (
-        f"--palette={palette.name} does not fit the label maps: {far:.0%} of their pixels are farther than {FAR:.0f} "
-        "(of 255) from any of its colours; choose another, or none"
-    )
+    reason = f"{far:.0%} of their pixels are farther than {FAR:.0f} (of 255) from any of its colours"
+    return f"--palette={palette.name} does not fit the label maps: {reason}; choose another, or none"
 
 
-# Cityscapes' 19 classes of evaluation, in the order of its training numbers (Cordts et al. 2016).
-_CITYSCAPES = {
-    "road": (128, 64, 128),
-    "sidewalk": (244, 35, 232),
-    "building": (70, 70, 70),
-    "wall": (102, 102, 156),
-    "fence": (190, 153, 153),
-    "pole": (153, 153, 153),
-    "traffic light": (250, 170, 30),
-    "traffic sign": (220, 220, 0),
-    "vegetation": (107, 142, 35),
-    "terrain": (152, 251, 152),
-    "sky": (70, 130, 180),
-    "person": (220, 20, 60),
-    "rider": (255, 0, 0),
-    "car": (0, 0, 142),
-    "truck": (0, 0, 70),
-    "bus": (0, 60, 100),
-    "train": (0, 80, 100),
-    "motorcycle": (0, 0, 230),
-    "bicycle": (119, 11, 32),
-}
-# Cityscapes' colours outside these classes: unlabelled, dynamic, ground, parking, rail track, bridge, tunnel. Those of
-# caravans, trailers and guard rails are missing: they are so near to a class's colour that noise would confuse them.
-_CITYSCAPES_VOID = (
-    *((0, 0, 0), (111, 74, 0), (81, 0, 81), (250, 170, 160)),
-    *((230, 150, 140), (150, 100, 100), (150, 120, 90)),
+_CITYSCAPES = Palette(
+    name="cityscapes",
+    colours={  # the 19 classes of evaluation, in the order of Cityscapes' training numbers (Cordts et al. 2016)
+        "road": (128, 64, 128),
+        "sidewalk": (244, 35, 232),
+        "building": (70, 70, 70),
+        "wall": (102, 102, 156),
+        "fence": (190, 153, 153),
+        "pole": (153, 153, 153),
+        "traffic light": (250, 170, 30),
+        "traffic sign": (220, 220, 0),
+        "vegetation": (107, 142, 35),
+        "terrain": (152, 251, 152),
+        "sky": (70, 130, 180),
+        "person": (220, 20, 60),
+        "rider": (255, 0, 0),
+        "car": (0, 0, 142),
+        "truck": (0, 0, 70),
+        "bus": (0, 60, 100),
+        "train": (0, 80, 100),
+        "motorcycle": (0, 0, 230),
+        "bicycle": (119, 11, 32),
+    },
+    # Unlabelled, dynamic, ground, parking, rail track, bridge, tunnel. Caravans, trailers and guard rails are missing:
+    # their colours are so near to a class's that noise would confuse them.
+    void=(
+        *((0, 0, 0), (111, 74, 0), (81, 0, 81), (250, 170, 160)),
+        *((230, 150, 140), (150, 100, 100), (150, 120, 90)),
+    ),
 )
-PALETTES = {
-    "facades": Palette("facades", LABELS),
-    "cityscapes": Palette("cityscapes", _CITYSCAPES, _CITYSCAPES_VOID),
-}
+PALETTES = {"facades": Palette("facades", LABELS), "cityscapes": _CITYSCAPES}

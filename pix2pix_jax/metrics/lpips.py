@@ -77,9 +77,7 @@ def variables(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def from_torch(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Renames PyTorch's arrays as in `shapes`; leaves out what is not part of LPIPS.
 
-    Args:
-      weights: the state dict of the `lpips` package's network, or torchvision's AlexNet and that package's linear
-        layers in one dict.
+    They are those of the `lpips` package's network, or torchvision's AlexNet and that package's linear layers together.
     """
     answer = {}
     for name, array in weights.items():

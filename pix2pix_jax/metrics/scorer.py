@@ -22,10 +22,9 @@ class Scorer:
     """
 
     def __init__(self, choice: ResolvedMetrics, *, mesh: Mesh, values: ValueRange, cache_key: Sequence[str] = ()):
-        """Builds the programs that compute metrics.
+        """Builds the programs that compute the metrics `choice`.
 
         Args:
-          choice: the metrics to compute.
           mesh: the mesh over whose `data` axis batches are spread.
           values: the value range of the images.
           cache_key: strings that identify the targets, such as data set and split. The targets' Inception features are
@@ -36,10 +35,8 @@ class Scorer:
         # Compiled apart: fused with the metrics, equal images could differ in their last bit.
         self._normalise = jax.jit(functools.partial(to_float, values=values))
         self._compare = jax.jit(self._compare_batch, out_shardings=meshes.replicated(mesh))
-        self._distances = []
-        for prefix in RESIZES:
-            if {f"{prefix}fid", f"{prefix}kid"} & set(choice.metrics):
-                self._distances.append(FeatureDistances(prefix, choice, mesh=mesh, cache_key=cache_key))
+        prefixes = [prefix for prefix in RESIZES if {f"{prefix}fid", f"{prefix}kid"} & set(choice.metrics)]
+        self._distances = [FeatureDistances(p, choice, mesh=mesh, cache_key=cache_key) for p in prefixes]
         self.reset()
 
     def reset(self) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from pix2pix_jax.data.files.high_bit_depth import height_by_width
 from pix2pix_jax.data.files.images import resize
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.metrics import labels
 
 _MEAN, _STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])  # ImageNet's, for values in [0, 1]
@@ -51,7 +51,7 @@ class Segmenter:
             self._session = onnxruntime.InferenceSession(file, options, providers=onnxruntime.get_available_providers())
             self._scale = self._session.get_modelmeta().custom_metadata_map.get("pix2pix.scale", "imagenet")
         except Exception as error:  # onnxruntime's types have no common base
-            raise UserError(f"--segmenter={file}: cannot be read as ONNX ({_summary(error)})") from error
+            raise UserError(f"--segmenter={file}: cannot be read as ONNX ({printable(str(error), 150)})") from error
         inputs = self._session.get_inputs()
         shape = inputs[0].shape
         if len(inputs) != 1 or len(shape) != 4 or inputs[0].type not in ("tensor(float)", "tensor(uint8)"):
@@ -74,11 +74,14 @@ class Segmenter:
         try:
             answer = self._session.run(None, {self._name: np.ascontiguousarray(batch)})[0]
         except Exception as error:
-            raise self._unfit(f"fails for pictures of {height_by_width(size)} ({_summary(error)})") from error
+            raise self._unfit(
+                f"fails for pictures of {height_by_width(size)} ({printable(str(error), 150)})"
+            ) from error
         numbers = self._numbers(np.asarray(answer))
         if numbers.size == 0 or numbers.min() < 0 or numbers.max() >= self._num_classes:
-            largest = numbers.max(initial=0)
-            raise self._unfit(f"answers class {largest}, but the palette has {self._num_classes} classes")
+            raise self._unfit(
+                f"answers class {numbers.max(initial=0)}, but the palette has {self._num_classes} classes"
+            )
         rows, columns = (np.arange(n) * m // n for n, m in zip(size, numbers.shape, strict=True))
         return numbers[rows[:, None], columns]
 
@@ -101,8 +104,7 @@ class Segmentation:
     def __init__(self, file: str, palette: str):
         """Opens the network in `file`; `palette` names the label maps' palette (`labels.find`). Raises UserError."""
         if palette in ("auto", "none"):
-            needed = "the colours of the label maps; give --palette=cityscapes, facades or FILE"
-            raise UserError(f"--segmenter: needs {needed}")
+            raise UserError("--segmenter: needs the colours of the label maps: --palette=cityscapes, facades or FILE")
         self._palette = labels.find(palette)
         self._segmenter = Segmenter(file, len(self._palette))
         self._confusion: dict[str, Any] = {}
@@ -119,12 +121,5 @@ class Segmentation:
 
     def totals(self) -> dict[str, float]:
         """Returns fcn_pixel_accuracy, fcn_class_accuracy and fcn_mean_iou; with fcn_real_, those of the photographs."""
-        return {
-            prefix + name: value
-            for prefix, confusion in self._confusion.items()
-            for name, value in labels.scores(confusion).items()
-        }
-
-
-def _summary(error: Exception) -> str:
-    return " ".join(str(error).split())[:150]
+        scores = {prefix: labels.scores(confusion) for prefix, confusion in self._confusion.items()}
+        return {prefix + name: value for prefix in scores for name, value in scores[prefix].items()}

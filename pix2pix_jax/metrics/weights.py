@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.errors import UserError
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.io import download, pth, storage
 from pix2pix_jax.metrics import inception, lpips
 from pix2pix_jax.runtime import caches
@@ -70,7 +70,6 @@ class Weights:
     variables: dict[str, Any]
     digest: str
     is_published: bool
-    file: str
 
 
 def find(network: Published, given: str = "") -> pathlib.Path | None:
@@ -78,13 +77,14 @@ def find(network: Published, given: str = "") -> pathlib.Path | None:
 
     Raises UserError if the flag or the environment names a file that does not exist.
     """
-    for origin, path in ((f"--{network.name}", given), (network.variable, os.environ.get(network.variable, ""))):
-        if path and not (file := pathlib.Path(path).expanduser()).is_file():
-            raise UserError(f"{origin}={path}: no such file; name the .npz or .pth of {network.name}'s weights")
-        if path:
-            return file
-    downloaded = caches.folder("metrics") / f"{network.name}.npz"
-    return downloaded if downloaded.is_file() else None
+    from_environment = os.environ.get(network.variable, "")
+    path = pathlib.Path(os.path.expanduser(given or from_environment or _downloaded(network)))
+    if path.is_file():
+        return path
+    if given or from_environment:
+        origin = f"--{network.name}={given}" if given else f"{network.variable}={from_environment}"
+        raise UserError(f"{origin}: no such file; name the .npz or .pth of {network.name}'s weights")
+    return None
 
 
 def load(network: Published, given: str = "") -> Weights:
@@ -92,12 +92,17 @@ def load(network: Published, given: str = "") -> Weights:
 
     Raises UserError if there is no such file, it does not hold this network, or it cannot be downloaded.
     """
-    path = find(network, given)
-    if path is not None:
-        return read(network, path)
+    return read(network, find(network, given) or _download(network))
+
+
+def _downloaded(network: Published) -> pathlib.Path:
+    return caches.folder("metrics") / f"{network.name}.npz"
+
+
+def _download(network: Published) -> pathlib.Path:
     remedy = f"get it by other means, and name it by --{network.name}=FILE or {network.variable}"
     arrays: dict[str, np.ndarray] = {}
-    parts = [caches.folder("metrics") / pathlib.Path(url).name for url in network.urls]
+    parts = [_downloaded(network).with_name(url.rpartition("/")[2]) for url in network.urls]
     for url, part in zip(network.urls, parts, strict=True):
         download.fetch(url, part, remedy=remedy)
         arrays |= pth.read(part)
@@ -106,33 +111,32 @@ def load(network: Published, given: str = "") -> Weights:
         part.unlink()
     if (digest := _digest(arrays)) != network.digest:
         raise UserError(f"{network.urls[0]}: is not what was published (sha256 {digest[:16]}); {remedy}")
-    file, kept = io.BytesIO(), caches.folder("metrics") / f"{network.name}.npz"
+    file = io.BytesIO()
     np.savez(file, **arrays)
-    storage.write(epath.Path(kept), file.getvalue())
-    return read(network, kept)
+    storage.write(epath.Path(_downloaded(network)), file.getvalue())
+    return _downloaded(network)
 
 
 def read(network: Published, path: pathlib.Path) -> Weights:
     """Reads a file. Raises UserError if it is damaged or does not hold this network."""
     arrays = _selected(network, _read_npz(path) if path.suffix == ".npz" else pth.read(path), str(path))
     digest = _digest(arrays)
-    return Weights(network.prepare(arrays), digest, digest == network.digest, str(path))
+    return Weights(network.prepare(arrays), digest, digest == network.digest)
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     """Reads arrays. Raises UserError if the file is damaged, holds Python objects, or unpacks to over _MAX_BYTES."""
     try:
         with zipfile.ZipFile(path) as archive:
-            num_bytes = sum(entry.file_size for entry in archive.infolist())
-        if num_bytes > _MAX_BYTES:
-            raise ValueError(f"unpacks to more than {_MAX_BYTES >> 20} MiB")
+            if sum(entry.file_size for entry in archive.infolist()) > _MAX_BYTES:
+                raise ValueError(f"unpacks to more than {_MAX_BYTES >> 20} MiB")
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
         if not all(isinstance(array, np.ndarray) for array in arrays.values()):
             raise ValueError("a member is no array")
         return arrays
     except Exception as error:  # zipfile, zlib and numpy raise many types for damaged and hostile files
-        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        reason = printable(str(error), 150) or type(error).__name__
         raise UserError(f"{path}: cannot be read as .npz ({reason}); check it, or fetch it again") from error
 
 

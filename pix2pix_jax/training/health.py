@@ -30,13 +30,10 @@ def discriminator_level(means: dict[str, float], config: ConfigDict) -> float | 
     """
     if not config.gan_weight or config.gan_loss not in _GUESSING:
         return None
-    least = _entropy(config.label_smoothing) if config.gan_loss == "vanilla" else 0.0  # no output meets smooth labels
+    labels = (config.label_smoothing, 1 - config.label_smoothing)  # no output meets smooth ones
+    least = -sum(p * math.log(p) for p in labels if p) if config.gan_loss == "vanilla" else 0.0
     loss = (means["d_real"] + means["d_fake"]) / config.discriminator.num_scales
     return (loss - least) / (2 * _GUESSING[config.gan_loss])
-
-
-def _entropy(p: float) -> float:
-    return -p * math.log(p) - (1 - p) * math.log(1 - p) if p else 0.0
 
 
 def mean_level(levels: Sequence[float], lines: int) -> float:

@@ -34,7 +34,7 @@ class StopRequest:
     def __init__(self):
         self.error: UserError | None = None
         self.by: signal.Signals | None = None
-        self._previous = {}
+        self._handlers = contextlib.ExitStack()  # restores the previous ones
         self._alone = jax.process_count() == 1
 
     def until(self, batches: Iterator[Batch], *, start: int) -> Iterator[Batch]:
@@ -58,18 +58,14 @@ class StopRequest:
     def __enter__(self) -> "StopRequest":
         for number in (signal.SIGINT, signal.SIGTERM) if self._alone else (signal.SIGINT,):
             with contextlib.suppress(ValueError):  # not the main thread, as in some notebooks and servers
-                self._previous[number] = signal.signal(number, self._request)
+                self._handlers.callback(signal.signal, number, signal.signal(number, self._request))
         return self
 
     def __exit__(self, *exception) -> None:
-        self._restore()
+        self._handlers.close()
 
     def _request(self, number, frame) -> None:
         self.by = signal.Signals(number)
-        self._restore()
+        self._handlers.close()
         if not self._alone:
             signal.raise_signal(signal.SIGTERM)
-
-    def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)

@@ -42,8 +42,6 @@ class DivergedError(UserError):
 class MetricLogger(Callback):
     """Logs the mean of the losses every few steps, and stops the run when they are not finite.
 
-    Losses are read a few steps late, so that the device does not wait.
-
     Attributes:
       log: where the means go.
       every: steps between two log lines; 0 logs none.

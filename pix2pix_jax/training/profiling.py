@@ -16,17 +16,12 @@ from pix2pix_jax.runtime import console
 from pix2pix_jax.training.callbacks import Callback
 from pix2pix_jax.workdir import folder as workdir_lib
 
-# JAX's file -> the end of its name in the workdir, which begins with the process.
-_FILES = {"*.xplane.pb": "xplane.pb", "perfetto_trace.json.gz": "perfetto_trace.json.gz"}
-
 
 def check_reached(steps: Sequence[int] | None, *, total: int) -> None:
     """Raises UserError if a run of `total` steps ends before the first of `steps`."""
     if steps and steps[0] > total:
-        raise UserError(
-            f"config.profile_steps: {steps[0]},{steps[1]}, but the run ends at step {total}, so there is nothing to "
-            "trace; use earlier steps"
-        )
+        given = f"config.profile_steps: {steps[0]},{steps[1]}"
+        raise UserError(f"{given}, but the run ends at step {total}, so there is nothing to trace; use earlier steps")
 
 
 class Profiler(Callback, contextlib.AbstractContextManager["Profiler"]):
@@ -84,8 +79,8 @@ class Profiler(Callback, contextlib.AbstractContextManager["Profiler"]):
         process = socket.gethostname() + (f"-{jax.process_index()}" if jax.process_count() > 1 else "")
         with workdir_lib.writing():
             storage.make_folder(self._folder)
-            for pattern, name in _FILES.items():
-                (made,) = scratch.glob(f"plugins/profile/*/{pattern}")
+            for name in ("xplane.pb", "perfetto_trace.json.gz"):
+                (made,) = scratch.glob(f"plugins/profile/*/*{name}")
                 storage.write(self._folder / f"{process}.{name}", made.read_bytes())
 
     def __exit__(self, exception_type, exception, traceback) -> None:

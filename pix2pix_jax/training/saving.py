@@ -46,5 +46,5 @@ class Saving(Callback):
         metric_logger.check_finite(state, step)
         progress = {**self.progress, "losses": self.losses.window, "evaluation": None}
         if self.validator:
-            progress |= {"best": self.validator.best, "evaluation": self.validator.evaluation_of(step)}
+            progress |= {"best": self.validator.best, "evaluation": self.validator.evaluations.get(step)}
         self.checkpoints.save(step, state, self.config, progress)

@@ -125,8 +125,7 @@ def _resume_or_create(run: Run) -> ResumePoint:
 
 def _restore(run: Run, like: TrainState, step: int) -> ResumePoint:
     """Restores a checkpoint. Raises UserError if it is of another run, or damaged."""
-    changed = config_lib.differences(run.checkpoints.config(step), run.config)
-    if changed:
+    if changed := config_lib.differences(run.checkpoints.config(step), run.config):
         raise UserError(f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
     progress = run.checkpoints.progress(step)
     if progress.get("rollbacks"):
@@ -140,13 +139,12 @@ def _restore(run: Run, like: TrainState, step: int) -> ResumePoint:
 def _with_data(run: Run, begin: ResumePoint) -> ResumePoint:
     """Adds the fingerprint of the training data. Raises UserError if it is no longer the run's."""
     now, before = fingerprint.take(run.pairs.source), begin.progress["data"]
-    changed = before and fingerprint.changes(before, now)
-    if changed and not run.config.allow_changed_data:
-        raise UserError(
-            f"{run.workdir}: its run began with other training data: {changed}; put them back, use another --workdir, "
-            "or go on with these: --config.allow_changed_data=True"
-        )
-    if changed:
+    if changed := before and fingerprint.changes(before, now):
+        if not run.config.allow_changed_data:
+            raise UserError(
+                f"{run.workdir}: its run began with other training data: {changed}; put them back, use another "
+                "--workdir, or go on with these: --config.allow_changed_data=True"
+            )
         console.log(f"note: going on with other training data: {changed}")
     return dataclasses.replace(begin, progress={**begin.progress, "data": now})
 
@@ -181,7 +179,5 @@ def _log_summary(run: Run, data_summary: str, residency: str, begin: ResumePoint
     if idle := jax.device_count() - mesh.size:
         console.log(f"note: {idle} devices stay idle; {_remedy_for_idle(config, mesh)} would use more of them")
     if config.gan_loss == "wgan-gp" and config.discriminator.norm == "batch":
-        console.log(
-            "note: wgan-gp penalises single examples, which batch norm mixes; discriminator.norm=instance suits it"
-        )
+        console.log("note: wgan-gp penalises single examples, which batch norm mixes; use discriminator.norm=instance")
     console.log(f"starting from step {begin.step}; compiling, which takes up to a minute")

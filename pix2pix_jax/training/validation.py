@@ -20,7 +20,6 @@ from pix2pix_jax.inference import trained_model
 from pix2pix_jax.metrics.choice import MetricsConfig
 from pix2pix_jax.metrics.names import LOWER_IS_BETTER, METRICS, values_of
 from pix2pix_jax.runtime import console, meshes
-from pix2pix_jax.runtime.console import bar
 from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.metric_logger import MetricLogger
 from pix2pix_jax.training.throughput import Throughput
@@ -36,6 +35,7 @@ class Validator:
 
     Attributes:
       best: {"metric", "step", "value"} of the best evaluation so far; None before the first.
+      evaluations: a record of the same kind for each step that was evaluated, unless its value was NaN.
     """
 
     def __init__(self, config: ConfigDict, mesh: Mesh):
@@ -46,7 +46,7 @@ class Validator:
         """
         self._config = config
         self.best: dict[str, Any] | None = None
-        self._latest: dict[str, Any] | None = None
+        self.evaluations: dict[int, dict[str, Any]] = {}
         self._mesh = meshes.evaluation_mesh(mesh)
         batch = meshes.inference_batch(self._mesh)
         best_metric = next(metric for metric in METRICS if config.best_metric in values_of(metric))
@@ -62,17 +62,13 @@ class Validator:
         """Returns whether the state of `step` is the best so far."""
         return self.best is not None and self.best["step"] == step
 
-    def evaluation_of(self, step: int) -> dict[str, Any] | None:
-        """Returns `best`'s kind of record for `step`, the latest; None if it was not evaluated, or its value is NaN."""
-        return self._latest if self._latest and self._latest["step"] == step else None
-
     def __call__(self, step: int, state: TrainState) -> dict[str, float]:
         """Returns metrics such as "val/psnr" of the state after update `step`, and updates `best`."""
         variables = build_model.inference_variables(self._config, state)
         variables = jax.device_put(variables, meshes.replicated(self._mesh))
         scores = self._evaluator.run(functools.partial(self._translate_batch, variables))
         count = len(self._evaluator.pairs)
-        scores = bar(scores, total=count, desc=f"evaluate {SPLIT}", unit="image", leave=False)
+        scores = console.bar(scores, total=count, desc=f"evaluate {SPLIT}", unit="image", leave=False)
         records = [scored.values for scored in scores]
         totals = self._evaluator.totals()
         metrics = evaluator.means(records, totals) | totals
@@ -92,10 +88,10 @@ class Validator:
         name = self._config.best_metric
         if math.isnan(value):  # never the best, and JSON has no NaN
             return
-        self._latest = {"metric": name, "step": step, "value": value}
+        self.evaluations[step] = {"metric": name, "step": step, "value": value}
         sign = -1 if name in LOWER_IS_BETTER else 1
         if not self.best or self.best["metric"] != name or sign * value > sign * self.best["value"]:
-            self.best = self._latest
+            self.best = self.evaluations[step]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,7 +124,5 @@ def open_validator(config: ConfigDict, mesh: Mesh) -> Validator | None:
     try:
         return Validator(config, mesh) if config.eval_every_steps else None
     except NoSplit:
-        console.log(
-            f"note: {config.dataset} has no split {SPLIT}, so nothing is evaluated and no checkpoint is the best"
-        )
+        console.log(f"note: {config.dataset} has no split {SPLIT}: nothing is evaluated, no checkpoint is the best")
         return None

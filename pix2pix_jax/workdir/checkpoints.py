@@ -43,7 +43,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
 
         Args:
           workdir: the folder of the run.
-          keep: how many of the latest checkpoints to keep; see `retention.kept`.
+          keep: how many of the latest checkpoints to keep; see `Retention`.
           period: steps between regular checkpoints; 0: there are none.
           read_only: whether nothing may be created or deleted.
         """

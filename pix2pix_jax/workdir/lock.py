@@ -79,9 +79,7 @@ def _lock(workdir: epath.Path) -> BinaryIO:
         if error.errno not in _NO_LOCKS:
             file.close()
             raise
-        console.log(
-            f"note: {workdir}: its file system has no locks ({error.strerror}); see to it that no other run uses it"
-        )
+        console.log(f"note: {workdir}: its file system has no locks ({error.strerror}); let no other run use it")
     return file
 
 

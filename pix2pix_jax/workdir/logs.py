@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.data.files.images import encode_png
+from pix2pix_jax.data.files.images import encode
 from pix2pix_jax.data.files.value_range import render
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
@@ -75,7 +75,7 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
 
     def _write_grid(self, step: int, images: dict[str, jax.Array]) -> None:
         grid = make_grid([render(column) for column in images.values()])
-        png = encode_png(grid)
+        png = encode(grid, ".png")
         storage.write(self._workdir / "samples" / f"{step:06d}.png", png)
         self._events.image(step, "samples: " + " | ".join(images), png, size=grid.shape[:2])
 

@@ -6,6 +6,7 @@ from PIL import Image
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_data
+from pix2pix_jax.data.files.high_bit_depth import Header
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.errors import UserError
 
@@ -15,6 +16,9 @@ class Sized:
 
     def __init__(self, *sizes):
         self.names, self.sizes = [f"{i}.png" for i in range(len(sizes))], sizes
+
+    def header(self, index):
+        return Header(self.sizes[index]), Header(self.sizes[index])
 
     def pair(self, index, channels):
         height, width = self.sizes[index]

@@ -1,5 +1,6 @@
 """The batch of step s: the same whoever asks, from wherever it comes."""
 
+import dataclasses
 import functools
 import itertools
 import subprocess
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pix2pix_jax.data import pipeline, reading
 from pix2pix_jax.data.augment import Augmentation, crop_and_mirror
-from pix2pix_jax.data.device_resizing import DeferredResize, defer, shared_size
+from pix2pix_jax.data.device_resizing import defer, shared_size
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.pipeline import batches, choose_residency
 from pix2pix_jax.data.reading import Cache, ExampleOrder, load_step, stack
@@ -158,7 +159,7 @@ def test_shards_lie_on_their_devices():
 def test_resized_on_the_device_or_the_host_the_pixels_are_the_same(pairs):
     mesh = meshes.make_mesh(batch_size=4, data=2)
     assert shared_size(pairs) == (24, 24)
-    on_device = some(DeferredResize(pairs, (24, 24)), mesh, residency="host")
+    on_device = some(dataclasses.replace(pairs, own_size=(24, 24)), mesh, residency="host")
     assert_same(on_device, some(pairs, mesh, residency="host"))
 
 
@@ -169,7 +170,7 @@ def test_only_what_pays_is_left_to_the_device(monkeypatch):
     mesh = meshes.make_mesh(batch_size=1)
     assert defer(ONE_SIZE, mesh) is ONE_SIZE  # a CPU
     monkeypatch.setattr(meshes, "platform", lambda mesh: "gpu")
-    assert defer(ONE_SIZE, mesh) == DeferredResize(ONE_SIZE, (24, 24)) and defer(CROPS, mesh) is CROPS
+    assert defer(ONE_SIZE, mesh).own_size == (24, 24) and defer(CROPS, mesh).own_size is None
 
 
 def test_augmented_batches_are_the_same_from_host_and_device():

@@ -109,7 +109,7 @@ def test_mistakes_are_one_line(folders, pictures, tmp_path, capsys):
     out = tmp_path / "out"
     few = write(tmp_path / "few", pictures[1][:9])
     large = write(tmp_path / "large", pictures[1].repeat(2, 1), "_real_B")
-    assert "has no partner of that name in --targets (1 of 10 have none)" in mistake(capsys, fake, few, out)
+    assert f"fake: 1 of 10 files has no partner of the same name in {few}: 10_" in mistake(capsys, fake, few, out)
     assert "80x48 (HxW), but" in mistake(capsys, fake, large, out)
     assert "--targets=nowhere: no such file or directory" in mistake(capsys, fake, "nowhere", out)
     assert "--pictures=" in mistake(capsys, f"{tmp_path}/x*.png", real, out)

@@ -101,8 +101,6 @@ def test_means_and_directions(index):
     means = {m["name"]: m for m in embedded(write(index, rows))["metrics"]}
     assert (means["l1"]["mean"], means["psnr"]["mean"]) == (0.5, 20.0)
     assert (means["l1"]["lower_is_better"], means["psnr"]["lower_is_better"]) == (True, False)
-    means = embedded(write(index, rows, lower_is_better=("psnr", "absent")))["metrics"]
-    assert [m["lower_is_better"] for m in means] == [False, True]
 
 
 def test_values_that_are_not_finite(index):
@@ -126,7 +124,7 @@ def test_no_rows(index):
 
 def test_values_of_the_whole_set(index):
     totals = {"mean_iou": math.inf, "fid": 119.1, "kid": math.nan}
-    data = embedded(write(index, [make_row()], totals=totals, lower_is_better={"fid", "kid"}))
+    data = embedded(write(index, [make_row()], totals=totals))
     assert data["totals"] == [
         {"name": "fid", "lower_is_better": True, "value": 119.1},
         {"name": "kid", "lower_is_better": True, "value": None},

@@ -1,5 +1,6 @@
 """Weights of pytorch-CycleGAN-and-pix2pix in our networks, against its outputs (tests/golden/make_popular.py)."""
 
+import dataclasses
 import importlib.util
 import pathlib
 
@@ -10,42 +11,31 @@ from flax import traverse_util
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.interop import layout
-from pix2pix_jax.interop.architectures import DiscriminatorArchitecture, GeneratorArchitecture
+from pix2pix_jax.interop.architectures import Architecture
 from pix2pix_jax.io import pth
 from pix2pix_jax.models.patchgan import PatchDiscriminator
 from pix2pix_jax.models.resnet import ResNetGenerator
 from pix2pix_jax.models.unet import UNetGenerator
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "popular"
-UNET = GeneratorArchitecture(
-    name="unet", features=1, norm="batch", bias="auto", input_channels=3, target_channels=3, num_downs=5
-)
-RESNET = GeneratorArchitecture(
-    name="resnet",
-    features=2,
-    norm="instance",
-    bias="auto",
-    input_channels=3,
-    target_channels=3,
-    num_blocks=2,
-    dropout=True,
-)
-PATCHGAN = DiscriminatorArchitecture(num_layers=3, features=2, norm="batch", bias="auto", channels=6)
+UNET = Architecture(network="unet", depth=5, features=1, norm="batch", bias="auto", input_channels=3, target_channels=3)
+RESNET = dataclasses.replace(UNET, network="resnet", depth=2, features=2, norm="instance", dropout=True)
+PATCHGAN = Architecture(network="discriminator", depth=3, features=2, norm="batch", bias="auto", input_channels=6)
 
 
 def like(architecture, **changes):
-    return type(architecture)(**(vars(architecture) | changes))
+    return dataclasses.replace(architecture, **changes)
 
 
 FILES = {
     "unet": UNET,
     "unet_legacy": like(UNET, input_channels=1, target_channels=2),
-    "resnet": like(RESNET, features=1, norm="batch", input_channels=2, target_channels=1, num_blocks=3, dropout=False),
+    "resnet": like(RESNET, features=1, norm="batch", input_channels=2, target_channels=1, depth=3, dropout=False),
     "resnet_dropout": RESNET,
     "patchgan": PATCHGAN,
-    "patchgan_old": like(PATCHGAN, num_layers=1, norm="instance", channels=3),
-    "pixel": like(PATCHGAN, num_layers=0),
-    "pixel_none": like(PATCHGAN, num_layers=0, norm="none", channels=4),
+    "patchgan_old": like(PATCHGAN, depth=1, norm="instance", input_channels=3),
+    "pixel": like(PATCHGAN, depth=0),
+    "pixel_none": like(PATCHGAN, depth=0, norm="none", input_channels=4),
 }
 
 
@@ -53,26 +43,28 @@ def weights_of(name: str) -> dict[str, np.ndarray]:
     return layout.clean(pth.read(GOLDEN / f"{name}.pth"))
 
 
+def kind(architecture) -> str:
+    return "discriminator" if architecture.network == "discriminator" else "generator"
+
+
 def infer(weights, architecture):
-    is_generator = isinstance(architecture, GeneratorArchitecture)
-    return (layout.infer_generator if is_generator else layout.infer_discriminator)(weights, "w.pth")
+    return layout.infer(weights, "w.pth", kind(architecture))
 
 
 def network(architecture):
     """Our network, and the arguments besides images that it needs."""
     a = architecture
     common = {"features": a.features, "norm": a.norm, "bias": a.bias}
-    if isinstance(a, DiscriminatorArchitecture):
-        return PatchDiscriminator(num_layers=a.num_layers, **common), {}
+    if a.network == "discriminator":
+        return PatchDiscriminator(num_layers=a.depth, **common), {}
     common |= {"out_channels": a.target_channels, "dropout": 0.0 if a.dropout is False else 0.5}
-    if a.name == "unet":
-        return UNetGenerator(num_downs=a.num_downs, skips=a.skips, **common), {"deterministic": True}
-    return ResNetGenerator(num_blocks=a.num_blocks, **common), {"deterministic": True}
+    if a.network == "unet":
+        return UNetGenerator(num_downs=a.depth, skips=a.skips, **common), {"deterministic": True}
+    return ResNetGenerator(num_blocks=a.depth, **common), {"deterministic": True}
 
 
 def images_for(architecture, image: np.ndarray) -> tuple[np.ndarray, ...]:
-    is_generator = isinstance(architecture, GeneratorArchitecture)
-    return (image,) if is_generator else (image[..., :1], image[..., 1:])
+    return (image,) if kind(architecture) == "generator" else (image[..., :1], image[..., 1:])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -112,24 +104,23 @@ def test_weights_return_to_the_same_keys_in_the_same_order(name):
 GENERATORS = [
     *(like(UNET, norm=n, bias=b) for n, b in [("batch", "always"), ("batch", "never"), ("instance", "auto")]),
     *(like(UNET, norm=n, bias=b) for n, b in [("none", "auto"), ("none", "never")]),
-    *(like(UNET, num_downs=n, skips=skips) for n, skips in [(2, True), (2, False), (3, False), (8, True)]),
+    *(like(UNET, depth=n, skips=skips) for n, skips in [(2, True), (2, False), (3, False), (8, True)]),
     *(like(RESNET, norm="batch", bias=bias, dropout=False) for bias in ("auto", "always", "never")),
-    *(like(RESNET, norm=norm, num_blocks=9) for norm in ("batch", "none")),
+    *(like(RESNET, norm=norm, depth=9) for norm in ("batch", "none")),
 ]
 DISCRIMINATORS = [
-    *(like(PATCHGAN, num_layers=n) for n in (1, 2, 4, 5)),
-    *(like(PATCHGAN, num_layers=n, norm=norm) for n in (0, 2) for norm in ("instance", "none")),
-    *(like(PATCHGAN, num_layers=n, bias=bias) for n in (0, 2) for bias in ("always", "last", "never")),
-    *(like(PATCHGAN, num_layers=n, bias=bias, norm="none") for n in (0, 2) for bias in ("last", "never")),
+    *(like(PATCHGAN, depth=n) for n in (1, 2, 4, 5)),
+    *(like(PATCHGAN, depth=n, norm=norm) for n in (0, 2) for norm in ("instance", "none")),
+    *(like(PATCHGAN, depth=n, bias=bias) for n in (0, 2) for bias in ("always", "last", "never")),
+    *(like(PATCHGAN, depth=n, bias=bias, norm="none") for n in (0, 2) for bias in ("last", "never")),
 ]
 
 
 @pytest.mark.parametrize("architecture", [*GENERATORS, *DISCRIMINATORS], ids=str)
 def test_every_variant_of_our_networks_survives_the_way_there_and_back(architecture):
     model, options = network(architecture)
-    channels = getattr(architecture, "channels", None) or architecture.input_channels
-    side = 2 ** (architecture.num_downs or 2) if isinstance(architecture, GeneratorArchitecture) else 128
-    images = images_for(architecture, np.zeros((2, side, side, channels), np.float32))
+    side = 2 ** {"unet": architecture.depth, "resnet": 2, "discriminator": 7}[architecture.network]
+    images = images_for(architecture, np.zeros((2, side, side, architecture.input_channels), np.float32))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *images, **options))
     random = np.random.RandomState(0)
     variables = {"batch_stats": {}} | jax.tree.map(lambda x: random.standard_normal(x.shape).astype(np.float32), shapes)
@@ -169,39 +160,37 @@ def test_clean_strips_wrappers_and_unused_statistics():
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_generator_is_no_discriminator(name):
-    if isinstance(FILES[name], GeneratorArchitecture):
-        with pytest.raises(UserError, match=r"^x.pth: holds a generator, not a discriminator; give .*net_D"):
-            layout.infer_discriminator(weights_of(name), "x.pth")
-    else:
-        with pytest.raises(UserError, match=r"^x.pth: holds a discriminator, not a generator; give .*net_G"):
-            layout.infer_generator(weights_of(name), "x.pth")
+    held = kind(FILES[name])
+    wanted, letter = ("discriminator", "D") if held == "generator" else ("generator", "G")
+    with pytest.raises(UserError, match=rf"^x.pth: holds a {held}, not a {wanted}; give .*net_{letter}"):
+        layout.infer(weights_of(name), "x.pth", wanted)
 
 
-@pytest.mark.parametrize("infer", [layout.infer_generator, layout.infer_discriminator])
-def test_other_networks(infer):
+@pytest.mark.parametrize("wanted", ["generator", "discriminator"])
+def test_other_networks(wanted):
     kernel = np.zeros((4, 3, 4, 4))
     resnet18 = {"conv1.weight": kernel, "layer1\n\x1b.weight": kernel} | {f"fc{n}.bias": kernel for n in range(20)}
     with pytest.raises(UserError, match=r"^x.pth: holds neither a gen.*, but conv1.weight, .*, and 14 more;") as caught:
-        infer(resnet18, "x.pth")
+        layout.infer(resnet18, "x.pth", wanted)
     assert str(caught.value).isprintable()
     with pytest.raises(UserError, match="neither"):
-        infer({}, "x.pth")
+        layout.infer({}, "x.pth", wanted)
 
 
 @pytest.mark.parametrize(
-    ("infer", "weights"),
+    ("wanted", "weights"),
     [
-        (layout.infer_generator, {"model.model.0.bias": np.zeros(3)}),
-        (layout.infer_generator, {"model.model.0.weight": np.zeros((2, 3, 4, 4))}),
-        (layout.infer_generator, {"model.1.weight": np.zeros((2, 3, 7))}),
-        (layout.infer_generator, {"model.1.weight": np.zeros((2, 3, 7, 7)), "model.17.weight": np.zeros((0, 2, 7, 7))}),
-        (layout.infer_discriminator, {"model.0.weight": np.zeros(())}),
-        (layout.infer_discriminator, {"net.0.weight": np.zeros((2, 0, 1, 1))}),
+        ("generator", {"model.model.0.bias": np.zeros(3)}),
+        ("generator", {"model.model.0.weight": np.zeros((2, 3, 4, 4))}),
+        ("generator", {"model.1.weight": np.zeros((2, 3, 7))}),
+        ("generator", {"model.1.weight": np.zeros((2, 3, 7, 7)), "model.17.weight": np.zeros((0, 2, 7, 7))}),
+        ("discriminator", {"model.0.weight": np.zeros(())}),
+        ("discriminator", {"net.0.weight": np.zeros((2, 0, 1, 1))}),
     ],
 )
-def test_kernels_that_are_none(infer, weights):
+def test_kernels_that_are_none(wanted, weights):
     with pytest.raises(UserError, match=r"^x.pth: not a network of .*weight is no kernel"):
-        infer(weights, "x.pth")
+        layout.infer(weights, "x.pth", wanted)
 
 
 def test_weights_that_do_not_fit():

@@ -8,7 +8,7 @@ import pytest
 from golden import FOLDER, real_pictures
 
 from pix2pix_jax import cli, metrics
-from pix2pix_jax.data.files.images import encode_png
+from pix2pix_jax.data.files.images import encode
 from pix2pix_jax.metrics import inception, labels, lpips, weights
 
 pytestmark = pytest.mark.heavy
@@ -44,7 +44,7 @@ def test_fid_and_kid_are_those_of_the_published_tools(sets, published, tmp_path,
     for folder, pictures in zip(("pictures", "targets"), sets[name], strict=True):
         (tmp_path / folder).mkdir()
         for i, picture in enumerate(pictures):
-            (tmp_path / folder / f"{i}.png").write_bytes(encode_png(picture))
+            (tmp_path / folder / f"{i}.png").write_bytes(encode(picture, ".png"))
     flags = ("--metrics=fid,kid,clean_fid,clean_kid", f"--inception={published / 'inception_fid.npz'}")
     files = (f"--pictures={tmp_path / 'pictures'}", f"--targets={tmp_path / 'targets'}", f"--output={tmp_path / 'out'}")
     assert cli.main(["evaluate", *files, *flags]) == 0

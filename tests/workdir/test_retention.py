@@ -1,9 +1,17 @@
 """Which checkpoints stay: those that were called for are never pushed out by others."""
 
+import types
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pix2pix_jax.workdir.retention import kept
+from pix2pix_jax.workdir.retention import Retention
+
+
+def kept(steps, **options) -> set[int]:
+    checkpoints = [types.SimpleNamespace(step=step) for step in steps]
+    preserved = Retention(**options).should_preserve(checkpoints)
+    return {step for step, is_kept in zip(steps, preserved, strict=True) if is_kept}
 
 
 def test_the_latest_that_were_called_for_the_latest_of_all_and_the_best():

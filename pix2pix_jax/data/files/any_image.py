@@ -47,7 +47,7 @@ def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Val
     """
     if isinstance(image, str | os.PathLike):
         path = epath.Path(image).expanduser()
-        pixels, name = images.decode(path, str(path), channels, dtype=None), printable(path)
+        pixels, name = images.decode(path, channels=channels, dtype=None), printable(path)
         return fit_range(pixels, values.dtype, values.limits, name)
     if isinstance(image, Image.Image):
         name = "the PIL image"

@@ -96,22 +96,18 @@ class Stack:
     @functools.cached_property
     def _array(self) -> np.ndarray:
         mapped = self._member is None and not storage.is_object(self._path)
-        if not mapped:
-            self._check_memory()
+        needed, free = math.prod(self.shape) * self.dtype.itemsize, psutil.virtual_memory().available
+        if not mapped and needed > free:
+            raise UserError(
+                f"{self.name}: takes {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB of free memory; save the arrays "
+                "as .npy files (A.npy and B.npy), which are read image by image"
+            )
         with self._opened() as (stream, _):
             if mapped:
                 return np.load(self._path, mmap_mode="r", allow_pickle=False)
             array = npy_format.read_array(stream, allow_pickle=False)
             stream.read(1)  # reading to a zip member's end checks its checksum
             return array
-
-    def _check_memory(self) -> None:
-        needed, free = math.prod(self.shape) * self.dtype.itemsize, psutil.virtual_memory().available
-        if needed > free:
-            raise UserError(
-                f"{self.name}: takes {needed / 1e9:.1f} GB of the {free / 1e9:.1f} GB of free memory; save the arrays "
-                "as .npy files (A.npy and B.npy), which are read image by image"
-            )
 
 
 def members(path: epath.Path, names: tuple[tuple[str, ...], ...] = NAMES) -> tuple[str, ...]:

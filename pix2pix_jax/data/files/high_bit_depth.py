@@ -3,9 +3,11 @@
 A reader takes an open file. It reads `header` at once and checks its size; `read()` decodes the pixels.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from etils import epy
@@ -23,6 +25,7 @@ MAX_PIXELS = 150_000_000  # a decoded RGB image of 450 MB; more is a decompressi
 MAX_BYTES = 1 << 30  # of an image of other depth
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PHOTOMETRICS = ("MINISWHITE", "MINISBLACK", "RGB")
+_CONTRADICTION = "its header contradicts its pixels"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it logs of odd tags is not for our users
@@ -56,8 +59,14 @@ def check_size(size: tuple[int, int], name: str, *, depth: int = 3) -> None:
         raise UserError(f"{name}: not a readable image, it has no pixels; replace or delete it")
 
 
-def damaged(name: str, reason: Exception | str) -> UserError:
-    return UserError(f"{name}: damaged image ({' '.join(str(reason).split())[:200]}); replace or delete it")
+@contextlib.contextmanager
+def damage_named(name: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Turns `errors`, which readers raise for damaged images, into a UserError that names the file."""
+    try:
+        yield
+    except errors as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{name}: damaged image ({reason}); replace or delete it") from error
 
 
 def upright_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -82,7 +91,8 @@ class DeepPngReader:
     def __init__(self, stream, name: str, image: Image.Image, orientation: int):
         """Takes `image`, the file as Pillow opened it, whose size has been checked."""
         self._stream, self._name, self._orientation = stream, name, orientation
-        colour = _byte(stream, 25)
+        stream.seek(25)  # IHDR's colour type
+        colour = stream.read(1)[0]
         alpha = bool(colour & 4) or "transparency" in image.info
         size = upright_size(image.size[::-1], orientation)
         self.header = Header(size=size, channels=(3 if colour & 2 else 1) + alpha, alpha=alpha, dtype="uint16")
@@ -90,23 +100,12 @@ class DeepPngReader:
 
     def read(self) -> np.ndarray:
         self._stream.seek(0)
-        try:
+        with damage_named(self._name, (imagecodecs.PngError, ValueError, MemoryError)):
             pixels = imagecodecs.png_decode(self._stream.read())
-        except (imagecodecs.PngError, ValueError, MemoryError) as error:
-            raise damaged(self._name, error) from error
-        pixels = upright(pixels.reshape(*pixels.shape[:2], -1), self._orientation)
-        if pixels.shape != (*self.header.size, self.header.channels) or pixels.dtype != np.uint16:
-            raise damaged(self._name, "its header contradicts its pixels")
+            pixels = upright(pixels.reshape(*pixels.shape[:2], -1), self._orientation)
+            if pixels.shape != (*self.header.size, self.header.channels) or pixels.dtype != np.uint16:
+                raise ValueError(_CONTRADICTION)
         return pixels
-
-
-def is_deep_png(stream) -> bool:
-    return _byte(stream, 24) == 16  # IHDR's bit depth
-
-
-def _byte(stream, offset: int) -> int:
-    stream.seek(offset)
-    return (stream.read(1) or b"\0")[0]
 
 
 class NpyReader:
@@ -115,20 +114,16 @@ class NpyReader:
     def __init__(self, stream, name: str):
         self._stream, self._name = stream, name
         shape, dtype = arrays.read_header(stream, name)
-        if len(shape) not in (2, 3):
+        if len(shape) not in (2, 3) or shape[2:] == (0,):
             raise UserError(f"{name}: an array of {'x'.join(map(str, shape))}; one image is (H, W) or (H, W, C)")
         height, width, channels = (*shape, 1)[:3]
         check_size((height, width), name, depth=channels * dtype.itemsize)
-        if not channels:
-            raise UserError(f"{name}: an array without channels; one image is (H, W) or (H, W, C)")
         self.header = Header((height, width), channels, dtype=stored_dtype(dtype))
 
     def read(self) -> np.ndarray:
         self._stream.seek(0)
-        try:
+        with damage_named(self._name):
             pixels = np.load(self._stream, allow_pickle=False)
-        except arrays.DAMAGE as error:
-            raise damaged(self._name, error) from error
         return to_stored(pixels.reshape(*self.header.size, self.header.channels), self._name)
 
 
@@ -168,12 +163,10 @@ class TiffReader:
         return Header(upright_size((height, width), self._orientation), channels, alpha, dtype)
 
     def read(self) -> np.ndarray:
-        try:
+        with damage_named(self._name):  # each codec has errors of its own
             pixels = self._series.asarray(maxworkers=1)
-        except Exception as error:  # as above; and each codec has its own
-            raise damaged(self._name, error) from error
-        if pixels.shape != self._series.shape:
-            raise damaged(self._name, "its header contradicts its pixels")
+            if pixels.shape != self._series.shape:
+                raise ValueError(_CONTRADICTION)
         rest = [axis for axis in range(pixels.ndim) if axis not in self._order]
         pixels = pixels.transpose(*self._order, *rest).reshape(self._shape)
         if self._page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype.kind in "bu":

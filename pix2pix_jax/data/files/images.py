@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, features
 
 from pix2pix_jax.data.files import arrays, high_bit_depth
 from pix2pix_jax.data.files.high_bit_depth import Header, check_size, upright_size
-from pix2pix_jax.data.files.value_range import convert, fit_channels, rounded, to_stored, wrong_channels
+from pix2pix_jax.data.files.value_range import convert, fit_channels, rounded, to_stored
 from pix2pix_jax.errors import UserError, printable
 
 with epy.lazy_imports():  # take a while, and few sets have such files
@@ -44,19 +44,19 @@ _DAMAGE = (
 )
 
 
-def read_header(file, name: str) -> Header:
-    """Reads size, channels and dtype from the header alone. Raises UserError if the file is not an image."""
-    name = printable(name)
+def read_header(file, name: str = "") -> Header:
+    """Reads size, channels and dtype from the header alone; see `decode` for the arguments and errors."""
+    name = printable(name or file)
     with _opened(file, name) as stream:
         return _open(stream, name).header
 
 
-def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
+def decode(file, name: str = "", channels: int | None = 3, dtype: str | None = "uint8") -> np.ndarray:
     """Decodes a whole image, or the first frame of an animation.
 
     Args:
       file: a path, a file object or the encoded bytes.
-      name: name of the file in error messages.
+      name: name of the file in error messages; "" is its path.
       channels: 1 (grey) and 3 (RGB) are made of grey and coloured files; another number must be the file's own. None:
         the file's own.
       dtype: uint8, uint16 or float32 to convert to (`value_range.convert`). None: the file's own, one of these.
@@ -65,15 +65,16 @@ def decode(file, name: str, channels: int | None = 3, dtype: str | None = "uint8
       (H, W, channels) of that dtype, upright.
 
     Raises:
-      UserError: not an image, truncated, too large, of other channels, or floats where integers are wanted.
+      UserError: no such file, no image, truncated, too large, of other channels, or floats where integers are wanted.
     """
-    name = printable(name)
+    name = printable(name or file)
     with _opened(file, name) as stream:
-        reader = _open(stream, name)
-        if isinstance(reader, _PillowReader):
-            pixels = reader.read(channels)
-        else:
-            pixels = fit_channels(reader.read(), channels, name, alpha=reader.header.alpha)
+        content = io.BytesIO(stream.read())  # at once: Pillow would take an error of the disk for one of the image
+    reader = _open(content, name)
+    if isinstance(reader, _PillowReader):
+        pixels = reader.read(channels)
+    else:
+        pixels = fit_channels(reader.read(), channels, name, alpha=reader.header.alpha)
     return convert(pixels, dtype, name) if dtype else pixels
 
 
@@ -93,8 +94,7 @@ def to_pillow(image: np.ndarray) -> Image.Image:
 
 
 def _squeeze(image: np.ndarray) -> np.ndarray:
-    """Drops the axis of a single channel, as the libraries want it."""
-    return image[..., 0] if image.shape[-1] == 1 else image
+    return image[..., 0] if image.shape[-1] == 1 else image  # as the libraries want it
 
 
 def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
@@ -107,13 +107,10 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicub
     method = INTERPOLATIONS[interpolation]
     if image.dtype == np.uint8 and image.shape[-1] == 3:
         return np.asarray(Image.fromarray(image).resize(size[::-1], method))
-    return np.stack([_resize_plane(image[..., i], size, method) for i in range(image.shape[-1])], axis=-1)
-
-
-def _resize_plane(plane: np.ndarray, size: tuple[int, int], method: Image.Resampling) -> np.ndarray:
-    given = np.ascontiguousarray(plane) if plane.dtype == np.uint8 else plane.astype(np.float32)
-    resized = np.asarray(Image.fromarray(given).resize(size[::-1], method))
-    return resized if plane.dtype == np.uint8 else rounded(resized, plane.dtype)
+    pillows = np.uint8 if image.dtype == np.uint8 else np.float32  # what it takes of single channels
+    planes = np.ascontiguousarray(np.moveaxis(image, -1, 0), pillows)
+    resized = [np.asarray(Image.fromarray(plane).resize(size[::-1], method)) for plane in planes]
+    return rounded(np.stack(resized, axis=-1), image.dtype)
 
 
 def encode(image: np.ndarray, extension: str) -> bytes:
@@ -133,12 +130,7 @@ def encode(image: np.ndarray, extension: str) -> bytes:
     return buffer.getvalue()
 
 
-def encode_png(image: np.ndarray) -> bytes:
-    """Encodes uint8 (H, W, 1 or 3) as PNG."""
-    return encode(image, ".png")
-
-
-def check_file(path: str | os.PathLike, name: str) -> None:
+def _check_file(path: str | os.PathLike, name: str) -> None:
     """Raises UserError for a pipe, a device or a file beyond MAX_FILE. Passes what is not on a local file system."""
     if not os.path.exists(path):
         return
@@ -158,19 +150,18 @@ def _opened(file, name: str) -> Iterator[BinaryIO]:
         yield file
     else:
         try:
-            check_file(file, name)
-            stream = epath.Path(file).open("rb")
+            _check_file(file, name)
+            with epath.Path(file).open("rb") as stream:
+                yield stream
         except FileNotFoundError:
             raise UserError(f"{name}: no such file") from None
         except OSError as error:
             raise UserError(f"{name}: cannot be read ({error.strerror})") from error
-        with stream:
-            yield stream
 
 
 def _open(stream, name: str):
     """Opens the reader for the file's content, whatever its name is."""
-    start = stream.read(8)
+    start = stream.read(25)
     stream.seek(0)
     if start.startswith(arrays.MAGIC):
         return high_bit_depth.NpyReader(stream, name)
@@ -181,7 +172,7 @@ def _open(stream, name: str):
         stream.seek(0)
         return _PillowReader(_open_pillow(stream, name), name, size=reader.header.size)
     reader = _PillowReader(_open_pillow(stream, name), name)
-    if start == high_bit_depth.PNG_MAGIC and high_bit_depth.is_deep_png(stream):
+    if start.startswith(high_bit_depth.PNG_MAGIC) and start[24:] == b"\x10":  # IHDR's bit depth
         return high_bit_depth.DeepPngReader(stream, name, reader.image, reader.orientation)
     return reader
 
@@ -205,20 +196,15 @@ class _PillowReader:
 
     def read(self, channels: int | None) -> np.ndarray:
         """Decodes (H, W, channels); see `decode` for `channels`."""
-        header = self.header
-        if channels not in (None, header.channels, *_MODES):
-            raise wrong_channels(self._name, header.channels)
-        try:
+        with high_bit_depth.damage_named(self._name, _DAMAGE):
             image = ImageOps.exif_transpose(self.image)
-            if header.dtype == "uint8":
+            if self.header.dtype == "uint8":
                 image = _to_mode(image, _MODES.get(channels, self._mode))
             pixels = np.asarray(image)
-        except _DAMAGE as error:
-            raise high_bit_depth.damaged(self._name, error) from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
-        if header.dtype == "uint16":
+        if self.header.dtype == "uint16":
             pixels = pixels.clip(0, 65535).astype(np.uint16)
-        elif header.dtype == "float32":
+        elif self.header.dtype == "float32":
             pixels = to_stored(pixels, self._name)
         return fit_channels(pixels, channels, self._name)
 

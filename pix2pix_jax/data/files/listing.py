@@ -1,15 +1,18 @@
 """Lists the pictures of folders in natural order, and names the files that are left out."""
 
+import glob
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
 
 from etils import epath
 
 from pix2pix_jax.data.files import images
 from pix2pix_jax.errors import UserError, printable
+from pix2pix_jax.io import storage
 
-_NAMED = 3  # files that a note names
+_KINDS = " ".join(sorted(images.EXTENSIONS))
 # What `describe_left_out` calls a file of each kind, and why it is left out.
 _LEFT_OUT = {
     "unreadable": ("picture", " that cannot be read; convert what cannot be read to PNG or JPEG"),
@@ -17,6 +20,41 @@ _LEFT_OUT = {
     "folder": ("folder", ""),
     "file": ("other file", ""),
 }
+
+
+class ImageFiles(NamedTuple):
+    """Image files, each with its name below the folder that was given, and a note on other files ("" if none)."""
+
+    files: dict[epath.Path, str]
+    note: str = ""
+
+
+def find_files(source: str, flag: str) -> ImageFiles:
+    """Finds the image files of a file, a folder or a pattern.
+
+    Raises:
+      UserError: there are none; `flag` is where `source` was given.
+    """
+    path = storage.folder(source)
+    if path.is_file():
+        return ImageFiles({path: path.name})
+    if path.is_dir():
+        places = (path, *subfolders(path))
+        there = {f: os.path.relpath(f, path) for place in places for f in entries(place) if not f.is_dir()}
+    else:
+        there = {epath.Path(f): os.path.basename(f) for f in glob.glob(os.fspath(path), recursive=True)}
+        if not there and not glob.has_magic(source):
+            raise UserError(f"{flag}={printable(source)}: no such file or directory")
+    files = {f: name for f, name in there.items() if _is_image_file(f)}
+    note = describe_left_out(f for f in there if f not in files and not f.is_dir())
+    if not files:
+        raise UserError(f"{flag}={printable(source)}: no images there ({_KINDS})" + f"; {note}" * bool(note))
+    return ImageFiles(files, note)
+
+
+def _is_image_file(path: epath.Path) -> bool:
+    """Returns whether `path` is an image file; a link to nothing is, so that reading it reports it."""
+    return is_image_name(path.name) and (is_file(path) or (os.path.islink(path) and not path.exists()))
 
 
 def entries(folder: epath.Path) -> list[epath.Path]:
@@ -92,9 +130,8 @@ def _ending(name: str) -> str:
 
 def no_images(folder: epath.Path) -> str:
     """Begins the error message of a folder without images, and names the pictures in it that cannot be read."""
-    kinds = " ".join(sorted(images.EXTENSIONS))
     hint = unreadable(folder)
-    return f"{printable(folder)}: holds no images ({kinds})" + f", but {hint}" * bool(hint)
+    return f"{printable(folder)}: holds no images ({_KINDS})" + f", but {hint}" * bool(hint)
 
 
 def unreadable(folder: epath.Path) -> str:
@@ -106,10 +143,7 @@ def unreadable(folder: epath.Path) -> str:
 def left_out(folders: Iterable[epath.Path], used: Collection[epath.Path], known: Iterable[epath.Path] = ()) -> str:
     """Describes the files of a set's folders that it does not use, counted and named; "" if it uses all.
 
-    Args:
-      folders: folders to look into, besides those of `used`.
-      used: the files of the set.
-      known: further folders and files of the set, which are not reported.
+    Looks into `folders` and those of `used`, the files of the set, and leaves out the `known` folders and files.
     """
     places, taken = {os.fspath(folder): folder for folder in folders}, set()
     for file in used:  # epath is slow to spell out a path, so each is asked once
@@ -141,8 +175,12 @@ def _kind(path: epath.Path) -> str:
 
 def _listed(thing: str, names: list[str]) -> str:
     """Formats a count and the first names: 3 files (a.txt, b.txt, c.txt)."""
-    named = ", ".join(printable(name) for name in sorted(names, key=_order)[:_NAMED])
-    return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({named}{', ...' * (len(names) > _NAMED)})"
+    return f"{len(names)} {thing}{'s' * (len(names) > 1)} ({first_names(names)})"
+
+
+def first_names(names: Collection[str]) -> str:
+    """Formats the first three names in natural order."""
+    return ", ".join(map(printable, sorted(names, key=_order)[:3])) + ", ..." * (len(names) > 3)
 
 
 def _order(name: str) -> tuple:

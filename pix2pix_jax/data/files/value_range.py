@@ -70,7 +70,7 @@ def levels(stored: np.ndarray, values: ValueRange) -> np.ndarray:
     if values == UINT8:
         return np.asarray(stored, np.uint8)
     share = (np.asarray(stored, np.float64) - values.low) / (values.high - values.low)
-    return np.round(share.clip(0, 1) * 255).astype(np.uint8)
+    return rounded(share * 255, "uint8")
 
 
 def render(image: jax.Array) -> np.ndarray:
@@ -176,14 +176,11 @@ def fitted(given: str, values: ValueRange) -> str:
 def fit_channels(pixels: np.ndarray, channels: int | None, name: str, *, alpha: bool = False) -> np.ndarray:
     """Converts (H, W, C) to (H, W, channels): repeats grey, weighs colour to grey (ITU-R BT.601), puts alpha on white.
 
-    Args:
-      pixels: array of one of DTYPES.
-      channels: 1 and 3 are made of grey or colour; another number must be the image's own. None: the image's own.
-      name: name of the file in error messages.
-      alpha: whether the last channel is opacity.
+    Of `channels`, 1 and 3 are made of grey or colour, another number must be the image's own, and None is its own.
+    `alpha` tells whether the last channel is opacity.
 
     Raises:
-      UserError: the image has another number of channels.
+      UserError: the image has another number of channels; `name` is the file.
     """
     own = pixels.shape[-1]
     if channels in (None, own):

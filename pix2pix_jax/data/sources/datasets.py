@@ -32,16 +32,14 @@ def open_source(
     """Opens one split of a data set.
 
     Args:
-      dataset: one of DATASETS.
-      split: one of SPLITS.
+      dataset, split: one of DATASETS and of SPLITS.
       data_dir: the folder of a `folder` set; for a published set the folder of its own files (or the one above), its
         archive, or where TFDS keeps data sets ("" is TFDS' default).
       size: (H, W) at which `drawn_facades` draws.
       seed: selects the pairs that `drawn_facades` draws, >= 0.
       single: whether a `folder` holds single images, each of which is both A and B.
       data_url: address of a published set's archive; "" is the published one.
-      a_folders: names of the folders of a `folder` set whose images are stacked to A.
-      b_folders: names of those that are stacked to B.
+      a_folders, b_folders: names of the folders of a `folder` set whose images are stacked to A and to B.
 
     Raises:
       UserError: no such folder or split, or nothing in it.

@@ -4,15 +4,12 @@ A checkpoint holds the names and sizes, compressed to a few bytes a file. The fo
 """
 
 import base64
-import binascii
 import collections
 import zlib
-from collections.abc import Iterable
 
+from pix2pix_jax.data.files.listing import first_names
 from pix2pix_jax.data.sources.source import Source
-from pix2pix_jax.errors import printable
 
-_LISTED = 3  # names of each kind of change
 _LARGEST = 2**28  # bytes of names and sizes; a checkpoint may be a stranger's, and unpack to any number
 
 
@@ -29,21 +26,21 @@ def changes(before: str, now: str) -> str:
     """
     try:
         old, new = _unpack(before), _unpack(now)
-    except (binascii.Error, zlib.error, ValueError):
+    except (zlib.error, ValueError):
         return "the list of those files cannot be read"
     kinds = {
         "added": [name for name in new if name not in old],
         "removed": [name for name in old if name not in new],
         "of another size": [name for name in new if name in old and _differ(old[name], new[name])],
     }
-    return ", ".join(f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds.items() if names)
+    return ", ".join(f"{len(names)} {kind} ({first_names(names)})" for kind, names in kinds.items() if names)
 
 
 def _unpack(fingerprint: str) -> dict[str, list[str]]:
     """Returns the sizes of the examples by name. Files that differ only in their ending share a name.
 
     Raises:
-      ValueError, binascii.Error or zlib.error: it is no fingerprint.
+      ValueError or zlib.error: it is no fingerprint.
     """
     unpacker = zlib.decompressobj()
     content = unpacker.decompress(base64.b64decode(fingerprint, validate=True), _LARGEST)
@@ -58,8 +55,3 @@ def _unpack(fingerprint: str) -> dict[str, list[str]]:
 
 def _differ(old: list[str], new: list[str]) -> bool:
     return sorted(old) != sorted(new) and "" not in old + new
-
-
-def _first(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(map(printable, names[:_LISTED])) + ", ..." * (len(names) > _LISTED)

@@ -3,7 +3,7 @@
 import functools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 
 import numpy as np
@@ -12,16 +12,10 @@ from etils import epath
 from pix2pix_jax.data.files import arrays, images
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
 from pix2pix_jax.data.files.listing import left_out
-from pix2pix_jax.data.files.value_range import (
-    convert,
-    fit_channels,
-    stored_dtype,
-    to_stored,
-    widest,
-    wrong_channels,
-)
+from pix2pix_jax.data.files.value_range import convert, fit_channels, stored_dtype, to_stored, widest, wrong_channels
 from pix2pix_jax.data.sources import folders
 from pix2pix_jax.data.sources.folders import Layout
+from pix2pix_jax.data.sources.pairing import pair_by_stem
 from pix2pix_jax.data.sources.source import Channels, Source
 from pix2pix_jax.errors import UserError, printable
 
@@ -45,15 +39,10 @@ def open_folder(path: epath.Path, split: str, *, a: Sequence[str], b: Sequence[s
 
 
 class _OwnSource(Source):
-    """Base of the sources of the user's own files.
+    """Base of the sources of the user's own files."""
 
-    Attributes:
-      folder: where they are.
-      note: the files of the folder that are not used; "" if there are none.
-    """
-
-    folder: epath.Path
-    note: str = ""
+    folder: epath.Path  # where they are
+    note: str = ""  # tells which files of the folder are not used
     _unit = "pairs"
 
     @functools.cached_property
@@ -72,7 +61,24 @@ class _OwnSource(Source):
         return f"{text}; {self.note}" if self.note else text
 
 
-class FolderSource(_OwnSource):
+class _FileSource(_OwnSource):
+    """Base of the sources of image files."""
+
+    def _choose(self, layout: Layout, split: str, files: Mapping[str, Sequence[epath.Path]]) -> list[str]:
+        """Keeps the examples of `split` out of `files`, the files of each by name, and returns their names."""
+        used = [path for paths in files.values() for path in paths]
+        self.folder, self.note = layout.folder, left_out([layout.folder, *layout.paths(split)], used, layout.known)
+        names = list(files)
+        if not layout.splits:
+            names = folders.choose_split(names, layout.folder, split)
+        self._files = [files[name] for name in names]
+        return names
+
+    def sizes(self) -> list[str]:
+        return _file_sizes(self._files)
+
+
+class FolderSource(_FileSource):
     """A folder of side-by-side A|B images, with train/, val/ and test/ or without.
 
     Without them, the tenth of the files (at least one) whose names have the lowest CRC-32 are `val` and the others
@@ -83,24 +89,18 @@ class FolderSource(_OwnSource):
     _single = False
 
     def __init__(self, folder: epath.Path, split: str):
-        self.folder, layout = folder, folders.joined(folder)
-        self._files = folders.list_all(layout, split, single=self._single)
-        self.note = left_out([folder, *layout.paths(split)], self._files, layout.known)
-        if not layout.splits:
-            chosen = folders.choose_split([str(f.relative_to(folder)) for f in self._files], folder, split)
-            self._files = [self._files[i] for i in chosen]
-        self.names = [str(f.relative_to(folder).with_suffix("")) for f in self._files]
-
-    def sizes(self) -> list[str]:
-        return _file_sizes([(file,) for file in self._files])
+        layout = folders.joined(folder)
+        files = folders.list_all(layout, split, single=self._single)
+        names = self._choose(layout, split, {str(file.relative_to(folder)): (file,) for file in files})
+        self.names = [os.path.splitext(name)[0] for name in names]
 
     def header(self, index: int) -> tuple[Header, Header]:
-        path = self._files[index]
+        (path,) = self._files[index]
         return half_headers(path, str(path))
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        path = self._files[index]
-        return split_halves(_read(path), str(path), channels)
+        (path,) = self._files[index]
+        return split_halves(path, str(path), channels)
 
 
 class PhotoSource(FolderSource):
@@ -111,41 +111,37 @@ class PhotoSource(FolderSource):
     _single = True
 
     def header(self, index: int) -> tuple[Header, Header]:
-        header = images.read_header(self._files[index], str(self._files[index]))
+        (path,) = self._files[index]
+        header = images.read_header(path)
         return header, header
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        path = self._files[index]
-        image = images.decode(_read(path), str(path), channels[0], dtype=None)
+        (path,) = self._files[index]
+        image = images.decode(path, channels=channels[0], dtype=None)
         return image, image
 
 
-class StackedSource(_OwnSource):
+class StackedSource(_FileSource):
     """Folders of images, paired by file stem; those of several folders may be stacked to one image of many channels."""
 
     def __init__(self, layout: Layout, split: str):
-        files = folders.pair_all(layout, split)
-        used = [path for paths in files.values() for path in paths]
-        self.note = left_out([layout.folder, *layout.paths(split)], used, layout.known)
-        if not layout.splits:
-            stems = list(files)
-            files = {stems[i]: files[stems[i]] for i in folders.choose_split(stems, layout.folder, split)}
-        count = len(layout.a)
-        self.folder = layout.folder
-        self._files = [(paths[:count], paths[count:]) for paths in files.values()]
-        self.names = [f"{split}/{stem}" if layout.splits else stem for stem in files]
+        for path, missing in layout.lacking if layout.splits else ():
+            path, missing = printable(path), printable(missing)
+            raise UserError(f"{missing}: no such directory, but there is {path}; add one or take one away")
+        stems = self._choose(layout, split, pair_by_stem(layout.paths(split), layout.folder))
+        self.names = [f"{split}/{stem}" if layout.splits else stem for stem in stems]
         self.places = _places("folder", layout.a, layout.b)
+        self._count = len(layout.a)
 
-    def sizes(self) -> list[str]:
-        return _file_sizes([(*a, *b) for a, b in self._files])
+    def _sides(self, index: int) -> tuple[Sequence[epath.Path], Sequence[epath.Path]]:
+        return self._files[index][: self._count], self._files[index][self._count :]
 
     def header(self, index: int) -> tuple[Header, Header]:
-        sides = [([images.read_header(file, str(file)) for file in files], files) for files in self._files[index]]
-        return tuple(_stacked_header(headers, files) for headers, files in sides)
+        return tuple(_stacked_header(list(map(images.read_header, files)), files) for files in self._sides(index))
 
     def pair(self, index: int, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-        a, b = self._files[index]
-        return decode_stack(a, channels[0]), decode_stack(b, channels[1])
+        sides = zip(self._sides(index), channels, strict=True)
+        return tuple(decode_stack(files, count) for files, count in sides)
 
 
 def _stacked_header(headers: Sequence[Header], names: Sequence[epath.Path | str]) -> Header:
@@ -165,8 +161,8 @@ def decode_stack(files: Sequence[epath.Path], channels: int | None) -> np.ndarra
       UserError: one is unreadable, their sizes differ, or their channels do not add up to `channels`.
     """
     if len(files) == 1:
-        return images.decode(_read(files[0]), str(files[0]), channels, dtype=None)
-    layers = [images.decode(_read(file), str(file), None, dtype=None) for file in files]
+        return images.decode(files[0], channels=channels, dtype=None)
+    layers = [images.decode(file, channels=None, dtype=None) for file in files]
     _check_same_size(files, [layer.shape[:2] for layer in layers])
     return _stack(layers, channels, f"{printable(files[0])} with {', '.join(printable(f) for f in files[1:])}")
 
@@ -200,24 +196,19 @@ class ArraySource(_OwnSource):
         else:
             names = tuple(path.name for path in paths)
             self._stacks = [arrays.Stack(path) for path in paths]
-        total = self._check_alike()
+        total = len(self._stacks[0])
+        for stack in self._stacks:
+            if len(stack) != total:
+                sizes = f"{len(stack)} images, but {self._stacks[0].name} has {total}"
+                raise UserError(f"{stack.name}: {sizes}; images of the same index are a pair")
         self.folder, count = layout.folder, len(layout.a)
         self.places = _places("array", names[:count], names[count:])
         self._sides = self._stacks[:count], self._stacks[count:]
-        every = [f"{i:0{len(str(total - 1))}d}" for i in range(total)]
-        self._indices = list(range(total)) if layout.splits else folders.choose_split(every, paths[0], split)
-        self.names = [f"{split}/{every[i]}" if layout.splits else every[i] for i in self._indices]
-
-    def _check_alike(self) -> int:
-        """Returns the number of images in each array. Raises UserError if they differ in it."""
-        first = self._stacks[0]
-        for stack in self._stacks:
-            if len(stack) != len(first):
-                raise UserError(
-                    f"{stack.name}: {len(stack)} images, but {first.name} has {len(first)}; images of the same index "
-                    "are a pair"
-                )
-        return len(first)
+        names = [f"{i:0{len(str(total - 1))}d}" for i in range(total)]
+        if not layout.splits:
+            names = folders.choose_split(names, paths[0], split)
+        self._indices = list(map(int, names))
+        self.names = [f"{split}/{name}" if layout.splits else name for name in names]
 
     def sizes(self) -> list[str]:
         """Returns the size of the whole files for every example: which of their images changed is unknown."""
@@ -255,7 +246,7 @@ def half_headers(file, name: str) -> tuple[Header, Header]:
     return half, half
 
 
-def split_halves(file: bytes, name: str, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
+def split_halves(file, name: str, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
     """Decodes a side-by-side image to (A, the left half with channels[0]; B, the right half with channels[1])."""
     left = images.decode(file, name, channels[0], dtype=None)
     right = left if channels[1] == channels[0] else images.decode(file, name, channels[1], dtype=None)
@@ -272,16 +263,6 @@ def check_pair_size(size: tuple[int, int], name: str) -> tuple[int, int]:
             "take it away"
         )
     return height, width // 2
-
-
-def _read(path: epath.Path) -> bytes:
-    images.check_file(path, printable(path))
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{printable(path)}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{printable(path)}: cannot be read ({error.strerror})") from error
 
 
 def _file_sizes(examples: Sequence[Sequence[epath.Path]]) -> list[str]:

@@ -13,7 +13,6 @@ import dataclasses
 import functools
 import itertools
 import os
-import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
 
@@ -31,21 +30,15 @@ _ARRAYS = ("{split}{member}.npy", "{member}.npy", "{split}.npz")
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How a folder is laid out.
+    """Tells how a folder is laid out."""
 
-    Attributes:
-      kind: "joined" (A|B images), "separate" (folders paired by stem) or "arrays".
-      folder: the folder itself.
-      places: split -> the folder or array file of every member, A's first; {"": ...} where the folder is not split.
-      a, b: names of the members whose images are stacked to A and to B.
-      lacking: (a path that exists, a path that is missing) for each split that some members have and others lack.
-    """
-
-    kind: str
+    kind: str  # "joined" (A|B images), "separate" (folders paired by stem) or "arrays"
     folder: epath.Path
+    # By split, the folder or array file of every member, A's first; {"": ...} where the folder is not split.
     places: Mapping[str, tuple[epath.Path, ...]]
-    a: tuple[str, ...] = ("A",)
+    a: tuple[str, ...] = ("A",)  # names of the members whose images are stacked to A
     b: tuple[str, ...] = ("B",)
+    # (A path that exists, a path that is missing) for each split that some members have and others lack.
     lacking: tuple[tuple[epath.Path, epath.Path], ...] = ()
 
     @property
@@ -125,21 +118,20 @@ def find_layout(folder: epath.Path, a: Sequence[str] = ("A",), b: Sequence[str] 
     layouts = [layout for kind, pattern in kinds if (layout := finder.layout(kind, pattern, a, b))]
     if len(layouts) > 1:  # A/train/ makes A/ itself a folder of folders
         layouts = [x for x in layouts if x.kind != "separate" or x.splits or any(map(list_images, x.paths("")))]
-    if len(layouts) > 1:
-        texts = "; ".join(layout.describe() for layout in layouts)
+    named = (a, b) != (("A",), ("B",))
+    texts = [layout.describe() for layout in layouts]
+    if len(layouts) == 1 and not named and (stray := _first_image(side_by_side, besides=layouts[0])):
+        texts.append(f"A|B images as {printable(stray)}")
+    if len(texts) > 1:
+        texts = "; ".join(texts)
         raise UserError(f"{printable(folder)}: fits several layouts ({texts}); keep one, or set config.data_dir to it")
-    if (a, b) != (("A",), ("B",)):
-        if not layouts:
-            raise _no_members(folder, a, b)
+    if layouts:
         return layouts[0]
-    if layouts and (stray := _first_image(side_by_side, besides=layouts[0])):
-        raise UserError(
-            f"{printable(folder)}: fits several layouts ({layouts[0].describe()}; A|B images as {printable(stray)}); "
-            "keep one, or set config.data_dir to it"
-        )
-    if not layouts and not side_by_side.splits and not list_images(folder):
+    if named:
+        raise _no_members(folder, a, b)
+    if not side_by_side.splits and not list_images(folder):
         raise _no_pairs(folder)
-    return layouts[0] if layouts else side_by_side
+    return side_by_side
 
 
 def joined(folder: epath.Path) -> Layout:
@@ -184,12 +176,9 @@ def _folders_in(folder: epath.Path) -> str:
 
 
 def list_all(layout: Layout, split: str, *, single: bool) -> list[epath.Path]:
-    """Lists the images of a split in natural order, or all images of a folder without splits.
+    """Lists the images of a split of a "joined" layout in natural order, or all images of a folder without splits.
 
-    Args:
-      layout: a "joined" layout.
-      split: one of SPLITS.
-      single: whether the images are single, and so may lie in folders of any names.
+    `single` ones, which are no pairs, may lie in folders of any names.
 
     Raises:
       UserError: there are none, or their folders seem to be A and B under other names.
@@ -221,8 +210,8 @@ def _check_no_sides(folder: epath.Path, files: Sequence[epath.Path]) -> None:
             )
 
 
-def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[int]:
-    """Chooses the indices of `split`, train or val. Val is the tenth of `names` with the lowest CRC-32."""
+def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[str]:
+    """Chooses the names of `split`, train or val. Val is the tenth of `names` with the lowest CRC-32."""
     if split == "test":
         raise NoSplit(f"{printable(folder)}: without test/ there is no test split; use --split=val")
     if len(names) == 1:
@@ -230,77 +219,6 @@ def choose_split(names: Sequence[str], folder: epath.Path, split: str) -> list[i
             f"{printable(folder)}: one image alone cannot be split into train and val; add more, or put it into train/ "
             "to train without val"
         )
-    by_hash = sorted(range(len(names)), key=lambda i: (zlib.crc32(os.fsencode(names[i])), names[i]))
+    by_hash = sorted(names, key=lambda name: (zlib.crc32(os.fsencode(name)), name))
     val = set(by_hash[: max(1, round(len(names) / 10))])
-    return [i for i in range(len(names)) if (i in val) == (split == "val")]
-
-
-def pair_all(layout: Layout, split: str) -> dict[str, list[epath.Path]]:
-    """Pairs the files of a split, or of all without splits, by stem: {stem: a file of every member}, in natural order.
-
-    Raises:
-      UserError: no such split, a file without its partners, or two of the same stem.
-    """
-    if layout.splits:
-        for have, lack in layout.lacking:
-            raise UserError(
-                f"{printable(lack)}: no such directory, but there is {printable(have)}; add one or take one away"
-            )
-    return pair_by_stem(layout.paths(split), layout.folder)
-
-
-def pair_by_stem(folders: Sequence[epath.Path], root: epath.Path) -> dict[str, list[epath.Path]]:
-    """Pairs files by stem: {stem: its file in every folder}, in natural order.
-
-    Where two folders have no name in common, an ending that all names of a folder share is ignored, such as _A and _B.
-
-    Raises:
-      UserError: files without partners.
-    """
-    by_stem = [_by_stem(folder, root) for folder in folders]
-    if not by_stem[0]:
-        raise UserError(f"{no_images(folders[0])}; put them there, named as their partners")
-    if any(by_stem[0].keys().isdisjoint(other) for other in by_stem[1:]):
-        by_stem = _without_endings(by_stem)
-    for folder, here in zip(folders, by_stem, strict=True):
-        for other, there in zip(folders, by_stem, strict=True):
-            alone = [there[stem].name for stem in there.keys() - here.keys()]
-            if alone:
-                raise _unpaired(alone, other, folder, none=here.keys().isdisjoint(there))
-    return {stem: [here[stem] for here in by_stem] for stem in by_stem[0]}
-
-
-def _without_endings(by_stem: list[dict[str, epath.Path]]) -> list[dict[str, epath.Path]]:
-    """Drops the ending that all names of a folder share, unless the folders still have no name in common."""
-    shorter = []
-    for files in by_stem:
-        names = listing.without_ending(files)
-        shorter.append({names[stem]: file for stem, file in files.items()})
-    common = set.intersection(*(set(files) for files in shorter)) - {""}
-    return shorter if common else by_stem
-
-
-def _unpaired(alone: list[str], there: epath.Path, missing: epath.Path, *, none: bool) -> UserError:
-    names = ", ".join(map(printable, sorted(alone, key=listing.natural_key)[:3])) + ", ..." * (len(alone) > 3)
-    remedy = "no two names agree, and pairs are found by their names" if none else "delete or add them"
-    if hint := listing.unreadable(missing):
-        remedy = f"there is {hint}"
-    return UserError(
-        f"{printable(there)}: {len(alone)} file{'s have' if len(alone) > 1 else ' has'} no partner of the same name in "
-        f"{printable(missing)}: {names}; {remedy}"
-    )
-
-
-def _by_stem(folder: epath.Path, root: epath.Path) -> dict[str, epath.Path]:
-    files: dict[str, epath.Path] = {}
-    start = len(os.path.join(folder, ""))
-    for file in list_tree(folder, root):
-        name = os.path.splitext(os.fspath(file)[start:])[0]
-        stem = unicodedata.normalize("NFC", name)  # macOS takes letters and accents apart
-        if stem in files:
-            raise UserError(
-                f"{printable(file)}: has the name of {printable(files[stem].name)} beside it, so its partner is "
-                "unclear; delete or rename one"
-            )
-        files[stem] = file
-    return files
+    return [name for name in names if (name in val) == (split == "val")]

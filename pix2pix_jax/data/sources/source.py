@@ -16,15 +16,10 @@ Channels = tuple[int | None, int | None]  # of A and B; None: the file's own
 
 
 class Source(Protocol):
-    """Pairs by index.
+    """Gives pairs by index."""
 
-    Attributes:
-      names: the name of each example.
-      places: where A and B are, for example ("left half", "right half").
-    """
-
-    names: Sequence[str]
-    places: tuple[str, str]
+    names: Sequence[str]  # of the examples
+    places: tuple[str, str]  # where A and B are, for example ("left half", "right half")
 
     @abc.abstractmethod
     def describe(self) -> str:

@@ -132,7 +132,7 @@ def test_npy(shape):
         (np.zeros((2, 3, 4, 5)), "2x3x4x5"),
         (np.zeros(3), "one image is"),
         (np.zeros((0, 3)), "no pixels"),
-        (np.zeros((3, 3, 0)), "without channels"),
+        (np.zeros((3, 3, 0)), "an array of 3x3x0; one image is"),
         (np.array([[None]]), "type object"),
         (np.zeros((2, 2), [("a", "u1")]), "type"),
         (np.zeros((2, 2), np.complex64), "complex64"),

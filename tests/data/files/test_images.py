@@ -187,7 +187,7 @@ def test_resize_averages_instead_of_skipping_pixels():
 
 def test_png_round_trip():
     for image in (photo(), photo()[..., :1]):
-        np.testing.assert_array_equal(images.decode(images.encode_png(image), "x", image.shape[-1]), image)
+        np.testing.assert_array_equal(images.decode(images.encode(image, ".png"), "x", image.shape[-1]), image)
 
 
 def test_the_content_counts_not_the_name(tmp_path):

@@ -45,13 +45,12 @@ def test_files_without_partners_are_named(tmp_path):
     for i in range(5, 17):
         save(tmp_path / "trainA" / f"{i}.png", 0)
     message = refusal(tmp_path)
-    assert (
-        "trainA: 12 files have no partner" in message and "trainB: 5.png, 6.png, 7.png, ...; delete or add" in message
-    )
+    assert "trainA: 12 of 15 files have no partner" in message
+    assert "trainB: 5.png, 6.png, 7.png, ...; delete or add" in message
     other = fill(fill(tmp_path / "other", "{}/train"), "{}/val")
     save(other / "B" / "val" / "extra.png", 0)
     assert len(open_folder(other).names) == 4
-    assert "val: 1 file has no partner" in refusal(other, "val") and "extra.png; delete" in refusal(other, "val")
+    assert "val: 1 of 5 files has no partner" in refusal(other, "val") and "extra.png; delete" in refusal(other, "val")
 
 
 def test_two_files_of_one_stem(tmp_path):

@@ -7,11 +7,9 @@ in the published pairs. Pairs are PNG, so that nothing is lost a second time.
 """
 
 import contextlib
-import lzma
 import re
 import zipfile
-import zlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
 from concurrent import futures
 
 import numpy as np
@@ -30,8 +28,6 @@ _MEMBERS = {
     PHOTOS: re.compile(r"leftImg8bit/(?P<split>train|val)/[^/]+/(?P<name>[\w-]+)_leftImg8bit\.png", re.ASCII),
     LABELS: re.compile(r"gtFine/(?P<split>train|val)/[^/]+/(?P<name>[\w-]+)_gtFine_color\.png", re.ASCII),
 }
-# What zipfile raises for files that are damaged, encrypted or packed in ways that it does not know.
-_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 REMEDY = (
     f"register at https://www.cityscapes-dataset.com, download {PHOTOS} and {LABELS} there, and place both, "
     "as they are,"
@@ -49,27 +45,24 @@ class Zips:
                 raise UserError(f"{path / name}: no such file; {REMEDY} in that folder")
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
-        """Yields (`CITY_SEQUENCE_FRAME`, PNG of 512x256) of each pair. Raises UserError as `originals.Originals`."""
+        """Yields (`CITY_SEQUENCE_FRAME`, PNG of 512x256) of each pair. Raises UserError as `originals.Folder`."""
         with (
             _opened(self.path / PHOTOS) as photos,
             _opened(self.path / LABELS) as labels,
             futures.ThreadPoolExecutor(_THREADS) as pool,
         ):
             left, right = _members(photos, split), _members(labels, split)
-            self._check_matched(split, left.keys(), right.keys())
+            for name in sorted(left.keys() ^ right.keys()):
+                lacking = self.path / (PHOTOS if name in right else LABELS)
+                raise UserError(f"{lacking}: has no {split} picture for {name}; download it again")
 
             def make(name: str) -> tuple[str, bytes]:
                 pair = [_read(photos, left[name]), _read(labels, right[name])]
-                return name, images.encode_png(np.concatenate(pair, axis=1))
+                return name, images.encode(np.concatenate(pair, axis=1), ".png")
 
             names = sorted(left)
             for first in range(0, len(names), _BATCH):
                 yield from pool.map(make, names[first : first + _BATCH])
-
-    def _check_matched(self, split: str, left: Set[str], right: Set[str]) -> None:
-        for name in sorted(left ^ right):
-            lacking = self.path / (PHOTOS if name in right else LABELS)
-            raise UserError(f"{lacking}: has no {split} picture for {name}; download it again")
 
 
 def are_in(root: epath.Path) -> bool:
@@ -79,7 +72,7 @@ def are_in(root: epath.Path) -> bool:
 
 @contextlib.contextmanager
 def _opened(path: epath.Path) -> Iterator[zipfile.ZipFile]:
-    with path.open("rb") as file, originals.damage_named(path, _DAMAGE), zipfile.ZipFile(file) as archive:
+    with path.open("rb") as file, originals.damage_named(path), zipfile.ZipFile(file) as archive:
         yield archive
 
 
@@ -101,6 +94,6 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     """Decodes a file to uint8 (256, 256, 3)."""
     path = epath.Path(archive.filename)
     originals.check_size(path, info.filename, info.file_size)
-    with originals.damage_named(path, _DAMAGE):
+    with originals.damage_named(path):
         data = archive.read(info)
     return images.resize(images.decode(data, f"{path}: {info.filename}"), _SIZE)

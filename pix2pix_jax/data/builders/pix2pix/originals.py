@@ -5,14 +5,17 @@ than `MAX_BYTES`.
 """
 
 import contextlib
+import dataclasses
 import gzip
 import hashlib
+import lzma
 import pathlib
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from etils import epath
 
@@ -22,21 +25,11 @@ from pix2pix_jax.errors import UserError, printable
 MAX_BYTES = 64 * 2**20
 _UNPACKED, _UNPACKED_TIMES = 2**26, 20  # bytes; JPEGs hardly shrink, tar's headers and padding do
 _JPEG_START = b"\xff\xd8"
-_GZIP_START = b"\x1f\x8b"
-_DAMAGE = (tarfile.TarError, zlib.error, EOFError, OSError, ValueError)
-
-
-class Originals(Protocol):
-    """The images of a set, which are at `path`."""
-
-    path: epath.Path
-
-    def read(self, split: str) -> Iterator[tuple[str, bytes]]:
-        """Yields (stem, encoded image) of each image of `split`. Call it once per split, in the splits' order.
-
-        Raises:
-          UserError: what is there is damaged, or a file is too large, is no image or is there twice.
-        """
+# What readers raise for archives that are damaged, encrypted or packed in ways that they do not know.
+_DAMAGE = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, RuntimeError, ValueError),
+)
 
 
 def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | None:
@@ -48,13 +41,18 @@ def find(root: epath.Path, name: str, splits: Collection[str]) -> epath.Path | N
     return root if all((root / split).is_dir() for split in splits) else None
 
 
+@dataclasses.dataclass(frozen=True)
 class Folder:
     """JPEGs in `SPLIT/` of a folder."""
 
-    def __init__(self, path: epath.Path):
-        self.path = path
+    path: epath.Path
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        """Yields (stem, encoded image) of each image of `split`.
+
+        Raises:
+          UserError: what is there is damaged, or a file is too large, is no image or is there twice.
+        """
         seen = set()
         folder = self.path / split
         for file in folder.iterdir() if folder.is_dir() else ():
@@ -95,6 +93,7 @@ class Archive:
         self._images = _read_archive(path, tuple(splits), algorithm, at_end)
 
     def read(self, split: str) -> Iterator[tuple[str, bytes]]:
+        """Reads like `Folder`. Call it once per split, in the splits' order."""
         for stem, offset, size in self._aside.pop(split):
             self._spool.seek(offset)
             yield stem, self._spool.read(size)
@@ -109,13 +108,13 @@ class Archive:
 
 
 @contextlib.contextmanager
-def damage_named(path: epath.PathLike, errors: tuple[type[Exception], ...]) -> Iterator[None]:
-    """Turns `errors`, which readers raise for damaged archives, into a UserError that names the archive."""
+def damage_named(path: epath.PathLike) -> Iterator[None]:
+    """Turns the errors of damaged archives into a UserError that names the archive."""
     try:
         yield
     except UserError:
         raise  # is a ValueError too
-    except errors as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: the archive cannot be read to its end ({reason}); download it again") from error
 
@@ -125,31 +124,27 @@ def _read_archive(
 ) -> Iterator[tuple[str, str, bytes]]:
     """Yields (split, stem, JPEG bytes) of each image, in the archive's order."""
     seen = set()
-    with damage_named(path, _DAMAGE), path.open("rb") as raw:
+    with damage_named(path), path.open("rb") as raw:
         hashed = _Hashed(raw, algorithm)
-        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, hashed)
-        for name, split, data in _tar_members(path, stream, splits):
-            yield split, *_checked(path, name, data, seen)
+        stream = _Forward(gzip.GzipFile(fileobj=hashed) if _is_gzip(raw) else hashed, raw)
+        with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
+                split = _split_of(member.name, splits)
+                if member.isreg() and split:
+                    check_size(path, member.name, member.size)
+                    yield split, *_checked(path, member.name, tar.extractfile(member).read(), seen)
         while stream.read(2**20):  # gzip checks its CRC at the end, and the digest is of all bytes
             pass
-    at_end(hashed.digest.hexdigest(), hashed.num_bytes)
-
-
-def _tar_members(path: epath.Path, stream: "_Forward", splits: tuple[str, ...]) -> Iterator[tuple[str, str, bytes]]:
-    with tarfile.TarFile(fileobj=stream, encoding="utf-8", errors="surrogateescape") as tar:
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # tarfile keeps them all, and sets have up to 140,000
-            split = _split_of(member.name, splits)
-            if member.isreg() and split:
-                check_size(path, member.name, member.size)
-                yield member.name, split, tar.extractfile(member).read()
+        num_bytes = raw.tell()
+    at_end(hashed.digest.hexdigest(), num_bytes)
 
 
 def _is_gzip(raw: BinaryIO) -> bool:
     """Returns whether the archive is compressed; some browsers decompress what they download."""
-    start = raw.read(len(_GZIP_START))
+    start = raw.read(2)
     raw.seek(0)
-    return start == _GZIP_START
+    return start == b"\x1f\x8b"
 
 
 def _split_of(name: str, splits: tuple[str, ...]) -> str | None:
@@ -185,29 +180,27 @@ def check_size(path: epath.Path, name: str, size: int) -> None:
 
 
 class _Hashed:
-    """A stream that computes the digest of the bytes read from it."""
+    """Computes the digest of the bytes read from a stream."""
 
     def __init__(self, stream: BinaryIO, algorithm: str):
         self._stream = stream
         self.digest = hashlib.new(algorithm, usedforsecurity=False)
-        self.num_bytes = 0
 
     def read(self, size: int) -> bytes:
         data = self._stream.read(size)
         self.digest.update(data)
-        self.num_bytes += len(data)
         return data
 
 
 class _Forward:
-    """A stream for tarfile that never goes back, so that every byte of the archive is read once.
+    """A stream for tarfile that never goes back, so that every byte of the archive is read once, and bounds reads.
 
-    It bounds reads too: tarfile reads a header of any announced size into memory at once, and follows one that
+    Otherwise tarfile reads a header of any announced size into memory at once, and follows one that
     announces a negative size for ever. A small archive that unpacks to terabytes would keep us for days.
     """
 
-    def __init__(self, stream: BinaryIO, packed: "_Hashed"):
-        """`stream` unpacks what it reads from `packed`, or is the same."""
+    def __init__(self, stream: BinaryIO, packed: BinaryIO):
+        """Takes `stream`, which unpacks what it reads from `packed`."""
         self._stream, self._packed = stream, packed
         self._position = 0
 
@@ -221,7 +214,7 @@ class _Forward:
             raise tarfile.ReadError("a header of a negative size")
         data = self._stream.read(size)
         self._position += len(data)
-        if self._position > _UNPACKED + _UNPACKED_TIMES * self._packed.num_bytes:
+        if self._position > _UNPACKED + _UNPACKED_TIMES * self._packed.tell():
             raise tarfile.ReadError(f"it unpacks to more than {_UNPACKED_TIMES} times its size")
         return data
 

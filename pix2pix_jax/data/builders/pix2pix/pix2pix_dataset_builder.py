@@ -19,6 +19,8 @@ from pix2pix_jax.io import download
 from . import cityscapes, originals
 from .published import SETS
 
+Originals = originals.Folder | originals.Archive | cityscapes.Zips
+
 
 class Builder(tfds.core.GeneratorBasedBuilder):
     """Side-by-side images as published: `image` (A left, B right) and `name` (the file's stem).
@@ -30,9 +32,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES: ClassVar = {"1.0.0": "The published files, unchanged."}
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
-        "Only where there is no network: place the set's archive as NAME.tar.gz, or its unpacked "
-        "folder as NAME/ with train/ and so on inside, NAME being the config's name. "
-        f"The archive of cityscapes has been withdrawn: {cityscapes.REMEDY} here."
+        "Only where there is no network: place the set's archive as NAME.tar.gz, or its unpacked folder as NAME/ with "
+        "train/ and so on inside, NAME being the config's name. The archive of cityscapes has been withdrawn: "
+        f"{cityscapes.REMEDY} here."
     )
     BUILDER_CONFIGS: ClassVar = list(SETS)
 
@@ -69,22 +71,26 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        files = self._given() or self._manual(dl_manager)
-        downloaded = self._download(dl_manager) if files is None else None
+        files = self._local(dl_manager)
+        downloaded = None if files else self._download(dl_manager)
         files = files or self._open(downloaded)
         return {split: self._generate_examples(files, split, downloaded) for split in self.builder_config.num_examples}
 
     def _generate_examples(
-        self, files: originals.Originals, split: str, downloaded: pathlib.Path | None
+        self, files: Originals, split: str, downloaded: pathlib.Path | None
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         enforced = split not in self.builder_config.unconfirmed
         count = 0
-        with _forgotten_if_bad(downloaded):
+        try:
             for name, data in files.read(split):
                 count += 1
                 if not enforced or count <= self.builder_config.num_examples[split]:  # one too many is only counted
                     yield name, {"image": data, "name": name}
             self._check_count(files.path, split, count)
+        except UserError:
+            if downloaded:  # a bad download would be used again for ever
+                downloaded.unlink(missing_ok=True)
+            raise
 
     def _check_count(self, path: epath.Path, split: str, count: int) -> None:
         config = self.builder_config
@@ -99,12 +105,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _address(self) -> str:
         return self._url or self.builder_config.url
 
-    def _given(self) -> originals.Originals | None:
-        """Returns the set's files in `source` or at a file: address, or None if there is neither."""
+    def _local(self, dl_manager: tfds.download.DownloadManager) -> Originals | None:
+        """Returns the set's files in `source`, at a file: address or in TFDS' manual folder; None if it is empty."""
         source = self._source
         if source is None and self._url.startswith("file:"):
             source = epath.Path(urllib.request.url2pathname(urllib.parse.urlsplit(self._url).path))
         if source is None:
+            with contextlib.suppress(AssertionError):  # TFDS' way to say that it is not there or empty
+                return self._find(dl_manager.manual_dir)
             return None
         if source.is_file():
             return self._find(source.parent) if source.suffix == ".zip" else self._open(source)
@@ -115,21 +123,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             f"{source}: no {name} there; give {name}.tar.gz, or the folder that holds it, {name}/ or {splits}"
         )
 
-    def _manual(self, dl_manager: tfds.download.DownloadManager) -> originals.Originals | None:
-        try:
-            manual_dir = dl_manager.manual_dir
-        except AssertionError:  # TFDS' way to say that it is not there or empty
-            return None
-        return self._find(manual_dir)
-
-    def _find(self, root: epath.Path) -> originals.Originals | None:
+    def _find(self, root: epath.Path) -> Originals | None:
         name = self.builder_config.name
-        path = originals.find(root, name, self.builder_config.num_examples)
-        if path is not None:
+        if path := originals.find(root, name, self.builder_config.num_examples):
             return self._open(path)
         return cityscapes.Zips(root) if name == "cityscapes" and cityscapes.are_in(root) else None
 
-    def _open(self, path: epath.PathLike) -> originals.Originals:
+    def _open(self, path: epath.PathLike) -> Originals:
         path = epath.Path(path)
         if path.is_dir():
             return originals.Folder(path)
@@ -166,17 +166,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if config.checksum_agreed:
             raise UserError(f"{message}; download {config.url} again")
         _warn(f"{message}; used all the same, as one source alone gives that digest")
-
-
-@contextlib.contextmanager
-def _forgotten_if_bad(downloaded: pathlib.Path | None) -> Iterator[None]:
-    """Deletes a download that turns out to be bad, or it would be used again for ever."""
-    try:
-        yield
-    except UserError:
-        if downloaded is not None:
-            downloaded.unlink(missing_ok=True)
-        raise
 
 
 def _warn(message: str) -> None:

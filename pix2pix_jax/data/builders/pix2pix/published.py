@@ -10,26 +10,17 @@ _HOST = "http://efrosgans.eecs.berkeley.edu/pix2pix/datasets"
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class PublishedSet(tfds.core.BuilderConfig):
-    """A published set: where its archive is, and what has to be in it.
+    """Tells where the archive of a published set is, and what has to be in it."""
 
-    Attributes:
-      url: the archive's address, empty if it is not published any more.
-      num_bytes: the archive's size, None where only an approximate one is known.
-      checksum: the archive's digest as `ALGORITHM:HEXADECIMAL`.
-      checksum_agreed: whether two independent sources give that digest. If so an archive that
-        differs is refused; a digest from one source only warns, since it may be the one at fault.
-      num_examples: how many images each split has.
-      unconfirmed: splits whose number comes from one user's listing; another number only warns.
-      encoding: of the images, as TFDS' image feature takes it; None is any.
-    """
-
-    url: str
-    num_bytes: int | None = None
-    checksum: str
+    url: str  # of the archive; "" if it is not published any more
+    num_bytes: int | None = None  # of the archive; None where only an approximate number is known
+    checksum: str  # of the archive, as ALGORITHM:HEXADECIMAL
+    # Whether two independent sources give that digest. If so an archive that differs is refused; a digest from one
+    # source only warns, since it may be the one at fault.
     checksum_agreed: bool = False
-    num_examples: Mapping[str, int]
-    unconfirmed: tuple[str, ...] = ()
-    encoding: str | None = "jpeg"
+    num_examples: Mapping[str, int]  # by split
+    unconfirmed: tuple[str, ...] = ()  # splits whose number comes from one user's listing; another number only warns
+    encoding: str | None = "jpeg"  # of the images, as TFDS' image feature takes it; None is any
 
 
 SETS = (

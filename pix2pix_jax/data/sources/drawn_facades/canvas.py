@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from pix2pix_jax.data.sources.drawn_facades.plan import Box, Pixels, pixel_box
+from pix2pix_jax.data.sources.drawn_facades.styles import Colour
 
-Colour = tuple[int, int, int]
 Edges = tuple[float, float, float, float]  # left, top, right, bottom in canvas pixels, before rounding
 
 OVERSAMPLING = 2

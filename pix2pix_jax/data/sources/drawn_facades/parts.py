@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from pix2pix_jax.data.sources.drawn_facades.canvas import BLACK, WHITE, Canvas, Colour, Edges, mix, shade
-from pix2pix_jax.data.sources.drawn_facades.palette import Paints
 from pix2pix_jax.data.sources.drawn_facades.plan import Pixels, Rng
+from pix2pix_jax.data.sources.drawn_facades.styles import Paints
 
 
 def _facade(canvas: Canvas, box: Pixels, look: str, paints: Paints, rng: Rng) -> None:

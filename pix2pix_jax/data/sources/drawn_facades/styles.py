@@ -1,10 +1,15 @@
-"""The four styles of building: how each is put together, and its colours.
+"""The four styles of building, how each is put together, and the colours of buildings and of the weather.
 
 Materials go with habits (shutters on plaster, pillars on stone) and most buildings are of brick, so that a label map
 tells the colours of its picture: otherwise a short training learns their average.
 """
 
+from dataclasses import dataclass
 from types import SimpleNamespace
+
+import numpy as np
+
+Colour = tuple[int, int, int]
 
 _TRAITS = {  # by style: brick, plaster, stone, modern
     "share": (0.7, 0.14, 0.1, 0.06),  # of all buildings
@@ -52,3 +57,42 @@ _TRAITS = {  # by style: brick, plaster, stone, modern
 }
 Style = SimpleNamespace
 STYLES = [Style(**dict(zip(_TRAITS, column, strict=True))) for column in zip(*_TRAITS.values(), strict=True)]
+
+
+@dataclass(frozen=True)
+class Sky:
+    """The colours of the weather: of the sky from top to horizon, its clouds and its light."""
+
+    zenith: Colour
+    horizon: Colour
+    cloud: Colour
+    light: Colour
+    lamps: float  # share of windows with a light on
+
+
+SKIES = (
+    Sky((98, 150, 210), (204, 224, 238), (248, 249, 250), (255, 252, 244), 0.0),
+    Sky((176, 186, 198), (222, 226, 230), (236, 238, 240), (238, 241, 246), 0.05),
+    Sky((104, 116, 166), (250, 200, 158), (244, 196, 172), (242, 216, 206), 0.45),
+)
+_FRAMES = ((240, 238, 232), (236, 234, 226), (104, 76, 56))
+_AWNINGS = ((176, 44, 40), (40, 96, 70), (44, 70, 120), (206, 150, 60))
+
+
+class Paints:
+    """The colours of one building of `style`, under `sky`."""
+
+    def __init__(self, style: Style, sky: Sky, rng: np.random.Generator):
+        self.style, self.sky = style, sky
+        self.wall = _pick(style.walls, rng, spread=7)
+        self.trim = _pick(style.trims, rng, spread=4)
+        self.accent = _pick(style.accents, rng, spread=7)
+        self.frame = _FRAMES[rng.integers(len(_FRAMES))]
+        self.awning = _AWNINGS[rng.integers(len(_AWNINGS))]
+
+
+def _pick(colours: tuple[Colour, ...], rng: np.random.Generator, *, spread: float) -> Colour:
+    """Chooses a colour, makes it a little lighter or darker, and shifts its hue a little."""
+    colour = colours[rng.integers(len(colours))]
+    change = rng.normal(0, spread) + rng.normal(0, spread / 3, 3)
+    return tuple(int(c) for c in np.clip(np.add(colour, change), 0, 255))
