@@ -48,13 +48,13 @@ def padded_size(picture: Picture, multiple: int) -> tuple[int, int]:
 def bucket(size: tuple[int, int], multiple: int) -> tuple[int, int]:
     """Returns the size of the window for pictures of `size`, so that few programs serve all sizes.
 
-    Its sides are the smallest of multiple * (1, 2, 3, 4, 6, 8, 12, 16 ...) that hold the picture.
+    Its sides are the smallest of multiple * (1, 2, 4, 6, 8, 12, 16 ...) that hold the picture.
     """
 
     def fit(side: int) -> int:
         count = -(-side // multiple)
         power = 1 << (count - 1).bit_length()
-        return multiple * (power * 3 // 4 if power >= 4 and count <= power * 3 // 4 else power)
+        return multiple * (power * 3 // 4 if power > 4 and count <= power * 3 // 4 else power)
 
     return fit(size[0]), fit(size[1])
 

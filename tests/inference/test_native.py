@@ -1,5 +1,8 @@
 """Any size from the library and the command: which way a picture takes, and that none of them shows."""
 
+import dataclasses
+import shutil
+
 import numpy as np
 import pytest
 import tifffile
@@ -8,6 +11,7 @@ from PIL import Image
 from pix2pix_jax import cli
 from pix2pix_jax.data.files import tiff_bands
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.evaluation import evaluate
 from pix2pix_jax.inference import large_files, native, tiles, trained_model, translate
 
 
@@ -157,3 +161,30 @@ def test_large_tiffs_of_odd_kinds_are_refused(tmp_path):
     (tmp_path / "no.tif").write_bytes(b"no tiff")
     with pytest.raises(UserError, match="not a readable image"):
         tiff_bands.TiffRows(tmp_path / "no.tif", "no.tif")
+
+
+def test_evaluate_scores_what_users_get_at_their_own_sizes(trained, tmp_path, capsys):
+    """Pairs of several sizes: each score is that of translate's own file against the target."""
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir)
+    sizes = [(40, 56), (33, 70)]
+    for i, size in enumerate(sizes):
+        (tmp_path / "data" / "val").mkdir(parents=True, exist_ok=True)
+        pair = np.concatenate([picture(size, seed=i), picture(size, seed=10 + i)], axis=1)
+        Image.fromarray(pair).save(tmp_path / "data" / "val" / f"{i}.png")
+    model = trained_model.load(workdir)
+    config = model.config.copy_and_resolve_references()
+    config.update({"dataset": "folder", "data_dir": str(tmp_path / "data")})
+    model = dataclasses.replace(model, config=config)
+    result = evaluate.evaluate(model, workdir, size="native", tile=24, output=str(tmp_path / "scores"))
+    for i, (image, size) in enumerate(zip(result.images, sizes, strict=True)):
+        target, given = picture(size, seed=i), picture(size, seed=10 + i)  # BtoA
+        fake = model.translate(given, size="native")
+        written = np.asarray(Image.open(tmp_path / "scores" / image["files"]["output"]))
+        assert written.shape == fake.shape and levels_apart(written, fake) <= 1
+        assert image["l1"] == pytest.approx(np.abs(written.astype(float) - target).mean() / 127.5, abs=1e-5)
+
+
+def test_evaluate_takes_the_sizes_that_it_can(trained, capsys):
+    assert cli.main(["evaluate", f"--workdir={trained}", "--size=40x40"]) == 2
+    assert "--size=40x40: must be model or native" in capsys.readouterr().err
