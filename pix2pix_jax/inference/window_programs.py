@@ -73,12 +73,12 @@ class WindowPrograms:
         return 8 if depth else 4 * (2 * self._generator.num_blocks + 3) + 8
 
     def inner_bytes(self, size: tuple[int, int], depth: int) -> int:
-        """Estimates the memory that the inner layers of a picture of `size` (H, W) take."""
-        return (size[0] >> depth) * (size[1] >> depth) * self._inner_channels(depth) * 4 * 8
+        """Estimates the memory that the inner layers of a picture of `size` (H, W) take, by what XLA gave them."""
+        return (size[0] >> depth) * (size[1] >> depth) * self._inner_channels(depth) * 96
 
     def whole_bytes(self, size: tuple[int, int]) -> int:
-        """Estimates the memory that a picture of `size` (H, W) takes in one pass."""
-        return size[0] * size[1] * self._generator.features * 4 * 8
+        """Estimates the memory that a picture of `size` (H, W) takes in one pass, likewise."""
+        return size[0] * size[1] * self._generator.features * 12
 
     def _inner_channels(self, depth: int) -> int:
         """Returns the channels of what the inner layers return."""
