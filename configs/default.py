@@ -106,6 +106,7 @@ def get_config() -> config_dict.ConfigDict:
     config.l2_weight = 0.0  # weight of mean (target - output)^2
     config.charbonnier_weight = 0.0  # weight of mean sqrt((target - output)^2 + 1e-6)
     config.feature_weight = 0.0  # weight of feature matching; 10 in pix2pixHD
+    config.perceptual_weight = 0.0  # weight of LPIPS, whose AlexNet is downloaded once; RGB targets
     config.d_loss_scale = 0.5  # factor of the discriminator's loss on fake plus real
     config.label_smoothing = 0.0  # the discriminator's label of real images is 1 minus this (vanilla, lsgan)
     config.gradient_penalty = 10.0  # weight of the gradient penalty of wgan-gp

@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", default="val", choices=("train", "val", "test"))
     evaluate.add_argument("--output", metavar="DIR", help="default: WORKDIR/eval/SPLIT-STEP")
     _add_inference(evaluate)
+    _add_size(evaluate, "model|native")
     _add_metrics(evaluate)
 
     compare = _add(commands, "compare", _compare, "compare evaluated runs side by side: table, curves, images")
@@ -95,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--output", required=True, metavar="DIR")
     translate.add_argument("--seed", type=int, default=0, help="seed of dropout (default: 0)")
     _add_inference(translate)
+    _add_size(translate, "model|native|HxW")
     translate.add_argument(
         "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
     )
@@ -133,6 +135,13 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     rules.add_argument("--norm_stats", choices=("instance", "batch", "running"), help="statistics of the norm layers")
     rules.add_argument("--dropout", choices=("on", "off"))
     rules.add_argument("--weights", choices=("latest", "ema"), help="ema: the moving average, if the run kept one")
+
+
+def _add_size(parser: argparse.ArgumentParser, sizes: str) -> None:
+    parser.add_argument("--size", default="model", metavar=sizes, help="at which pictures go through (default: model)")
+    parser.add_argument(
+        "--tile", default="auto", metavar="auto|off|N", help="side of the tiles of large pictures (default: auto)"
+    )
 
 
 def _add_metrics(parser: argparse.ArgumentParser) -> None:
@@ -214,8 +223,8 @@ def _is_of_files(arguments: argparse.Namespace) -> bool:
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
     if of_files and not arguments.output:
         raise UserError("--output=DIR is required; say which folder is to hold the numbers and the gallery")
-    without_effect = ("step", "split", "norm_stats", "dropout", "weights") if of_files else ("inputs",)
-    defaults = {"step": "latest", "split": "val"}
+    without_effect = ("step", "split", "norm_stats", "dropout", "weights", "size", "tile") if of_files else ("inputs",)
+    defaults = {"step": "latest", "split": "val", "size": "model", "tile": "auto"}
     for flag in without_effect:
         if getattr(arguments, flag) != defaults.get(flag):
             raise UserError(f"--{flag}: goes with --{'workdir' if of_files else 'pictures and --targets'} only")
@@ -227,6 +236,7 @@ def _evaluate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     model = None if of_files else _load_model(arguments)
     environment.set_up_libraries()
     from pix2pix_jax.evaluation import evaluate
+    from pix2pix_jax.inference import native
     from pix2pix_jax.metrics import MetricsConfig
 
     request = MetricsConfig(
@@ -240,6 +250,9 @@ def _evaluate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
         options["inputs"] = arguments.inputs or ""
         result = evaluate.evaluate_files(arguments.pictures, arguments.targets, **options)
     else:
+        if arguments.size not in ("model", "native"):
+            raise UserError(f"--size={arguments.size}: must be model or native")
+        options |= {"size": arguments.size, "tile": native.parse_tile(arguments.tile)}
         result = evaluate.evaluate(model, arguments.workdir, split=arguments.split, **options)
     for network in result.other_weights:
         print(f"note: the weights of {network} are not the published ones, and its numbers no one else's")
@@ -294,8 +307,9 @@ def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     if not 0 <= arguments.seed < 2**31:
         raise UserError(f"--seed={arguments.seed}: must be from 0 to {2**31 - 1}")
     model = _load_model(arguments)
-    from pix2pix_jax.inference import translate
+    from pix2pix_jax.inference import native, translate
 
-    output = arguments.output
-    written = translate.translate_files(model, arguments.input, output, seed=arguments.seed, pairs=arguments.pairs)
+    output, options = arguments.output, {"seed": arguments.seed, "pairs": arguments.pairs}
+    options |= {"size": native.parse_size(arguments.size), "tile": native.parse_tile(arguments.tile)}
+    written = translate.translate_files(model, arguments.input, output, **options)
     print(f"{len(written)} pictures in {output}")

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from pix2pix_jax.data import device_resizing, pipeline, reading
 from pix2pix_jax.data.color import COLOR_SPACES, Rgb
 from pix2pix_jax.data.files.value_range import ValueRange, fitted
-from pix2pix_jax.data.paired_dataset import WINDOWED, PairedDataset, sides, whole_size
+from pix2pix_jax.data.paired_dataset import NATIVE, WINDOWED, PairedDataset, sides, whole_size
 from pix2pix_jax.data.sources.datasets import Source, open_source
 from pix2pix_jax.errors import NoSplit, UserError
 
@@ -90,6 +90,12 @@ def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None =
     source = _open_source(config, split, tuple(config.resize_size) if cropped else size)
     preprocess = config.preprocess if cropped else "resize_and_crop"
     return make_pairs(config, source, size=size, preprocess=preprocess, centred=cropped)
+
+
+def open_native(config: ConfigDict, split: str) -> PairedDataset:
+    """Opens a split with each image at its own size; `size` is that of the first. Raises UserError as `open_pairs`."""
+    source = _open_source(config, split, tuple(config.image_size))
+    return make_pairs(config, source, size=source.header(0)[0].size, preprocess=NATIVE)
 
 
 def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> PairedDataset | None:

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import optax
+from etils import epy
 from ml_collections import ConfigDict
 
 from pix2pix_jax.config.build_data import STREAMS, color_space, num_downs, stream_values
@@ -17,6 +19,9 @@ from pix2pix_jax.gan.optimizers import make_adam, make_schedule
 from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
 from pix2pix_jax.gan.train_step import Batch, StepOptions, make_train_step
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
+
+with epy.lazy_imports():  # a config without LPIPS needs neither its network nor PyTorch's files
+    from pix2pix_jax.metrics import lpips, weights
 
 
 def network_channels(config: ConfigDict) -> tuple[int, int]:
@@ -64,8 +69,22 @@ def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
         discriminator=build_discriminator(config),
         g_optimizer=adam,
         d_optimizer=adam,
-        objective=Objective.from_config(config),
+        objective=Objective.from_config(config, perceptual=build_perceptual(config)),
     )
+
+
+def build_perceptual(config: ConfigDict) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
+    """Builds LPIPS as a loss, in the dtype of the networks; its weights are read, or downloaded, when it is traced."""
+    if not config.perceptual_weight:
+        return None
+    if network_channels(config)[1] != 3 or min(config.image_size) < lpips.SIDE:
+        raise ValueError(f"perceptual_weight: LPIPS compares RGB images of at least {lpips.SIDE} pixels a side; use 0")
+
+    def distance(output: jax.Array, target: jax.Array) -> jax.Array:
+        network = lpips.LPIPS(dtype=jnp.dtype(config.compute_dtype), precision=None)
+        return network.apply(weights.load(weights.LPIPS).variables, output, target)
+
+    return distance
 
 
 def build_schedule(config: ConfigDict, *, num_examples: int) -> optax.Schedule:

@@ -16,6 +16,7 @@ Example = dict[str, np.ndarray]
 
 # How an image gets its size, under the names of pytorch-CycleGAN-and-pix2pix.
 PREPROCESS = ("resize_and_crop", "crop", "scale_width", "scale_width_and_crop", "none")
+NATIVE = "native"  # each image keeps its own size; for evaluation alone
 WINDOWED = ("crop", "scale_width_and_crop")  # those that leave images of several sizes to crop from
 
 
@@ -90,6 +91,8 @@ class PairedDataset:
 
     def load_size(self, index: int, own: tuple[int, int]) -> tuple[int, int]:
         """Returns the (H, W) to which example `index`, of size `own`, is resized. Raises UserError for a misfit."""
+        if self.preprocess == NATIVE:
+            return own
         size = self._load_size(own)
         if all(np.greater_equal(size, self.size)) if self.preprocess in WINDOWED else size == self.size:
             return size

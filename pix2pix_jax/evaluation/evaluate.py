@@ -2,19 +2,21 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from etils import epath
 
 from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data.files.value_range import UINT8, picture, render, to_float
+from pix2pix_jax.data.files.value_range import NORMALISED, UINT8, picture, render, to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources.picture_files import PictureFiles
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluator
 from pix2pix_jax.evaluation.report import Report
+from pix2pix_jax.inference.native import Tile
+from pix2pix_jax.inference.tiles import ArrayPicture
 from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
 from pix2pix_jax.metrics import MetricsConfig
@@ -42,6 +44,8 @@ def evaluate(
     output: str = "",
     request: MetricsConfig = MetricsConfig(),  # noqa: B008, it is immutable
     segmenter: str = "",
+    size: Literal["model", "native"] = "model",
+    tile: Tile = "auto",
 ) -> Result:
     """Translates a whole split and compares the translations, rounded as in image files, with the targets.
 
@@ -55,21 +59,35 @@ def evaluate(
         known set; lpips, fid and kid if the weights of their networks are found.
       segmenter: path of a segmentation network, .onnx, whose classes are compared with the inputs, which are label
         maps; the palette is then that of the inputs. "": none.
+      size: "native" translates and compares images at their own sizes, one by one.
+      tile: for that, as in `TrainedModel.translate`.
 
     Raises:
       UserError: there is no such split, a metric cannot be computed, or the folder cannot be written.
     """
     config, rules = model.config, model.config.inference
     segmentation, request = _open_segmenter(segmenter, request, evaluator.palette_of(config, "input"))
-    evaluation = evaluator.of_split(config, split, mesh=model.mesh, batch_size=model.batch_size, request=request)
+    native = size == "native"
+    devices = (meshes.make_local_mesh(rows=1), 1) if native else (model.mesh, model.batch_size)
+    options = {"mesh": devices[0], "batch_size": devices[1], "native": native}
+    evaluation = evaluator.of_split(config, split, request=request, **options)
     for note in build_data.fitted_files(config, evaluation.pairs):
         console.log(note)
+
+    def translate(inputs: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        if not native:
+            return model.translate_resized(inputs, ids=ids, fill=True)
+        values = (model.input_values, NORMALISED)
+        parts = model.translate_picture(ArrayPicture(inputs[0]), int(ids[0]), seed=0, tile=tile, values=values)
+        return np.concatenate(list(parts))[None]
+
+    default = storage.folder(workdir) / "eval" / f"{split}-{model.step}{'-native' * native}"
     return _score_and_write(
         evaluation,
-        translate=lambda inputs, ids: model.translate_resized(inputs, ids=ids, fill=True),
+        translate=translate,
         pictures_of=lambda scored: _pictures(model, scored),
         segmentation=segmentation,
-        folder=storage.folder(output) if output else storage.folder(workdir) / "eval" / f"{split}-{model.step}",
+        folder=storage.folder(output) if output else default,
         title=f"{config.dataset} {split}, step {model.step}",
         subtitle=f"{len(evaluation.pairs)} pairs, norm_stats {rules.norm_stats}, dropout {rules.dropout}",
         facts={"split": split, "step": model.step, "inference": dict(rules), "config": config_lib.to_dict(config)},

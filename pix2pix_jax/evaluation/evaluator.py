@@ -98,9 +98,14 @@ class Evaluator:
         return self.pairs.at_size(index, given), trained_model.picture_ids([given["input"]], self._input_values)
 
 
-def of_split(config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: MetricsConfig) -> Evaluator:
-    """Builds the evaluator of a split of a config's data. Raises UserError as `Evaluator`, or for no such split."""
-    pairs = build_data.open_pairs(config, split)
+def of_split(
+    config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: MetricsConfig, native: bool = False
+) -> Evaluator:
+    """Builds the evaluator of a split of a config's data; if `native`, images keep their own sizes, and go one by one.
+
+    Raises UserError as `Evaluator`, or for no such split.
+    """
+    pairs = build_data.open_native(config, split) if native else build_data.open_pairs(config, split)
     values = build_data.stream_values(config)
     return Evaluator(
         pairs,

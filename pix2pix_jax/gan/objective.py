@@ -32,6 +32,8 @@ class Objective:
       l2_weight: weight of mean (target - output)^2.
       charbonnier_weight: weight of mean sqrt((target - output)^2 + 1e-6), a smooth L1.
       feature_weight: weight of feature matching (Wang et al. 2018, pix2pixHD, section 3.3, where it is 10).
+      perceptual_weight: weight of the mean of `perceptual`.
+      perceptual: f(output, target) -> (N,) distances of images as a network sees them, such as LPIPS.
       d_loss_scale: factor of the discriminator's loss on real plus fake: 0.5 as in section 3.3 of the paper; 1 in the
         paper's own program and in TensorFlow's tutorial.
       label_smoothing: the discriminator's label of real images is 1 minus this (Salimans et al. 2016).
@@ -49,24 +51,28 @@ class Objective:
     l2_weight: float = 0.0
     charbonnier_weight: float = 0.0
     feature_weight: float = 0.0
+    perceptual_weight: float = 0.0
+    perceptual: Callable[[jax.Array, jax.Array], jax.Array] | None = None
     d_loss_scale: float = 0.5
     label_smoothing: float = 0.0
     gradient_penalty: float = 10.0
     r1_weight: float = 0.0
 
     @classmethod
-    def from_config(cls, config: Any) -> "Objective":
-        """Takes the fields from the attributes of the same names of a config, as a ConfigDict."""
+    def from_config(cls, config: Any, *, perceptual: Callable | None = None) -> "Objective":
+        """Takes all fields but `perceptual` from the attributes of the same names of a config, as a ConfigDict."""
         names = ("gan_loss", "gan_weight", "l1_weight", "l2_weight", "charbonnier_weight", "feature_weight")
-        names += ("d_loss_scale", "label_smoothing", "gradient_penalty", "r1_weight")
-        return cls(**{name: getattr(config, name) for name in names})
+        names += ("perceptual_weight", "d_loss_scale", "label_smoothing", "gradient_penalty", "r1_weight")
+        return cls(perceptual=perceptual, **{name: getattr(config, name) for name in names})
 
     def __post_init__(self) -> None:
         check_choice("gan_loss", self.gan_loss, losses.GAN_LOSSES)
         check_bounds("label_smoothing", self.label_smoothing, 0, below=1)
-        for name, value in dataclasses.asdict(self).items():
-            if name != "gan_loss":  # weights and factors
+        for name, value in vars(self).items():
+            if name not in ("gan_loss", "perceptual"):  # weights and factors
                 check_bounds(name, value, 0)
+        if self.perceptual_weight and self.perceptual is None:
+            raise ValueError("perceptual_weight: needs a distance, `perceptual`")
         if self.label_smoothing and self.gan_loss not in losses.WITH_LABELS:
             raise ValueError(
                 f"label_smoothing: {self.gan_loss} has no labels; use {' or '.join(losses.WITH_LABELS)}, or 0"
@@ -77,8 +83,9 @@ class Objective:
             raise ValueError("gan_weight: all losses of the generator weigh 0; set one, as l1_weight")
 
     def _reconstruction_losses(self) -> dict[str, tuple[float, Callable[[jax.Array, jax.Array], jax.Array]]]:
-        """Returns {metric: (weight, f(output, target) elementwise)} of the losses that compare with the target."""
+        """Returns {metric: (weight, f(output, target), to be averaged)} of the losses that compare with the target."""
         return {
+            "g_perceptual": (self.perceptual_weight, self.perceptual),
             "g_l1": (self.l1_weight, losses.l1),
             "g_l2": (self.l2_weight, losses.l2),
             "g_charbonnier": (self.charbonnier_weight, losses.charbonnier),

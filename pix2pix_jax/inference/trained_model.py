@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
 import jax
@@ -20,6 +20,10 @@ from pix2pix_jax.data.files.images import resize, to_pillow
 from pix2pix_jax.data.files.value_range import NORMALISED, ValueRange, from_float, levels, to_float
 from pix2pix_jax.gan.state import count_parameters
 from pix2pix_jax.gan.train_step import make_translate_step
+from pix2pix_jax.inference import native
+from pix2pix_jax.inference.native import Size, Tile
+from pix2pix_jax.inference.tiles import ArrayPicture, Picture
+from pix2pix_jax.inference.window_programs import WindowPrograms
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import caches, console, meshes
 from pix2pix_jax.workdir import checkpoints
@@ -90,17 +94,29 @@ class TrainedModel:
         )
 
     @overload
-    def translate(self, images: Image.Image, *, seed: int = 0) -> Image.Image: ...
+    def translate(
+        self, images: Image.Image, *, seed: int = 0, size: Size = "model", tile: Tile = "auto"
+    ) -> Image.Image: ...
 
     @overload
-    def translate(self, images: AnyPath | AnyArray, *, seed: int = 0) -> np.ndarray: ...
+    def translate(
+        self, images: AnyPath | AnyArray, *, seed: int = 0, size: Size = "model", tile: Tile = "auto"
+    ) -> np.ndarray: ...
 
-    def translate(self, images: AnyPath | Image.Image | AnyArray, *, seed: int = 0) -> np.ndarray | Image.Image:
+    def translate(
+        self,
+        images: AnyPath | Image.Image | AnyArray,
+        *,
+        seed: int = 0,
+        size: Size = "model",
+        tile: Tile = "auto",
+    ) -> np.ndarray | Image.Image:
         """Translates one image or several.
 
-        The images are resized as `config.preprocess` says, by default to the model's `image_size`, but not cropped, and
-        their translations back. Dropout is drawn from `seed` and the image as it is given (`picture_ids`), so a
-        translation depends neither on the other images of a call nor on the dtype.
+        At size "model" the images are resized as `config.preprocess` says, by default to the model's `image_size`, but
+        not cropped, and their translations back. At another size they go through the generator one by one.
+        Dropout is drawn from `seed` and the image as it is given (`picture_ids`), so a translation depends neither on
+        the other images of a call nor on the dtype.
 
         Args:
           images: the path of an image file, a PIL image, or an array (N, H, W, C) or (H, W, C) of NumPy, JAX, PyTorch
@@ -108,6 +124,10 @@ class TrainedModel:
             `config.input_dtype`, with their own values; where that is an integer, also floating in [-1, 1] (not
             [0, 1]). Files and PIL images are turned upright and converted to that dtype; an A|B pair is not halved.
           seed: seed of dropout, in the range of int32.
+          size: "model"; "native", each image at its own size; or (H, W), to which images are resized before, and
+            translations back. Other sizes than the model's are padded by reflection to what the generator takes.
+          tile: where `size` is not "model": side of the tiles in which large images are translated, in pixels; "off":
+            in one pass; "auto": as the free memory allows. Tiles do not show.
 
         Returns:
           Translations at the images' own size, with `config.target_channels` channels: a PIL image for a PIL image, a
@@ -117,30 +137,42 @@ class TrainedModel:
         Raises:
           ValueError: `images` have another number of dimensions or channels or another dtype, floats are not finite or
             outside of [-1, 1], or Pillow cannot hold the model's targets for a PIL image.
-          UserError: there is no such file, or it is not an image.
+          UserError: there is no such file, or it is not an image; tiles are too small or the memory is.
         """
         pixels = any_image.to_array(images, self.config.input_channels, self.input_values)
         batch = pixels[None] if pixels.ndim == 3 else pixels
         normalised = self._is_normalised(batch)
-        translated = self.translate_each(batch, seed=seed, normalised=normalised)
+        translated = self.translate_each(batch, seed=seed, normalised=normalised, size=size, tile=tile)
         if not translated:
             dtype = "float32" if normalised else self.target_values.dtype
             return np.zeros((*batch.shape[:3], self.config.target_channels), dtype)
         translated = translated[0] if pixels.ndim == 3 else np.stack(translated)
         return to_pillow(translated) if isinstance(images, Image.Image) else translated
 
-    def translate_each(self, images: Sequence[np.ndarray], *, seed: int, normalised: bool = False) -> list[np.ndarray]:
+    def translate_each(
+        self,
+        images: Sequence[np.ndarray],
+        *,
+        seed: int,
+        normalised: bool = False,
+        size: Size = "model",
+        tile: Tile = "auto",
+    ) -> list[np.ndarray]:
         """Translates images of any sizes, as `translate`.
 
         Args:
           images: images (H, W, C), stored values of the model's inputs.
           seed: seed of dropout.
           normalised: True for images that are float32 in [-1, 1] instead, and for such translations.
+          size: as in `translate`.
+          tile: as in `translate`.
 
         Returns:
           The translations (H, W, D), stored values of the model's targets.
         """
         inputs, targets = (NORMALISED, NORMALISED) if normalised else (self.input_values, self.target_values)
+        if size != "model":
+            return [self._translate_alone(image, seed, size, tile, (inputs, targets)) for image in images]
         sizes = [build_data.inference_size(self.config, image.shape[:2]) for image in images]
         resized = [
             _resize(image, size, self.config.input_interpolation, inputs)
@@ -156,6 +188,55 @@ class TrainedModel:
             _resize(output, image.shape[:2], self.config.target_interpolation, targets)
             for output, image in zip(outputs, images, strict=True)
         ]
+
+    def _translate_alone(
+        self, image: np.ndarray, seed: int, size: Size, tile: Tile, values: tuple[ValueRange, ValueRange]
+    ) -> np.ndarray:
+        (given,) = picture_ids([image], values[0])
+        resized = image if size == "native" else _resize(image, size, self.config.input_interpolation, values[0])
+        parts = self.translate_picture(ArrayPicture(resized), int(given), seed=seed, tile=tile, values=values)
+        return _resize(np.concatenate(list(parts)), image.shape[:2], self.config.target_interpolation, values[1])
+
+    def translate_picture(
+        self,
+        picture: Picture,
+        picture_id: int,
+        *,
+        seed: int,
+        tile: Tile = "auto",
+        values: tuple[ValueRange, ValueRange] | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Translates a picture at its own size, which need not fit into memory.
+
+        Args:
+          picture: the picture.
+          picture_id: its id, as of `picture_ids`.
+          seed: seed of dropout.
+          tile: as in `translate`.
+          values: value ranges of the picture and of its translation; None: those of the model's inputs and targets.
+
+        Returns:
+          The translation from the top down, in parts (h, W, D) as stored.
+        """
+        key = jax.random.fold_in(jax.random.key(seed), picture_id)
+        return native.bands(self._programs(values or (self.input_values, self.target_values)), picture, key, tile)
+
+    def _programs(self, values: tuple[ValueRange, ValueRange]) -> WindowPrograms:
+        if values not in self._made:
+            self._made[values] = WindowPrograms(
+                build_model.build_generator(self.config),
+                self.variables,
+                color=build_data.color_space(self.config),
+                values=values,
+                norm_stats=self.config.inference.norm_stats,
+                dropout=self.config.inference.dropout == "on",
+                mesh=meshes.make_local_mesh(rows=self.config.mesh.rows),
+            )
+        return self._made[values]
+
+    @functools.cached_property
+    def _made(self) -> dict[tuple[ValueRange, ValueRange], WindowPrograms]:
+        return {}
 
     @property
     def input_values(self) -> ValueRange:

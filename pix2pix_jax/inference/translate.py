@@ -15,10 +15,14 @@ from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.value_range import fit_range, fitted
 from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack
 from pix2pix_jax.errors import UserError, printable
+from pix2pix_jax.inference import large_files
+from pix2pix_jax.inference.native import Size, Tile
 from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console
 from pix2pix_jax.runtime.console import bar
+
+_LOSS = 1.5  # how many times larger than the model's size a picture loses visible detail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +38,20 @@ class _Loaded:
     """Holds an input's image and notes on its files, or the error for which there is no image."""
 
     image: np.ndarray | None = None  # (H, W, C), in the value range of the model's inputs
+    large: epath.Path | None = None  # a file that is not read whole
     notes: tuple[str, ...] = ()
     error: str = ""
 
 
 def translate_files(
-    model: TrainedModel, source: str, output: epath.PathLike, *, seed: int = 0, pairs: str = "auto"
+    model: TrainedModel,
+    source: str,
+    output: epath.PathLike,
+    *,
+    seed: int = 0,
+    pairs: str = "auto",
+    size: Size = "model",
+    tile: Tile = "auto",
 ) -> list[epath.Path]:
     """Translates image files; each result is named after its input and has its size.
 
@@ -54,6 +66,8 @@ def translate_files(
       seed: seed of dropout.
       pairs: "yes" takes the input half of each file, a side-by-side A|B pair as in training; "no" takes whole files;
         "auto" halves those of which each half has the shape of the model's images.
+      size: as in `TrainedModel.translate`. At size "native" a TIFF need not fit into memory.
+      tile: likewise.
 
     Returns:
       The files written.
@@ -67,12 +81,17 @@ def translate_files(
     _check_apart(names, output)
     written, notes, errors = [], collections.Counter(), []
     with futures.ThreadPoolExecutor(4) as pool, bar(total=len(names), unit="image") as progress:
-        loaded = pool.map(lambda item: _load(model, item, pairs), names)  # decodes ahead of the device
+        loaded = pool.map(lambda item: _load(model, item, pairs, size), names)  # decodes ahead of the device
         items = zip(names.values(), loaded, strict=True)
         while batch := list(itertools.islice(items, model.batch_size)):
-            usable = [(name, item.image) for name, item in batch if not item.error]
-            results = model.translate_each([image for _, image in usable], seed=seed)
+            usable = [(name, item.image) for name, item in batch if item.image is not None]
+            results = model.translate_each([image for _, image in usable], seed=seed, size=size, tile=tile)
             written += [_write(output / name, result) for (name, _), result in zip(usable, results, strict=True)]
+            for name, large in [(name, item.large) for name, item in batch if item.large]:
+                if error := _translate_large(model, large, output / name, seed=seed, tile=tile):
+                    errors.append(error)
+                else:
+                    written.append(output / name)
             notes.update(note for _, item in batch for note in item.notes)
             errors += [item.error for _, item in batch if item.error]
             progress.update(len(batch))
@@ -135,14 +154,16 @@ def _check_apart(names: dict[_Input, str], output: epath.Path) -> None:
             )
 
 
-def _load(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
+def _load(model: TrainedModel, item: _Input, pairs: str, size: Size) -> _Loaded:
     try:
-        return _read(model, item, pairs)
+        if size == "native" and len(item.files) == 1 and large_files.is_large(item.files[0]):
+            return _Loaded(large=item.files[0])
+        return _read(model, item, pairs, size)
     except UserError as error:
         return _Loaded(error=str(error))
 
 
-def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
+def _read(model: TrainedModel, item: _Input, pairs: str, size: Size) -> _Loaded:
     """Reads an input. Raises UserError if its file cannot be used."""
     name, values, notes = str(item.files[0]), model.input_values, []
     if any(images.read_header(file).animated for file in item.files):
@@ -162,7 +183,25 @@ def _read(model: TrainedModel, item: _Input, pairs: str) -> _Loaded:
         _, half = check_pair_size(image.shape[:2], name)
         side, image = ("left", image[:, :half]) if model.config.direction == "AtoB" else ("right", image[:, half:])
         notes.append(f"are A|B pairs: translated their {side} halves (--pairs=no takes all of it)")
-    return _Loaded(image, tuple(notes))
+    sides = zip(image.shape, build_data.inference_size(model.config, image.shape[:2]), strict=False)
+    if size == "model" and any(own > _LOSS * taken for own, taken in sides):
+        notes.append("are much larger than the model's images and lose detail (--size=native keeps it)")
+    return _Loaded(image, notes=tuple(notes))
+
+
+def _translate_large(model: TrainedModel, source: epath.Path, output: epath.Path, *, seed: int, tile: Tile) -> str:
+    """Translates a file that is not read whole; returns what is wrong with it, or ""."""
+    try:
+        large_files.translate(model, source, output, seed=seed, tile=tile)
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        raise _not_written(output, error) from error
+    return ""
+
+
+def _not_written(path: epath.Path, error: OSError) -> UserError:
+    return UserError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --output")
 
 
 def _write(path: epath.Path, image: np.ndarray) -> epath.Path:
@@ -170,5 +209,5 @@ def _write(path: epath.Path, image: np.ndarray) -> epath.Path:
         storage.make_folder(path.parent)
         storage.write(path, images.encode(image, path.suffix))
     except OSError as error:
-        raise UserError(f"{printable(path)}: cannot be written ({error.strerror}); choose another --output") from error
+        raise _not_written(path, error) from error
     return path

@@ -24,11 +24,13 @@ _LAYERS = (  # features, kernel, stride, padding, whether a max pool comes befor
 _PLACES = ("0", "3", "6", "8", "10")  # of each convolution in torchvision's list of layers
 _CONVOLUTION = re.compile(r"(?:features(?:\.\w+)*|net\.\w+)\.(\d+)\.(weight|bias)")
 _LIN = re.compile(r"(lin[0-4])\.model\.1\.weight")
-_PRECISION = lax.Precision.HIGHEST
 
 
 class _AlexNet(nn.Module):
     """Returns the activations after each convolution."""
+
+    dtype: Any
+    precision: lax.Precision | None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> list[jax.Array]:
@@ -36,25 +38,34 @@ class _AlexNet(nn.Module):
         for i, (width, kernel, stride, padding, pooled) in enumerate(_LAYERS):
             if pooled:
                 x = nn.max_pool(x, (3, 3), strides=(2, 2))
-            convolution = nn.Conv(width, (kernel, kernel), stride, padding, precision=_PRECISION, name=f"conv{i}")
-            x = nn.relu(convolution(x))
-            activations.append(x)
+            options = {"dtype": self.dtype, "precision": self.precision, "name": f"conv{i}"}
+            x = nn.relu(nn.Conv(width, (kernel, kernel), stride, padding, **options)(x))
+            activations.append(x.astype(jnp.float32))
         return activations
 
 
 class LPIPS(nn.Module):
-    """Maps two batches of images, float32 (N, H, W, 3) in [-1, 1] with H, W >= SIDE, to distances (N,), 0 if equal."""
+    """Maps two batches of images, float32 (N, H, W, 3) in [-1, 1] with H, W >= SIDE, to distances (N,), 0 if equal.
+
+    Attributes:
+      dtype: dtype of the convolutions.
+      precision: their precision; the default is what a metric needs, a loss can do with the device's own.
+    """
+
+    dtype: Any = jnp.float32
+    precision: lax.Precision | None = lax.Precision.HIGHEST
 
     @nn.compact
     def __call__(self, output: jax.Array, target: jax.Array) -> jax.Array:
         pictures = (jnp.concatenate([output, target]) - _SHIFT) / _SCALE
         distance = jnp.zeros(len(output))
-        for i, activations in enumerate(_AlexNet(name="alexnet")(pictures)):
-            # Activations are compared by their direction; 1e-10 is what the authors add to the norm.
-            norms = jnp.sqrt(jnp.square(activations).sum(-1, keepdims=True))
+        for i, activations in enumerate(_AlexNet(self.dtype, self.precision, name="alexnet")(pictures)):
+            # Activations are compared by their direction; 1e-10 is what the authors add to the norm. Where all are 0,
+            # the root would have no gradient.
+            norms = jnp.sqrt(jnp.maximum(jnp.square(activations).sum(-1, keepdims=True), 1e-30))
             ours, theirs = jnp.split(activations / (norms + 1e-10), 2)
             weights = self.param(f"lin{i}", nn.initializers.ones, (activations.shape[-1],))
-            distance += jnp.matmul(jnp.square(ours - theirs), weights, precision=_PRECISION).mean((1, 2))
+            distance += jnp.matmul(jnp.square(ours - theirs), weights, precision=self.precision).mean((1, 2))
         return distance
 
 

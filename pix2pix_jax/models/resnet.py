@@ -1,5 +1,7 @@
 """The ResNet generator of pytorch-CycleGAN-and-pix2pix, `resnet_6blocks` and `resnet_9blocks` (Johnson et al. 2016)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -32,22 +34,37 @@ class ResNetGenerator(Network):
 
     @nn.compact
     def __call__(
-        self, image: jax.Array, *, use_running_average: bool = False, deterministic: bool = False
+        self,
+        image: jax.Array,
+        *,
+        use_running_average: bool = False,
+        deterministic: bool = False,
+        start: int = 0,
+        inner: tuple[int, Callable[[jax.Array], jax.Array]] | None = None,
     ) -> jax.Array:
-        """Translates as `UNetGenerator` does; H and W must be divisible by 4."""
-        check_divisible(image, 4)
+        """Translates as `UNetGenerator` does; H and W must be divisible by 4. The inner layers, `start` or
+        `inner` = 2, are the residual blocks.
+        """
+        if not start:
+            check_divisible(image, 4)
 
         def layer(x: jax.Array, conv: type[nn.Module], name: str, width: int, **options) -> jax.Array:
             x = conv(width, use_bias=self.has_bias(), dtype=self.dtype, name=name, **options)(x)
             return nn.relu(self.normalize(x, f"{name}_norm", use_running_average=use_running_average))
 
+        def blocks(x: jax.Array) -> jax.Array:
+            for i in range(self.num_blocks):
+                block = ResidualBlock(**self.fields_of(Network), dropout=self.dropout, name=f"block{i}")
+                x = block(x, use_running_average=use_running_average, deterministic=deterministic)
+            return x
+
+        if start:
+            return blocks(image)
         wide = {"size": 7, "pad": 3, "padding": "reflect"}
         x = layer(image, Conv, "stem", self.features, **wide)
         for i in range(2):
             x = layer(x, DownConv, f"down{i}", self.features * 2 ** (i + 1), size=3)
-        for i in range(self.num_blocks):
-            block = ResidualBlock(**self.fields_of(Network), dropout=self.dropout, name=f"block{i}")
-            x = block(x, use_running_average=use_running_average, deterministic=deterministic)
+        x = inner[1](x) if inner else blocks(x)
         for i in reversed(range(2)):
             x = layer(x, UpConv, f"up{i}", self.features * 2**i, size=3)
         x = Conv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="head", **wide)(x)

@@ -1,5 +1,7 @@
 """The U-Net generator of pix2pix (Isola et al. 2017, section 3.2.1 and appendix 6.1)."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -56,7 +58,13 @@ class UNetGenerator(Network):
 
     @nn.compact
     def __call__(
-        self, image: jax.Array, *, use_running_average: bool = False, deterministic: bool = False
+        self,
+        image: jax.Array,
+        *,
+        use_running_average: bool = False,
+        deterministic: bool = False,
+        start: int = 0,
+        inner: tuple[int, Callable[[jax.Array], jax.Array]] | None = None,
     ) -> jax.Array:
         """Translates images.
 
@@ -64,6 +72,9 @@ class UNetGenerator(Network):
           image: (N, H, W, C) in [-1, 1]; H and W divisible by 2**num_downs.
           use_running_average: whether norms use the running statistics instead of the batch's own.
           deterministic: whether to leave dropout out. If not, an rng named "dropout" is needed.
+          start: runs the layers from this depth on alone: `image` is what enters down{start}, and returned is what
+            up{start} hands to the layer outside of it.
+          inner: (depth, f): calls f in place of the layers from this depth on.
 
         Returns:
           (N, H, W, out_channels) float32 in [-1, 1].
@@ -71,37 +82,47 @@ class UNetGenerator(Network):
         Raises:
           ValueError: H or W is not divisible by 2**num_downs.
         """
-        check_divisible(image, 2**self.num_downs)
-        bottleneck, skips = self._encode(image, use_running_average)
-        x = self._decode(bottleneck, skips, use_running_average, deterministic)
-        x = UpConv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="up0")(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        depth, inside = inner or (self.num_downs, None)
+        check_divisible(image, 2 ** (depth - start))
+        x, skips = image, []
+        for i in range(start, depth):
+            x, skip = self._down(x, i, use_running_average)
+            skips.append(skip)
+        if inside:
+            x = inside(x)
+        else:
+            x = skips.pop()
+            x = nn.relu(x) if self.decoder_activation == "after_concat" else x
+            x = self._up(x, self.num_downs - 1, use_running_average, deterministic)
+            depth -= 1
+        for i in reversed(range(start, depth)):
+            x = self._up(self._join(skips.pop(), x), i, use_running_average, deterministic)
+        return x
 
-    def _encode(self, x: jax.Array, use_running_average: bool) -> tuple[jax.Array, list[jax.Array]]:
-        """Returns (bottleneck, skips as they enter the decoder, the outermost first)."""
-        innermost, skips = self.num_downs - 1, []
-        for i in range(self.num_downs):
-            x = DownConv(self.width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
-            if 0 < i < innermost or (i == innermost and self.bottleneck_norm):
-                x = self.normalize(x, f"down{i}_norm", use_running_average=use_running_average)
-            activated = self.leaky_relu(x)
-            skips.append(x if self.decoder_activation == "after_concat" else activated)
-            x = activated
-        return skips.pop(), skips
+    def _down(self, x: jax.Array, i: int, use_running_average: bool) -> tuple[jax.Array, jax.Array]:
+        """Halves. Returns (what the next layer takes, what the decoder takes)."""
+        innermost = self.num_downs - 1
+        x = DownConv(self.width(i), use_bias=self.has_bias(), dtype=self.dtype, name=f"down{i}")(x)
+        if 0 < i < innermost or (i == innermost and self.bottleneck_norm):
+            x = self.normalize(x, f"down{i}_norm", use_running_average=use_running_average)
+        activated = self.leaky_relu(x)
+        return activated, x if self.decoder_activation == "after_concat" else activated
 
-    def _decode(
-        self, x: jax.Array, skips: list[jax.Array], use_running_average: bool, deterministic: bool
-    ) -> jax.Array:
-        """Returns the input of the last transposed convolution."""
-        after = self.decoder_activation == "after_concat"
-        dropout_layers = range(2, self.num_downs - 3) if self.dropout_layers is None else self.dropout_layers
-        x = nn.relu(x) if after else x
-        for i in reversed(range(1, self.num_downs)):
-            x = UpConv(self.width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
-            x = self.normalize(x, f"up{i}_norm", use_running_average=use_running_average)
-            if self.dropout and self.num_downs - i in dropout_layers:
-                x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
-            x, skip = nn.relu(x), skips.pop()
-            if self.skips:
-                x = jnp.concatenate([nn.relu(skip) if after else skip, x], axis=-1)
+    def _join(self, skip: jax.Array, x: jax.Array) -> jax.Array:
+        x = nn.relu(x)
+        if not self.skips:
+            return x
+        return jnp.concatenate([nn.relu(skip) if self.decoder_activation == "after_concat" else skip, x], axis=-1)
+
+    def _up(self, x: jax.Array, i: int, use_running_average: bool, deterministic: bool) -> jax.Array:
+        """Doubles; the outermost layer makes the picture."""
+        if i == 0:
+            x = UpConv(self.out_channels, use_bias=self.has_bias(last=True), dtype=self.dtype, name="up0")(x)
+            return jnp.tanh(x.astype(jnp.float32))
+        x = UpConv(self.width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
+        x = self.normalize(x, f"up{i}_norm", use_running_average=use_running_average)
+        layers = range(2, self.num_downs - 3) if self.dropout_layers is None else sorted(self.dropout_layers)
+        if self.dropout and self.num_downs - i in layers:
+            name = f"Dropout_{list(layers).index(self.num_downs - i)}"  # its noise depends on its name
+            x = nn.Dropout(self.dropout, deterministic=deterministic, name=name)(x)
         return x

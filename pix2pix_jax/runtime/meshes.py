@@ -86,9 +86,10 @@ def _mesh(grid: np.ndarray) -> Mesh:
     return Mesh(grid, ("data", "rows"), axis_types=(AxisType.Auto, AxisType.Auto))
 
 
-def make_local_mesh() -> Mesh:
-    """Makes a mesh of this process's devices along `data`, for inference."""
-    return _mesh(np.asarray(jax.local_devices()).reshape(-1, 1))
+def make_local_mesh(rows: int = 0) -> Mesh:
+    """Makes a mesh of this process's devices, for inference: all along `data`, or `rows` of them along `rows`."""
+    devices = np.asarray(jax.local_devices())
+    return _mesh(devices[: min(rows, len(devices))].reshape(1, -1) if rows else devices.reshape(-1, 1))
 
 
 def evaluation_mesh(mesh: Mesh) -> Mesh:
@@ -162,6 +163,12 @@ def spread(tree: Any, mesh: Mesh) -> Any:
         return jax.make_array_from_callback(x.shape, sharding, lambda index: x[index])
 
     return jax.tree.map(place, tree)
+
+
+def spread_rows(images: np.ndarray, mesh: Mesh) -> jax.Array:
+    """Shards a host array (N, H, W, C) over `rows`; where its devices do not divide H, every device gets all of it."""
+    spec = PartitionSpec(None, "rows") if images.shape[1] % mesh.shape["rows"] == 0 else PartitionSpec()
+    return jax.device_put(images, NamedSharding(mesh, spec))
 
 
 def local_slice(items: np.ndarray, mesh: Mesh) -> np.ndarray:

@@ -15,6 +15,7 @@ from pix2pix_jax import config as config_lib
 from pix2pix_jax.config import build_model
 from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import Augmentation
+from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import make_adam, make_schedule
 from pix2pix_jax.gan.state import create_train_state
@@ -115,14 +116,16 @@ def test_other_networks():
 def test_every_field_reaches(group):
     config = load("input_dtype=uint8", "target_dtype=uint8").unlock()
     kind, fields, build = {
-        "objective": (Objective, config, Objective.from_config),
+        "objective": (Objective, config, lambda config: Objective.from_config(config, perceptual=jnp.subtract)),
         "augmentation": (Augmentation, config.augment, build_model.build_augmentation),
     }[group]
     values = {
-        field.name: {bool: True, str: "lsgan"}.get(type(field.default), 0.25) for field in dataclasses.fields(kind)
+        field.name: {bool: True, str: "lsgan"}.get(type(field.default), 0.25)
+        for field in dataclasses.fields(kind)
+        if field.name != "perceptual"  # a function
     }
     fields.update(values)
-    assert dataclasses.asdict(build(config)) == values
+    assert values.items() <= vars(build(config)).items()
 
 
 def test_every_field_reaches_the_step():
@@ -178,3 +181,11 @@ def test_colourisation_sees_lightness_alone(tiny_config, tmp_path):
     # What can be shown keeps its lightness.
     lightness = [color.split(x / np.float32(127.5) - 1)[0] for x in (photo, answer)]
     assert np.median(np.abs(lightness[0] - lightness[1])) < 0.02
+
+
+def test_lpips_compares_rgb_images_of_some_size():
+    for override in ("target_channels=1", "image_size=16,16"):
+        with pytest.raises(UserError, match=r"config\.perceptual_weight: LPIPS compares RGB images of at least 32"):
+            load("perceptual_weight=1", "resize_size=20,20", override)
+    assert build_model.build_parts(load("perceptual_weight=1"), num_examples=1).objective.perceptual
+    assert not build_model.build_parts(load(), num_examples=1).objective.perceptual

@@ -121,3 +121,12 @@ def test_features_of_bfloat16_are_compared_in_float32():
     desired = 4 * np.abs(np.float64(fake) - np.float64(real)).mean()
     assert loss.dtype == metrics["g_features"].dtype == jnp.float32
     np.testing.assert_allclose(metrics["g_features"], desired, rtol=1e-6)
+
+
+def test_a_perceptual_distance_is_weighted_and_reported_unweighted():
+    objective = Objective(perceptual_weight=3.0, perceptual=lambda output, target: jnp.array([0.25, 0.75]))
+    output, target = jnp.full((2, 4, 4, 3), 0.5), jnp.zeros((2, 4, 4, 3))
+    loss, metrics = objective.reconstruction(output, target)
+    assert metrics["g_perceptual"] == 0.5 and loss == 100 * 0.5 + 3 * 0.5
+    with pytest.raises(ValueError, match="perceptual_weight: needs"):
+        Objective(perceptual_weight=3.0)

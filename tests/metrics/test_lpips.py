@@ -34,3 +34,22 @@ def test_names_of_pytorch(prefix):
     assert found.keys() == weights.keys() == lpips.shapes().keys()
     for name, array in weights.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_as_a_loss_it_has_a_gradient_everywhere():
+    """Also between equal pictures, and where no filter answers."""
+    draw = np.random.default_rng(0)
+    shape = (1, lpips.SIDE, lpips.SIDE, 3)
+    picture, other = draw.uniform(-1, 1, shape).astype(np.float32), draw.uniform(-1, 1, shape).astype(np.float32)
+    loud = drawn_lpips()
+    silent = loud | {name: np.full_like(array, -1e3) for name, array in loud.items() if name.endswith("bias")}
+
+    @jax.jit
+    @jax.grad
+    def gradient(output, target, variables):
+        return lpips.LPIPS(precision=None).apply(variables, output, target).sum()
+
+    assert np.abs(gradient(picture, other, lpips.variables(loud))).max() > 0
+    for weights in (loud, silent):
+        assert np.isfinite(gradient(picture, picture, lpips.variables(weights))).all()
+    np.testing.assert_array_equal(gradient(picture, other, lpips.variables(silent)), 0)

@@ -87,7 +87,7 @@ def _convolve(name: str, platform: str | None, x: jax.Array, kernel: jax.Array, 
     return forms.get(platform, forms["default"])(x, kernel)
 
 
-class _Convolution(nn.Module):
+class Convolution(nn.Module):
     """Holds the parameters of a convolution: `kernel` (size, size, in, features) and `bias` (features,), if any."""
 
     features: int
@@ -110,7 +110,7 @@ class _Convolution(nn.Module):
         return (y.astype(jnp.float32) + bias.reshape(1, 1, 1, -1)).astype(y.dtype)
 
 
-class DownConv(_Convolution):
+class DownConv(Convolution):
     """Convolves with stride 2 and padding 1: (N, H, W, C) -> (N, H/2, W/2, features)."""
 
     padding: str = "zero"
@@ -119,14 +119,14 @@ class DownConv(_Convolution):
         return down_conv(x, kernel, padding=self.padding)
 
 
-class UpConv(_Convolution):
+class UpConv(Convolution):
     """Convolves, transposed, with stride 2: (N, H, W, C) -> (N, 2H, 2W, features)."""
 
     def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return up_conv(x, kernel)
 
 
-class Conv(_Convolution):
+class Conv(Convolution):
     """Convolves with stride 1: (N, H, W, C) -> (N, H', W', features) with H' = H + 2 pad + 1 - size."""
 
     pad: int = 1
