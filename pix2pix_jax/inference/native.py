@@ -37,6 +37,15 @@ def parse_tile(text: str) -> Tile:
     return int(text)
 
 
+def check(size: Size, tile: Tile) -> None:
+    """Raises ValueError for what is neither a size nor a tile."""
+    named, number = size in ("model", "native"), isinstance(tile, int) and tile > 0
+    if not named and not (isinstance(size, tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
+        raise ValueError(f'size {size!r}: must be "model", "native" or (height, width)')
+    if tile not in ("auto", "off") and not number:
+        raise ValueError(f'tile {tile!r}: must be "auto", "off" or a number of pixels')
+
+
 def bands(programs: WindowPrograms, picture: Picture, key: jax.Array, tile: Tile = "auto") -> Iterator[np.ndarray]:
     """Translates a picture at its own size.
 
@@ -88,7 +97,8 @@ def _translate(programs: WindowPrograms, picture: Picture, key: jax.Array, side:
         yield in_one_pass(programs, picture, key)
         return
     depth = _depth(programs, padded_size(picture, programs.multiple))
-    tiling = Tiling(programs, picture, key, side=side >> depth << depth, depth=depth)
+    unit = max(2**depth, 4)  # 4 for a ResNet without inner layers
+    tiling = Tiling(programs, picture, key, side=side // unit * unit, depth=depth)
     with console.bar(total=tiling.num_tiles, unit="tile", leave=False) as progress:
         yield from tiling.bands(progress.update)
 

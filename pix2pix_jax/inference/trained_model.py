@@ -136,7 +136,8 @@ class TrainedModel:
 
         Raises:
           ValueError: `images` have another number of dimensions or channels or another dtype, floats are not finite or
-            outside of [-1, 1], or Pillow cannot hold the model's targets for a PIL image.
+            outside of [-1, 1], Pillow cannot hold the model's targets for a PIL image, or there is no such `size` or
+            `tile`.
           UserError: there is no such file, or it is not an image; tiles are too small or the memory is.
         """
         pixels = any_image.to_array(images, self.config.input_channels, self.input_values)
@@ -171,6 +172,7 @@ class TrainedModel:
           The translations (H, W, D), stored values of the model's targets.
         """
         inputs, targets = (NORMALISED, NORMALISED) if normalised else (self.input_values, self.target_values)
+        native.check(size, tile)
         if size != "model":
             return [self._translate_alone(image, seed, size, tile, (inputs, targets)) for image in images]
         sizes = [build_data.inference_size(self.config, image.shape[:2]) for image in images]
@@ -222,8 +224,8 @@ class TrainedModel:
         return native.bands(self._programs(values or (self.input_values, self.target_values)), picture, key, tile)
 
     def _programs(self, values: tuple[ValueRange, ValueRange]) -> WindowPrograms:
-        if values not in self._made:
-            self._made[values] = WindowPrograms(
+        if values not in self._window_programs:
+            self._window_programs[values] = WindowPrograms(
                 build_model.build_generator(self.config),
                 self.variables,
                 color=build_data.color_space(self.config),
@@ -232,10 +234,10 @@ class TrainedModel:
                 dropout=self.config.inference.dropout == "on",
                 mesh=meshes.make_local_mesh(rows=self.config.mesh.rows),
             )
-        return self._made[values]
+        return self._window_programs[values]
 
     @functools.cached_property
-    def _made(self) -> dict[tuple[ValueRange, ValueRange], WindowPrograms]:
+    def _window_programs(self) -> dict[tuple[ValueRange, ValueRange], WindowPrograms]:
         return {}
 
     @property

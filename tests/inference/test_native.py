@@ -114,6 +114,14 @@ def test_mistakes_end_in_a_line(trained, tmp_path, capsys, flags, words):
     assert not list(tmp_path.glob("out/*"))
 
 
+@pytest.mark.parametrize(
+    "options", [{"size": "big"}, {"size": (0, 5)}, {"size": [32, 32]}, {"tile": 0}, {"tile": "on"}]
+)
+def test_mistakes_in_a_program(model, options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        model.translate(picture((40, 40)), **{"size": "native", **options})
+
+
 def test_files_that_lose_detail_are_named_once(model, tmp_path, capsys):
     for name, size in (("small", (40, 40)), ("large", (60, 40)), ("larger", (90, 90))):
         (tmp_path / "in").mkdir(exist_ok=True)
