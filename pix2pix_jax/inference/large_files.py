@@ -41,8 +41,7 @@ def is_large(path: epath.Path) -> bool:
     """Tells whether a file is a local TIFF of more pixels than are read whole."""
     if path.suffix.lower() not in (".tif", ".tiff") or storage.is_object(path):
         return False
-    height, width, _ = tiff_bands.TiffRows(path, printable(path)).shape
-    return height * width > MAX_PIXELS
+    return tiff_bands.count_pixels(path) > MAX_PIXELS
 
 
 def translate(model: TrainedModel, source: epath.Path, output: epath.Path, *, seed: int, tile: Tile) -> None:

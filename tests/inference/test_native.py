@@ -162,6 +162,16 @@ def test_a_damaged_large_tiff_is_named_and_leaves_nothing(model, tmp_path, monke
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.tif"]
 
 
+def test_small_tiffs_of_odd_kinds_are_read_whole(model, tmp_path):
+    image = picture((64, 64))
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in" / "a.tif", image.transpose(2, 0, 1), photometric="rgb", planarconfig="separate")
+    (tmp_path / "in" / "no.tif").write_bytes(b"no tiff")
+    with pytest.raises(UserError, match=r"no\.tif.*translated 1 of 2"):
+        translate.translate_files(model, str(tmp_path / "in"), tmp_path / "out", size="native")
+    assert levels_apart(tifffile.imread(tmp_path / "out" / "a.tif"), model.translate(image, size="native")) <= 1
+
+
 def test_large_tiffs_of_odd_kinds_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "planes.tif", picture((64, 64)).transpose(2, 0, 1), photometric="rgb")
     with pytest.raises(UserError, match="too large to be read whole"):

@@ -84,6 +84,15 @@ class TiffRows:
         return whole
 
 
+def count_pixels(path: str | os.PathLike) -> int:
+    """Returns the pixels of a TIFF's first image; 0 if it cannot be read."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            return file.pages.first.imagelength * file.pages.first.imagewidth
+    except Exception:  # tifffile raises of all kinds; whoever reads the file says what is wrong with it
+        return 0
+
+
 def write(path: str | os.PathLike, bands: Iterable[np.ndarray], shape: tuple[int, int, int], dtype: str) -> None:
     """Writes a TIFF in compressed tiles.
 
