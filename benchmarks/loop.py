@@ -61,14 +61,14 @@ class Run:
 
     @property
     def all_in(self) -> float:
-        """The time of a step with its share of what is written at the usual periods."""
+        """Returns the time of a step with its share of what is written at the usual periods."""
         saves = 1 / USUAL["checkpoint"]
         samples = 1 / USUAL["sample"] - saves
         return self.step + samples * _mean(self.sample) + saves * self.save
 
     @property
     def save(self) -> float:
-        """The time of the last checkpoint; with the first, the evaluation compiles."""
+        """Returns the time of the last checkpoint; with the first, the evaluation compiles."""
         return self.checkpoint[-1] if self.checkpoint else 0.0
 
 

@@ -85,7 +85,7 @@ class Times:
 
     @property
     def alone(self) -> float:
-        """The time of the same work on a chip without neighbours."""
+        """Returns the time of the same work on a chip without neighbours."""
         return max(self.compute, self.memory)
 
     @property

@@ -1,4 +1,4 @@
-"""Presets: the published systems that a run can follow, and a better recipe, as values of config fields.
+"""Presets: the published systems that a run can follow, and one of our own, as values of config fields.
 
 Every preset sets all the fields in which the systems differ, so a second preset leaves nothing of the first. Fields
 that they share, or that belong to a data set, are in `configs/`.
@@ -41,7 +41,7 @@ _TF_TUTORIAL = {
     "schedule": "constant",
 }
 
-# What beats the published recipe at equal steps and sizes; docs/results.md has the scores.
+# What did better than the published recipe at equal steps and sizes; configs/improved.py has the scores.
 _IMPROVED = {
     "gan_loss": "hinge",
     "discriminator.spectral_norm": True,

@@ -62,8 +62,10 @@ def bands(programs: WindowPrograms, picture: Picture, key: jax.Array, tile: Tile
     Raises:
       UserError: the tile is smaller than the generator allows, or the memory does not suffice.
     """
-    for side in _sides(programs, picture, tile):
-        parts = _translate(programs, picture, key, side)
+    size = padded_size(picture, programs.multiple)
+    depth = _depth(programs, size)  # once: the free memory may change
+    for side in _sides(programs, size, depth, tile):
+        parts = _translate(programs, picture, key, side, depth)
         try:
             first = next(parts)
         except jax.errors.JaxRuntimeError as error:
@@ -75,16 +77,17 @@ def bands(programs: WindowPrograms, picture: Picture, key: jax.Array, tile: Tile
     raise UserError(f"--tile={tile}: the memory does not suffice; use a smaller tile, or a device with more memory")
 
 
-def _sides(programs: WindowPrograms, picture: Picture, tile: Tile) -> list[int]:
-    """Lists the sides of tiles to try, the best first; 0 is one pass."""
-    height, width = size = bucket(padded_size(picture, programs.multiple), programs.multiple)
-    least = _least(programs, size)
+def _sides(programs: WindowPrograms, size: tuple[int, int], depth: int, tile: Tile) -> list[int]:
+    """Lists the sides of tiles to try for a padded picture of `size`, the best first; 0 is one pass."""
+    unit = _unit(depth)
+    least = max(programs.multiple, 2 * programs.context(depth) + unit)  # of which a unit is kept
+    height, width = size = bucket(size, programs.multiple)
     if tile == "off":
         return [0]
     if tile != "auto":
         if tile < least:
             raise UserError(f"--tile={tile}: too small for this generator; use {least} or more")
-        return [0] if tile >= max(height, width) else [tile]
+        return [0] if tile >= max(height, width) else [tile // unit * unit]
     budget = meshes.free_memory() // 2
     largest = min(_LARGEST, _power_of_two(max(height, width)))
     halves = [side for side in (largest >> i for i in range(12)) if side >= least]
@@ -92,13 +95,13 @@ def _sides(programs: WindowPrograms, picture: Picture, tile: Tile) -> list[int]:
     return [0, *fitting] if programs.whole_bytes(size) <= budget else fitting
 
 
-def _translate(programs: WindowPrograms, picture: Picture, key: jax.Array, side: int) -> Iterator[np.ndarray]:
+def _translate(
+    programs: WindowPrograms, picture: Picture, key: jax.Array, side: int, depth: int
+) -> Iterator[np.ndarray]:
     if not side:
         yield in_one_pass(programs, picture, key)
         return
-    depth = _depth(programs, padded_size(picture, programs.multiple))
-    unit = max(2**depth, 4)  # 4 for a ResNet without inner layers
-    tiling = Tiling(programs, picture, key, side=side // unit * unit, depth=depth)
+    tiling = Tiling(programs, picture, key, side=side, depth=depth)
     with console.bar(total=tiling.num_tiles, unit="tile", leave=False) as progress:
         yield from tiling.bands(progress.update)
 
@@ -110,10 +113,9 @@ def _depth(programs: WindowPrograms, size: tuple[int, int]) -> int:
     return next((depth for depth in depths if programs.inner_bytes(size, depth) <= budget), last)
 
 
-def _least(programs: WindowPrograms, size: tuple[int, int]) -> int:
-    """Returns the smallest side of a tile of which something is kept."""
-    depth = _depth(programs, size)
-    return max(programs.multiple, 2 * programs.context(depth) + max(2**depth, 4))
+def _unit(depth: int) -> int:
+    """Returns the number of which sides of tiles are multiples: 4 for a ResNet without inner layers."""
+    return max(2**depth, 4)
 
 
 def _power_of_two(side: int) -> int:

@@ -20,7 +20,7 @@ _IN_FLIGHT = 2  # tiles: one is computed while the next is read and the last is 
 
 
 class Picture(Protocol):
-    """A picture that need not fit into memory; `shape` is (H, W, C)."""
+    """Is a picture that need not fit into memory; `shape` is (H, W, C)."""
 
     shape: tuple[int, ...]
 
@@ -30,7 +30,7 @@ class Picture(Protocol):
 
 
 class ArrayPicture:
-    """A picture (H, W, C) in memory."""
+    """Holds a picture (H, W, C) in memory."""
 
     def __init__(self, array: np.ndarray):
         self._array, self.shape = array, array.shape
@@ -101,6 +101,7 @@ class Tiling:
         self._tops, self._lefts = (range(0, length, self._core) for length in self._size)
         self._known: dict[str, Moments] = {}
         self._inside: np.ndarray | None = None
+        self._progress: Callable[[], object] = lambda: None
         passes = sum(map(len, programs.norms(depth))) + (2 if depth else 1)
         self.num_tiles = passes * len(self._tops) * len(self._lefts)
 

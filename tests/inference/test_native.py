@@ -63,7 +63,9 @@ def programs_of(model):
 
 
 def ways(model, size, tile="auto"):
-    return native._sides(programs_of(model), tiles.ArrayPicture(np.zeros((*size, 3), np.uint8)), tile)
+    programs = programs_of(model)
+    padded = tiles.padded_size(tiles.ArrayPicture(np.zeros((*size, 3), np.uint8)), programs.multiple)
+    return native._sides(programs, padded, programs.depths[0], tile)
 
 
 def test_auto_takes_one_pass_where_it_fits_and_else_tiles(model, monkeypatch):
@@ -73,7 +75,7 @@ def test_auto_takes_one_pass_where_it_fits_and_else_tiles(model, monkeypatch):
     assert ways(model, (100, 100))[0] == 64
     assert ways(model, (60, 60))[0] == 0
     assert ways(model, (100, 100), "off") == [0]
-    assert ways(model, (100, 100), 48) == [48]
+    assert ways(model, (100, 100), 48) == ways(model, (100, 100), 51) == [48]
 
 
 def test_out_of_memory_goes_on_with_smaller_tiles(model, monkeypatch, capsys):
@@ -82,10 +84,10 @@ def test_out_of_memory_goes_on_with_smaller_tiles(model, monkeypatch, capsys):
     expected = model.translate(image, size="native")
     translate_once = native._translate
 
-    def short_of_memory(programs, picture, key, side):
+    def short_of_memory(programs, picture, key, side, depth):
         if not 0 < side <= 64:
             raise native.jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
-        yield from translate_once(programs, picture, key, side)
+        yield from translate_once(programs, picture, key, side, depth)
 
     monkeypatch.setattr(native, "_translate", short_of_memory)
     assert levels_apart(model.translate(image, size="native"), expected) <= 1
