@@ -9,7 +9,7 @@ from etils import epath
 from pix2pix_jax.data.files import tiff_bands
 from pix2pix_jax.data.files.high_bit_depth import MAX_PIXELS
 from pix2pix_jax.data.files.value_range import ValueRange, fit_channels, fit_range, levels
-from pix2pix_jax.errors import printable
+from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.inference.native import Tile
 from pix2pix_jax.inference.trained_model import TrainedModel
 from pix2pix_jax.io import storage
@@ -25,7 +25,7 @@ class _FittedRows:
         self.shape = (*rows.shape[:2], channels)
 
     def read(self, top: int, bottom: int) -> np.ndarray:
-        stored = fit_channels(self._rows.read(top, bottom), self.shape[2], self._name)
+        stored = fit_channels(self._rows.read(top, bottom), self.shape[2], self._name, alpha=self._rows.alpha)
         return fit_range(stored, self._values.dtype, self._values.limits, self._name)
 
     def picture_id(self) -> int:
@@ -55,9 +55,11 @@ def translate(model: TrainedModel, source: epath.Path, output: epath.Path, *, se
       tile: as in `TrainedModel.translate`.
 
     Raises:
-      UserError: the file is damaged or not a plain TIFF.
+      UserError: the file is damaged or not a plain TIFF, or the output is in a bucket.
       OSError: the output cannot be written.
     """
+    if storage.is_object(output):
+        raise UserError(f"{printable(source)}: so large a TIFF is written to a local disk; choose another --output")
     name, values = printable(source), model.target_values
     picture = _FittedRows(tiff_bands.TiffRows(source, name), model.config.input_channels, model.input_values, name)
     parts = model.translate_picture(picture, picture.picture_id(), seed=seed, tile=tile)

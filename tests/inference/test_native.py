@@ -6,10 +6,11 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
+from etils import epath
 from PIL import Image
 
 from pix2pix_jax import cli
-from pix2pix_jax.data.files import tiff_bands
+from pix2pix_jax.data.files import images, tiff_bands
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluate
 from pix2pix_jax.inference import large_files, native, tiles, trained_model, translate
@@ -137,16 +138,17 @@ def test_files_that_lose_detail_are_named_once(model, tmp_path, capsys):
         np.testing.assert_array_equal(np.asarray(Image.open(path)), model.translate(given, size="native"))
 
 
-@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("channels", [4, 3, 1])
 def test_a_tiff_that_is_not_read_whole(model, tmp_path, monkeypatch, channels):
     image = picture((150, 170), channels)
     source = tmp_path / "in" / "map.tif"
     source.parent.mkdir()
-    tifffile.imwrite(source, image.squeeze(), tile=(64, 64), compression="zlib")
+    kind = {"photometric": "rgb", "extrasamples": ["unassalpha"]} if channels == 4 else {}
+    tifffile.imwrite(source, image.squeeze(), tile=(64, 64), compression="zlib", **kind)
     monkeypatch.setattr(large_files, "MAX_PIXELS", 1000)
     monkeypatch.setattr(large_files, "_BAND", 37)
     (written,) = translate.translate_files(model, str(source), tmp_path / "out", size="native", tile=64)
-    expected = model.translate(np.broadcast_to(image, (150, 170, 3)).copy(), size="native")
+    expected = model.translate(images.decode(source, channels=3), size="native")
     assert levels_apart(tifffile.imread(written), expected) <= 1
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["map.tif"]
 
@@ -162,6 +164,12 @@ def test_a_damaged_large_tiff_is_named_and_leaves_nothing(model, tmp_path, monke
     with pytest.raises(UserError, match=r"bad\.tif: damaged.*translated 1 of 2"):
         translate.translate_files(model, str(tmp_path / "in"), tmp_path / "out", size="native")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.tif"]
+
+
+def test_a_large_tiff_is_not_written_to_a_bucket(model, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", picture((64, 64)))
+    with pytest.raises(UserError, match=r"a\.tif: .*local disk"):
+        large_files.translate(model, tmp_path / "a.tif", epath.Path("gs://bucket/a.tif"), seed=0, tile="auto")
 
 
 def test_small_tiffs_of_odd_kinds_are_read_whole(model, tmp_path):

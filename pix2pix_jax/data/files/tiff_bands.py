@@ -25,6 +25,7 @@ class TiffRows:
     Attributes:
       shape: (H, W, C).
       dtype: name of the dtype: uint8, uint16 or float32.
+      alpha: whether the last channel is opacity.
     """
 
     def __init__(self, path: str | os.PathLike, name: str):
@@ -42,6 +43,7 @@ class TiffRows:
             self._page = page = tifffile.TiffFile(path).pages.first
             self.shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
             self.dtype = stored_dtype(np.dtype(page.dtype))
+            self.alpha = any(sample in (1, 2) for sample in page.extrasamples[-1:])
             plain = page.planarconfig == tifffile.PLANARCONFIG.CONTIG and page.imagedepth == 1
             color = page.photometric.name in ("MINISBLACK", "RGB", "YCBCR")
             upright = page.tags.valueof(274, default=1) == 1
