@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from pix2pix_jax.inference.window_dropout import keep_mask
 from pix2pix_jax.models.convolutions.layers import Convolution
 from pix2pix_jax.models.norms import BatchNorm, InstanceNorm
-from pix2pix_jax.models.position_dropout import keep_mask
 
 
 class Window(flax.struct.PyTreeNode):

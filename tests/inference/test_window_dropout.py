@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pix2pix_jax.models.position_dropout import keep_mask
+from pix2pix_jax.inference.window_dropout import keep_mask
 
 
 @pytest.mark.parametrize("size", [(5, 7, 3), (8, 8, 512), (300, 200, 1)])
