@@ -61,10 +61,13 @@ def reference(generator, image, multiple, **rules):
     ("generator", "side", "depth"),
     [
         (UNET, 128, 4),
-        (UNetGenerator(features=4, num_downs=5, norm="instance", decoder_activation="before_concat"), 64, 3),
+        pytest.param(
+            *(UNetGenerator(features=4, num_downs=5, norm="instance", decoder_activation="before_concat"), 64, 3),
+            marks=pytest.mark.heavy,  # as is all that the others cover but for a branch
+        ),
         (UNetGenerator(features=4, num_downs=5, norm="group", dropout_layers=(1, 2, 3, 4)), 64, 2),
         (RESNET, 64, 2),
-        (RESNET, 128, 0),
+        pytest.param(RESNET, 128, 0, marks=pytest.mark.heavy),
     ],
     ids=["batch", "instance", "group and outer dropout", "resnet", "resnet in tiles alone"],
 )
