@@ -166,6 +166,17 @@ def test_a_damaged_large_tiff_is_named_and_leaves_nothing(model, tmp_path, monke
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.tif"]
 
 
+def test_a_large_tiff_has_the_id_of_its_pixels(model, tmp_path, monkeypatch):
+    """Dropout is drawn from it."""
+    image = picture((150, 40))
+    tifffile.imwrite(tmp_path / "a.tif", image, rowsperstrip=16)
+    monkeypatch.setattr(large_files, "_BAND", 37)
+    rows = tiff_bands.TiffRows(tmp_path / "a.tif", "a.tif")
+    assert large_files._FittedRows(rows, 3, model.input_values, "a.tif").picture_id() == trained_model.picture_ids(
+        [image]
+    )
+
+
 def test_a_large_tiff_is_not_written_to_a_bucket(model, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", picture((64, 64)))
     with pytest.raises(UserError, match=r"a\.tif: .*local disk"):

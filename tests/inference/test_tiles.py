@@ -65,7 +65,8 @@ def reference(generator, image, multiple, **rules):
             *(UNetGenerator(features=4, num_downs=5, norm="instance", decoder_activation="before_concat"), 64, 3),
             marks=pytest.mark.heavy,  # as is all that the others cover but for a branch
         ),
-        (UNetGenerator(features=4, num_downs=5, norm="group", dropout_layers=(1, 2, 3, 4)), 64, 2),
+        # 64 channels, in groups of two.
+        (UNetGenerator(features=8, num_downs=5, norm="group", dropout_layers=(1, 2, 3, 4)), 64, 2),
         (RESNET, 64, 2),
         pytest.param(RESNET, 128, 0, marks=pytest.mark.heavy),
     ],

@@ -37,12 +37,13 @@ def test_names_of_pytorch(prefix):
 
 
 def test_as_a_loss_it_has_a_gradient_everywhere():
-    """Also between equal pictures, and where no filter answers."""
+    """Also between equal pictures, and where answers are none or so small that their squares are 0."""
     draw = np.random.default_rng(0)
     shape = (1, lpips.SIDE, lpips.SIDE, 3)
     picture, other = draw.uniform(-1, 1, shape).astype(np.float32), draw.uniform(-1, 1, shape).astype(np.float32)
     loud = drawn_lpips()
     silent = loud | {name: np.full_like(array, -1e3) for name, array in loud.items() if name.endswith("bias")}
+    faint = loud | {"conv0.kernel": loud["conv0.kernel"] * 1e-25, "conv0.bias": np.full_like(loud["conv0.bias"], 1e-25)}
 
     @jax.jit
     @jax.grad
@@ -50,6 +51,7 @@ def test_as_a_loss_it_has_a_gradient_everywhere():
         return lpips.LPIPS(precision=None).apply(variables, output, target).sum()
 
     assert np.abs(gradient(picture, other, lpips.variables(loud))).max() > 0
-    for weights in (loud, silent):
-        assert np.isfinite(gradient(picture, picture, lpips.variables(weights))).all()
+    for weights in (loud, silent, faint):
+        for target in (picture, other):
+            assert np.isfinite(gradient(picture, target, lpips.variables(weights))).all()
     np.testing.assert_array_equal(gradient(picture, other, lpips.variables(silent)), 0)
