@@ -171,10 +171,8 @@ def test_a_large_tiff_has_the_id_of_its_pixels(model, tmp_path, monkeypatch):
     image = picture((150, 40))
     tifffile.imwrite(tmp_path / "a.tif", image, rowsperstrip=16)
     monkeypatch.setattr(large_files, "_BAND", 37)
-    rows = tiff_bands.TiffRows(tmp_path / "a.tif", "a.tif")
-    assert large_files._FittedRows(rows, 3, model.input_values, "a.tif").picture_id() == trained_model.picture_ids(
-        [image]
-    )
+    rows, values = tiff_bands.TiffRows(tmp_path / "a.tif", "a.tif"), model.input_values
+    assert large_files._FittedRows(rows, 3, values, "a.tif").picture_id() == trained_model.picture_ids([image], values)
 
 
 def test_a_large_tiff_is_not_written_to_a_bucket(model, tmp_path):
