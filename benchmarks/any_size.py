@@ -2,6 +2,7 @@
 
     python benchmarks/any_size.py                                    # 256 to 4096 px
     python benchmarks/any_size.py --sizes=256,1024 --config.generator.features=16
+    python benchmarks/any_size.py --mixed=1000 --config.generator.features=32    # sides from 200 to 1000 px
 
 Each system and size has a process of its own, whose memory at the end of the second call is the highest that it ever
 had; the first call compiles. The paper's rules: dropout on, each picture normalised by its own statistics. Weights are
@@ -15,6 +16,7 @@ import sys
 import time
 
 import inference
+import jax
 import machine
 import numpy as np
 import report
@@ -61,16 +63,43 @@ def run_one(config, system: str, size: int) -> None:
     print(json.dumps({"first_s": seconds[0], "s": seconds[1], "peak_gib": peak}))
 
 
+def run_mixed(config, count: int) -> dict[str, float]:
+    """Translates pictures of random sizes one by one, as a folder of them; returns seconds and compiled programs."""
+    model, random = inference.make_model(config), np.random.default_rng(0)
+    sides = random.integers(200, 1001, (count, 2))
+    pixels = _image(1000)
+    compiled = []
+
+    def listen(event: str, seconds: float, **_) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":  # also of programs from the cache
+            compiled.append(seconds)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    start = time.perf_counter()
+    for height, width in sides:
+        model.translate(pixels[:height, :width], size="native")
+    seconds = time.perf_counter() - start
+    return {"pictures": count, "s": seconds, "programs": len(compiled), "compiling_s": sum(compiled)}
+
+
 def main() -> None:
     parser = report.parser(__doc__, against=())
     parser.add_argument("--sizes", default="256,512,1024,2048,4096", help="(default: %(default)s)")
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="(default: %(default)s)")
+    parser.add_argument("--mixed", type=int, metavar="COUNT", help="pictures of random sizes instead")
     parser.add_argument("--one", action="store_true", help="one size and system, in this process")
     arguments, overrides = report.parse(parser)
     config = config_lib.load(arguments.config, overrides)
     sizes, systems = list(map(int, arguments.sizes.split(","))), arguments.systems.split(",")
     if arguments.one:
         run_one(config, systems[0], sizes[0])
+        return
+    if arguments.mixed:
+        facts = machine.facts()
+        report.begin(facts, f"{arguments.mixed} pictures of random sizes, {report.describe(config)}")
+        result = run_mixed(config, arguments.mixed)
+        print(result)
+        report.finish("any_size", facts, {"config": arguments.config, "overrides": overrides, "mixed": result})
         return
     facts = machine.facts(*(["torch"] if "torch" in systems else []))
     report.begin(facts, f"pictures at their own size, {report.describe(config)}")

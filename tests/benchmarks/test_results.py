@@ -20,6 +20,7 @@ def workdir(tmp_path_factory):
     place = tmp_path_factory.mktemp("results")
     flags = [flag for flag in TINY if "direction" not in flag]
     command = [f"--workdir={place}", "--runs=labels", "--metrics=l1,ssim", "--config.dataset=drawn_facades", *flags]
+    command.append(f"--record={place / 'lines.jsonl'}")
     results.main(command)
     results.main([*command, "--config.num_steps=8"])
     return place
@@ -56,6 +57,15 @@ def test_the_table_says_what_was_run(workdir):
 
 
 @pytest.mark.heavy
+def test_lines_are_recorded(workdir):
+    lines = [json.loads(line) for line in (workdir / "lines.jsonl").read_text().splitlines()]
+    entry = json.loads((workdir / "results.json").read_text())["runs"]["labels"]
+    assert [(line["run"], line["seed"], line["step"]) for line in lines] == [("labels", 0, 6), ("labels", 0, 8)]
+    assert lines[1]["scores"]["l1"] == pytest.approx(entry["scores"]["l1"], abs=1e-5)
+    assert lines[1]["seconds"] == round(sum(turn["seconds"] for turn in entry["turns"]))
+
+
+@pytest.mark.heavy
 def test_runs_are_compared(workdir):
     assert "| labels | 8 | 100 |" in (workdir / "comparison" / "photo_to_labels" / "table.md").read_text()
 
@@ -77,8 +87,8 @@ def test_a_row(tmp_path):
     text = results.table(["facades"], found, [])
     assert not text.startswith("**Not")
     assert (
-        "| facades | labels -> photo, L1 + cGAN | CPU, 4 x TPU v5e | 2 min 13 s | 2.3 | 119.1 | 0.046 | 0.432 | 0.234 "
-        "|  | FID 119.1; retrained 125.0 |"
+        "| facades | labels -> photo, L1 + cGAN | CPU, 4 x TPU v5e | 2 min 13 s | 2.3 | 0.200 | 0.432 | 0.234 | 119.1 "
+        "| 0.046 |  | FID 119.1; retrained 125.0 |"
     ) in text.splitlines()
 
 
@@ -96,7 +106,23 @@ def test_time_of_training(tmp_path, turns, expected):
 
 def test_what_was_not_computed_stays_empty(tmp_path):
     found = make_results(tmp_path, turn(0, 100, 1.0), scores={"l1": 0.2, "ssim": None}, images_per_s=None)
-    assert "| CPU | 0 min 1 s |  |  |  |  |  |  |" in results.table(["facades"], found, [])
+    assert "| CPU | 0 min 1 s |  | 0.200 |  |  |  |  |  |" in results.table(["facades"], found, [])
+
+
+def test_the_spread_of_seeds(tmp_path):
+    found = make_results(tmp_path, turn(0, 100, 1.0))
+    entry = found.runs["facades"]
+    found.runs["facades-2"] = {**entry, "scores": entry["scores"] | {"l1": 0.3, "ssim": None}}
+    text = results.table(["facades", "facades-2"], found, [])
+    expected = "| facades | 2 | 0.250 (0.200 to 0.300) | 0.432 (0.432 to 0.432) | 0.234 (0.234 to 0.234) | 119.1"
+    assert expected in text and "| facades-2 |" in text
+    assert "seeds" not in results.table(["facades"], found, [])
+
+
+def test_keys():
+    assert [results.key_of("l1", seed) for seed in (0, 3)] == ["l1", "l1-3"]
+    assert results.run_of("l1-3") is results.RUNS["l1"]
+    assert results.parse(["--workdir=w", "--seeds=0,3"])[0].seeds == [0, 3]
 
 
 def test_images_per_second(tmp_path):
