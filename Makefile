@@ -9,7 +9,7 @@ DEVICE := $(shell if command -v nvidia-smi >/dev/null 2>&1; then echo cuda; elif
 PROJECT = .$(if $(DEVICE),[$(DEVICE)])
 
 # Tests that train no model, chosen by measured durations: all of them took 62 s of processor time.
-FAST = tests/test_architecture.py tests/test_docs.py tests/io tests/config/test_files.py tests/config/test_presets.py \
+FAST = tests/test_architecture.py tests/test_docs.py tests/io tests/configuration/test_files.py tests/configuration/test_presets.py \
 	tests/data/files tests/data/sources/test_folders.py tests/data/sources/test_datasets.py tests/data/test_paired_dataset.py tests/data/test_reading.py \
 	tests/gan/test_losses.py tests/gan/test_objective.py tests/gan/test_optimizers.py tests/gan/test_state.py \
 	tests/models/test_golden.py tests/models/test_patchgan.py tests/metrics/test_image.py tests/metrics/test_labels.py \

@@ -21,7 +21,7 @@ import machine
 import numpy as np
 import report
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 
 SYSTEMS = {"one pass": "off", "tiles": 1024, "torch": None}
 

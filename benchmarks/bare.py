@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.gan.state import state_shardings
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import allocator, meshes

@@ -11,7 +11,7 @@ import bare
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training import throughput
 

@@ -22,8 +22,8 @@ import machine
 import numpy as np
 import report
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
 

@@ -29,7 +29,7 @@ import hlo
 import jax
 from jax.experimental import topologies
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError
 
 PROGRAMS = {"train": bare.trace, "translate": bare.trace_translation}

@@ -32,7 +32,7 @@ import jax
 import machine
 import report
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.training import train
 
 ms = report.show_ms

@@ -28,7 +28,7 @@ import report
 import scaling
 from jax.experimental import topologies
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError
 
 BFLOAT16 = "--config.compute_dtype=bfloat16"

@@ -15,7 +15,7 @@ import floor
 import jax
 import machine
 
-from pix2pix_jax.config import build_data
+from pix2pix_jax.configuration import build_data
 
 OURS = "pix2pix_jax"
 

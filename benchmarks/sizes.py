@@ -31,7 +31,7 @@ import jax
 import machine
 import report
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training import throughput

@@ -25,7 +25,7 @@ import loop
 import machine
 import report
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 
 ENVIRONMENT = dict(os.environ)  # before our flags change it
 # The parts of a start, each with the beginning of the line that ends it.

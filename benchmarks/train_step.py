@@ -16,7 +16,7 @@ import floor
 import machine
 import report
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 
 
 def torch_step(config, case: dict[str, int], tuning) -> report.System:

@@ -1,6 +1,9 @@
 """Every field of a run. The defaults are the published recipe (Isola et al. 2017) as pytorch-CycleGAN-and-pix2pix
 runs it. The other files of this folder override a few fields.
 
+The comment of a field, beside it and on the lines below it, is its meaning: `pix2pix configs NAME` prints it. A comment
+after an empty line is the heading of the fields below it.
+
 Command: pix2pix train --config=default --workdir=runs/default
 """
 
@@ -10,9 +13,10 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
     config = config_dict.ConfigDict()
 
-    # The published system to follow: pytorch (pytorch-CycleGAN-and-pix2pix) | torch2017 (the paper's own program) |
-    # tf_tutorial. It sets the fields listed in pix2pix_jax/config/presets.py; fields on the command line win over it.
-    config.preset = "pytorch"
+    # Recipe.
+    config.preset = "pytorch"  # the published system to follow: pytorch (pytorch-CycleGAN-and-pix2pix) | torch2017 (the
+    # paper's own program) | tf_tutorial; or improved, one of our own. It sets the fields listed in
+    # pix2pix_jax/configuration/presets.py; fields on the command line win over it
 
     # Data.
     config.dataset = "drawn_facades"  # drawn_facades (embedded) | folder | facades | maps | cityscapes | edges2shoes |
@@ -25,14 +29,14 @@ def get_config() -> config_dict.ConfigDict:
     config.a_folders = ("A",)  # folder: subfolders whose images are stacked as channels of A, for example rgb,depth
     config.b_folders = ("B",)  # folder: the same for B
     config.input_channels = 3  # 3 (RGB) and 1 (grey) convert the files; any other number must be that of the files
-    config.target_channels = 3
+    config.target_channels = 3  # the same for the targets
     config.input_dtype = "auto"  # auto (one that holds the values of all training files) | uint8 | uint16 | float32
-    config.target_dtype = "auto"
+    config.target_dtype = "auto"  # the same for the targets
     config.input_range = config_dict.placeholder(tuple)  # (low, high): the stored values that become -1 and 1, for
     # example 0,4095; unset: 0,255 for uint8, 0,65535 for uint16; float32 needs it
-    config.target_range = config_dict.placeholder(tuple)
+    config.target_range = config_dict.placeholder(tuple)  # the same for the targets
     config.input_interpolation = "bicubic"  # when resizing: bicubic | bilinear | nearest (for label maps) | lanczos
-    config.target_interpolation = "bicubic"
+    config.target_interpolation = "bicubic"  # the same for the targets
     config.image_size = (256, 256)  # (height, width) in pixels that the networks see
     config.resize_size = (286, 286)  # (height, width) that images are resized to before the random crop
     config.preprocess = "resize_and_crop"  # how a training pair gets its size: resize_and_crop (resize to resize_size,
@@ -41,12 +45,12 @@ def get_config() -> config_dict.ConfigDict:
     # to multiples that the generator takes, and image_size must be the result. crop and scale_width_and_crop crop on
     # the host
     config.mirror = True  # flip pairs left to right with probability one half
-    config.augment = config_dict.ConfigDict()  # further random changes in training; 0 and False are off
+    config.augment = config_dict.ConfigDict()  # further random changes in training; 0 and False are off;
+    # brightness and what follows it change only the input
     config.augment.rot90 = False  # both images turned by 0, 90, 180 or 270 degrees; needs a square image_size
     config.augment.flip_vertical = False  # both images upside down with probability one half
     config.augment.rotate_degrees = 0.0  # both images turned by at most this angle, either way; borders are mirrored
     config.augment.scale = 0.0  # both images zoomed by a factor from 1 - scale to 1 + scale
-    # The rest change only the input.
     config.augment.brightness = 0.0  # largest shift either way, where black is 0 and white 1
     config.augment.contrast = 0.0  # factor from 1 - contrast to 1 + contrast
     config.augment.saturation = 0.0  # factor from 1 - saturation to 1 + saturation; RGB inputs
@@ -55,16 +59,16 @@ def get_config() -> config_dict.ConfigDict:
     config.augment.noise = 0.0  # standard deviation of added noise, where black is -1 and white 1
     config.data_residency = "auto"  # auto | device (the split stays in device memory) | host (read when needed)
     config.allow_changed_data = False  # resume a run even if its training files have changed
-    # Processes that read images for the host, at most 256; 0: threads of this process; -1: threads if the decoded split
-    # fits into a quarter of the host's free memory, where it then stays, else one process less than there are cores.
-    config.num_workers = -1
+    config.num_workers = -1  # processes that read images for the host, at most 256; 0: threads of this process; -1:
+    # threads if the decoded split fits into a quarter of the host's free memory, where it then stays, else one process
+    # less than there are cores
 
     # Length. One step is one batch; an epoch is num_examples / batch_size steps.
     config.batch_size = 1  # examples in a step, over all devices
     config.accumulate_steps = 1  # number of microbatches that a batch is cut into where it does not fit into memory;
     # one update follows from the mean of their gradients. Batch norm sees one microbatch at a time, and its running
     # statistics move once for each
-    config.num_epochs = 200
+    config.num_epochs = 200  # length in epochs
     config.num_steps = config_dict.placeholder(int)  # length in steps; wins over num_epochs when set
     config.seed = 0  # seed of initialisation, example order, crops, flips and dropout
 
@@ -73,7 +77,7 @@ def get_config() -> config_dict.ConfigDict:
     config.norm_epsilon = 1e-5  # number added to variances
     config.norm_momentum = 0.9  # BatchNorm: running = norm_momentum * running + (1 - norm_momentum) * batch
     config.norm_scale_std = 0.02  # norms' scales are initialised by N(1, norm_scale_std)
-    config.generator = config_dict.ConfigDict()
+    config.generator = config_dict.ConfigDict()  # translates
     config.generator.name = "unet"  # unet | resnet
     config.generator.features = 64  # width of the first layer; widths double to 8 (resnet: 4) times this
     config.generator.norm = "batch"  # batch | instance | group | none
@@ -87,8 +91,8 @@ def get_config() -> config_dict.ConfigDict:
     config.generator.bottleneck_norm = False  # unet: whether to normalise the bottleneck too
     config.generator.decoder_activation = "after_concat"  # unet: after_concat | before_concat
     config.generator.num_blocks = 9  # resnet: number of residual blocks
-    config.discriminator = config_dict.ConfigDict()
-    config.discriminator.name = "patchgan"
+    config.discriminator = config_dict.ConfigDict()  # judges
+    config.discriminator.name = "patchgan"  # patchgan
     config.discriminator.features = 64  # width of the first layer; widths double to 8 times this
     config.discriminator.num_layers = 3  # strided layers, 0 to 5: 3 judges patches of 70x70 pixels, 0 single pixels
     config.discriminator.norm = "batch"  # batch | instance | group | none
@@ -114,7 +118,7 @@ def get_config() -> config_dict.ConfigDict:
 
     # Optimisation.
     config.update_order = "sequential"  # sequential: the generator meets the updated discriminator | simultaneous
-    config.learning_rate = 2e-4
+    config.learning_rate = 2e-4  # of both Adams, before its schedule
     config.b1 = 0.5  # Adam's beta 1
     config.b2 = 0.999  # Adam's beta 2
     config.eps = 1e-8  # Adam's epsilon

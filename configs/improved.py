@@ -11,7 +11,7 @@ Measured: a first sounding, 128 px, 32 features, 6,000 steps, seed 0, split val:
 
 from pix2pix_jax.configs import facades
 
-from pix2pix_jax.config import presets
+from pix2pix_jax.configuration import presets
 
 
 def get_config():

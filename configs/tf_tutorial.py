@@ -10,7 +10,7 @@ Measured: not yet; no GPU has been at hand.
 
 from pix2pix_jax.configs import facades
 
-from pix2pix_jax.config import presets
+from pix2pix_jax.configuration import presets
 
 
 def get_config():

@@ -167,9 +167,9 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
 
 
 def _load_config(arguments: argparse.Namespace, overrides: Sequence[str]):
-    from pix2pix_jax import config
+    from pix2pix_jax import configuration
 
-    loaded = config.load(arguments.config, overrides)
+    loaded = configuration.load(arguments.config, overrides)
     environment.set_up_libraries()
     return loaded
 
@@ -276,7 +276,7 @@ def _compare(arguments: argparse.Namespace, _: Sequence[str]) -> None:
 
 
 def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
-    from pix2pix_jax import config as config_lib
+    from pix2pix_jax import configuration as config_lib
     from pix2pix_jax.interop import transfer
 
     config = config_lib.read(arguments.config, rest)  # unchecked: the weights may make it fit

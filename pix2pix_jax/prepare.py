@@ -12,8 +12,8 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_data
-from pix2pix_jax.config.build_data import STREAMS
+from pix2pix_jax.configuration import build_data
+from pix2pix_jax.configuration.build_data import STREAMS
 from pix2pix_jax.data import preview
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
 from pix2pix_jax.data.files.value_range import widest

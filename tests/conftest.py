@@ -32,8 +32,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS(sys.argv[:1])  # grain reads absl flags, which pytest never parses
 
 from pix2pix_jax import cli
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.training.train import train as train_run
 
 SHARED = pathlib.Path(__file__).resolve().parents[2] / "shared"

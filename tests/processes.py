@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.workdir.checkpoints import Checkpoints
 
 

@@ -9,7 +9,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "pix2pix_jax"
 FOLDERS = (
-    *("errors", "runtime", "io", "models", "data", "gan", "metrics", "config"),
+    *("errors", "runtime", "io", "models", "data", "gan", "metrics", "configuration"),
     *("workdir", "inference", "interop", "evaluation", "training"),
 )
 ORDER = {name: place for place, name in enumerate((*FOLDERS, "__init__", "prepare", "cli", "__main__"))}

@@ -13,7 +13,7 @@ from command_line import assert_refused, lines, snapshot, write_pairs
 
 import pix2pix_jax
 from pix2pix_jax import cli
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.data.sources import datasets
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.workdir.checkpoints import Checkpoints

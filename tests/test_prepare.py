@@ -7,7 +7,7 @@ import tifffile
 from PIL import Image
 
 from pix2pix_jax import cli, prepare
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError
 
 SMALL = ("--config.image_size=32,32", "--config.resize_size=32,32")

@@ -15,7 +15,7 @@ import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.validate import flatten
+from pix2pix_jax.configuration.validate import flatten
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.evaluation import curves, gallery
 from pix2pix_jax.evaluation.report import metrics_of

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from etils import epath
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_data
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_data
 from pix2pix_jax.data.files.value_range import NORMALISED, UINT8, picture, render, to_float
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.sources.picture_files import PictureFiles

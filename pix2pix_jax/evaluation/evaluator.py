@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_data
+from pix2pix_jax.configuration import build_data
 from pix2pix_jax.data.files.value_range import UINT8, ValueRange, from_float, picture
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import Example, prefetch, stack

@@ -10,7 +10,7 @@ from concurrent import futures
 import numpy as np
 from etils import epath
 
-from pix2pix_jax.config import build_data
+from pix2pix_jax.configuration import build_data
 from pix2pix_jax.data.files import images, listing
 from pix2pix_jax.data.files.value_range import fit_range, fitted
 from pix2pix_jax.data.sources.folder_sources import check_pair_size, decode_stack

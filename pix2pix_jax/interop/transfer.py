@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_data, build_model, validate
+from pix2pix_jax.configuration import build_data, build_model, validate
 from pix2pix_jax.data.paired_dataset import WINDOWED
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import trained_model

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 
 _SATURATION_STEPS = 1000
 _NEAR_ZERO = 0.02  # relative to the loss of a discriminator that guesses; healthy runs are at 0.1 to 0.6

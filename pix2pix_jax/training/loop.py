@@ -14,7 +14,7 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax.configuration import build_data, build_model
 from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.gan.state import Parts, TrainState

@@ -9,8 +9,8 @@ from etils import epath
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_data, build_model
 from pix2pix_jax.data import pipeline
 from pix2pix_jax.data.files.high_bit_depth import height_by_width
 from pix2pix_jax.data.sources import fingerprint

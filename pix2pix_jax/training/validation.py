@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax.configuration import build_data, build_model
 from pix2pix_jax.data.files.value_range import to_float
 from pix2pix_jax.errors import NoSplit
 from pix2pix_jax.evaluation import evaluator

@@ -12,7 +12,7 @@ from etils import epath
 from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError, printable
 from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.io import storage

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from etils import epath
 from ml_collections import ConfigDict
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import distributed

@@ -6,8 +6,8 @@ import floor
 import jax
 import pytest
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_model
 
 
 def counted_by_xla(config) -> float:

@@ -8,7 +8,7 @@ import jax
 import pods
 import pytest
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime import meshes
 

@@ -6,7 +6,7 @@ import pytest
 import results
 from conftest import TINY
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 
 MACHINE = {
     **{"device": "cpu", "devices": 1, "processor": "some", "cores": 2, "python": "3.11", "jax": "0.10"},

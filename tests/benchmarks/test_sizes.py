@@ -5,7 +5,7 @@ import json
 import pytest
 import sizes
 
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 
 TINY = (
     "--config.image_size=32,32",

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_data
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_data
 from pix2pix_jax.data.files.high_bit_depth import Header
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.errors import UserError

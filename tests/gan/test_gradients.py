@@ -9,7 +9,7 @@ import numpy as np
 import optax
 import pytest
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.data import augment
 from pix2pix_jax.gan import gradients
 from pix2pix_jax.gan.state import random_streams

@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.gan.state import NetworkState, TrainState, count_parameters
 
 

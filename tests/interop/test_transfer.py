@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pix2pix_jax import cli
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.interop import layout, transfer

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.gan.state import state_shardings
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training import loop

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training import throughput, train
 

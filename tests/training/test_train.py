@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from pix2pix_jax.config import build_data, build_model
+from pix2pix_jax.configuration import build_data, build_model
 from pix2pix_jax.data import reading
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime import meshes

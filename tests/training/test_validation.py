@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pix2pix_jax import cli
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.data.sources import datasets
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluate

@@ -14,8 +14,8 @@ import processes
 import pytest
 from damage import damage
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.state import state_shardings
 from pix2pix_jax.inference import trained_model

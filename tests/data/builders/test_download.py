@@ -10,8 +10,8 @@ import threading
 import numpy as np
 import pytest
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_data
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_data
 from pix2pix_jax.data.builders.prepare import prepare
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import download

@@ -11,7 +11,7 @@ import pytest
 from etils import epath
 from PIL import Image
 
-from pix2pix_jax.config import build_model
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.data.sources import fingerprint
 from pix2pix_jax.data.sources.datasets import open_source
 from pix2pix_jax.errors import UserError

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_data
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_data
 from pix2pix_jax.errors import UserError
 
 CONFIGS = config_lib.names()

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import presets
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import presets
 
 
 def load(*overrides: str, spec: str = "facades"):

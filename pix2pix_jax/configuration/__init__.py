@@ -1,7 +1,16 @@
 """Configs: loaded and checked here; build_model and build_data make the model and the data of one."""
 
-from pix2pix_jax.config.files import MAY_CHANGE, differences, from_dict, load, names, read, to_dict, unknown_fields
-from pix2pix_jax.config.validate import check, flatten
+from pix2pix_jax.configuration.files import (
+    MAY_CHANGE,
+    differences,
+    from_dict,
+    load,
+    names,
+    read,
+    to_dict,
+    unknown_fields,
+)
+from pix2pix_jax.configuration.validate import check, flatten
 
 __all__ = [
     "MAY_CHANGE",

@@ -6,8 +6,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_data
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_data
 from pix2pix_jax.data.files import images
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.evaluation import evaluate

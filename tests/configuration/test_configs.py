@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pix2pix_jax import cli
-from pix2pix_jax import config as config_lib
+from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.metrics import lpips
 
 SMALL = (

@@ -11,7 +11,7 @@ import optax
 from etils import epy
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config.build_data import STREAMS, color_space, num_downs, stream_values
+from pix2pix_jax.configuration.build_data import STREAMS, color_space, num_downs, stream_values
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.gan.objective import Objective

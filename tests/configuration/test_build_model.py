@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pix2pix_jax import config as config_lib
-from pix2pix_jax.config import build_model
+from pix2pix_jax import configuration as config_lib
+from pix2pix_jax.configuration import build_model
 from pix2pix_jax.data import color
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.errors import UserError
@@ -89,7 +89,7 @@ def test_the_defaults_are_those_of_the_functions_and_norms():
 
 def test_a_config_is_checked_without_the_networks_of_metrics():
     heavy = {f"pix2pix_jax.{name}" for name in ("io.pth", "io.torch_pickle", "metrics.inception", "metrics.lpips")}
-    program = f"import sys, pix2pix_jax.config; print(*{heavy!r}.intersection(sys.modules))"
+    program = f"import sys, pix2pix_jax.configuration; print(*{heavy!r}.intersection(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == ""
 
 

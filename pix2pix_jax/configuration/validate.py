@@ -13,9 +13,9 @@ from typing import Any
 from flax import traverse_util
 from ml_collections import ConfigDict
 
-from pix2pix_jax.config import build_model, presets
-from pix2pix_jax.config.build_data import num_downs
 from pix2pix_jax.configs import default
+from pix2pix_jax.configuration import build_model, presets
+from pix2pix_jax.configuration.build_data import num_downs
 from pix2pix_jax.data.augment import PHOTOMETRIC
 from pix2pix_jax.data.color import COLOR_SPACES
 from pix2pix_jax.data.files.high_bit_depth import height_by_width

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from pix2pix_jax.config import presets
-from pix2pix_jax.config.validate import check, flatten
 from pix2pix_jax.configs import default
+from pix2pix_jax.configuration import presets
+from pix2pix_jax.configuration.validate import check, flatten
 from pix2pix_jax.errors import UserError
 
 # Fields that may change when a run is resumed. They change its length, its place or its logs, but not its steps, except
