@@ -77,7 +77,7 @@ def get_config() -> config_dict.ConfigDict:
     config.norm_epsilon = 1e-5  # number added to variances
     config.norm_momentum = 0.9  # BatchNorm: running = norm_momentum * running + (1 - norm_momentum) * batch
     config.norm_scale_std = 0.02  # norms' scales are initialised by N(1, norm_scale_std)
-    config.generator = config_dict.ConfigDict()  # translates
+    config.generator = config_dict.ConfigDict()
     config.generator.name = "unet"  # unet | resnet
     config.generator.features = 64  # width of the first layer; widths double to 8 (resnet: 4) times this
     config.generator.norm = "batch"  # batch | instance | group | none
@@ -91,7 +91,7 @@ def get_config() -> config_dict.ConfigDict:
     config.generator.bottleneck_norm = False  # unet: whether to normalise the bottleneck too
     config.generator.decoder_activation = "after_concat"  # unet: after_concat | before_concat
     config.generator.num_blocks = 9  # resnet: number of residual blocks
-    config.discriminator = config_dict.ConfigDict()  # judges
+    config.discriminator = config_dict.ConfigDict()
     config.discriminator.name = "patchgan"  # patchgan
     config.discriminator.features = 64  # width of the first layer; widths double to 8 times this
     config.discriminator.num_layers = 3  # strided layers, 0 to 5: 3 judges patches of 70x70 pixels, 0 single pixels

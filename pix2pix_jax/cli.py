@@ -3,6 +3,7 @@
 import argparse
 import errno
 import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Sequence
@@ -72,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(train)
     train.add_argument("--workdir", required=True, metavar="DIR", help="holds the run: checkpoints, logs, samples")
 
+    configs = _add(commands, "configs", _configs, "list the configs, or all fields of one with value and meaning")
+    configs.add_argument("name", nargs="?", metavar="FILE|NAME", help="the config to print (default: list all)")
+
     prepare = _add(commands, "prepare", _prepare, "download, build and check a data set")
     _add_config(prepare)
     prepare.add_argument("--output", metavar="DIR", help="folder for prepare-preview.png (default: here)")
@@ -112,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_checkpoint(export)
     export.add_argument("--output", required=True, metavar="FILE.pth", help="for pytorch-CycleGAN-and-pix2pix")
     export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
+
+    completion = _add(commands, "completion", _completion, "print the script by which a shell completes commands")
+    completion.add_argument(
+        "shell", choices=("bash", "zsh", "tcsh"), help='for bash: eval "$(pix2pix completion bash)"'
+    )
     return parser
 
 
@@ -122,7 +131,9 @@ def _add(commands, name: str, run, help_text: str) -> argparse.ArgumentParser:
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="FILE|NAME", help="fields: --config.FIELD=VALUE")
+    parser.add_argument(
+        "--config", required=True, metavar="FILE|NAME", help="one of `pix2pix configs`; fields: --config.FIELD=VALUE"
+    )
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -206,6 +217,21 @@ def _train(arguments: argparse.Namespace, rest: Sequence[str]) -> int | None:
     except UserError:
         distributed.leave_last()
         raise
+
+
+def _configs(arguments: argparse.Namespace, _: Sequence[str]) -> None:
+    from pix2pix_jax.configuration import describe
+
+    width = shutil.get_terminal_size((100, 24)).columns
+    print(describe.describe(arguments.name, width=width) if arguments.name else describe.table(width=width))
+
+
+def _completion(arguments: argparse.Namespace, _: Sequence[str]) -> None:
+    from pix2pix_jax import configuration
+    from pix2pix_jax.runtime import completion
+
+    names = {"configs": configuration.names(), "fields": configuration.choices()}
+    print(completion.script(_parser(), arguments.shell, **names))
 
 
 def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -10,11 +10,12 @@ from pix2pix_jax.configuration.files import (
     to_dict,
     unknown_fields,
 )
-from pix2pix_jax.configuration.validate import check, flatten
+from pix2pix_jax.configuration.validate import check, choices, flatten
 
 __all__ = [
     "MAY_CHANGE",
     "check",
+    "choices",
     "differences",
     "flatten",
     "from_dict",

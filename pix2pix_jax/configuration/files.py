@@ -5,17 +5,19 @@
 
 import copy
 import difflib
+import inspect
 import json
 import pathlib
 import re
 import runpy
+import traceback
 from collections.abc import Sequence
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from pix2pix_jax.configs import default
-from pix2pix_jax.configuration import presets
+from pix2pix_jax.configuration import near_names, presets
 from pix2pix_jax.configuration.validate import check, flatten
 from pix2pix_jax.errors import UserError
 
@@ -49,7 +51,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     """Loads and checks a config.
 
     Args:
-      spec: a name in `pix2pix_jax.configs`, such as `facades`, or the path of a Python file with a `get_config()`.
+      spec: a name in `pix2pix_jax.configs`, such as `facades`, or the path of a Python file with a `get_config()`. With
+        FILE.py:ARG that is called as `get_config("ARG")`.
       overrides: flags, such as `--config.batch_size=4`.
 
     Raises:
@@ -88,12 +91,14 @@ def _not_parsed(config: ConfigDict, error: Exception) -> UserError:
     """Returns the error, in plain words, of a value of another type than its field's, or of a flag without a value."""
     given = re.match(r"flag --(config\.([\w.]+)=.*?): ", str(error), re.DOTALL)
     if not given:
-        return UserError(f"{error}; see configs/default.py for the fields")
+        return UserError(f"{error}; `pix2pix configs default` lists the fields")
     *groups, name = given[2].split(".")
     for group in groups:
         config = config[group]
     kind = config.get_type(name)
-    return UserError(f"{given[1]}: must be {_KINDS.get(kind, kind.__name__)}; see configs/default.py for the fields")
+    return UserError(
+        f"{given[1]}: must be {_KINDS.get(kind, kind.__name__)}; `pix2pix configs default` lists the fields"
+    )
 
 
 def _split_names(config: ConfigDict) -> ConfigDict:
@@ -111,28 +116,67 @@ def _last_of_each_field(overrides: Sequence[str]) -> list[str]:
 
 
 def _read_file(spec: str) -> ConfigDict:
-    path = _path(spec)
+    path, argument = path_of(spec), _argument(spec)
     try:
-        config = runpy.run_path(str(path))["get_config"]()
+        get_config = runpy.run_path(str(path))["get_config"]
+        parameters = inspect.signature(get_config).parameters.values()
+        if (problem := _misfit(list(parameters), argument)) is None:
+            config = get_config(*argument)
     except Exception as error:  # the file is the user's program
-        reason = f"{type(error).__name__}: {error}".split(" Other fields present")[0].splitlines()[0]
-        raise UserError(f"--config={spec}: cannot be loaded ({reason})") from error
+        raise UserError(f"--config={spec}: cannot be loaded ({_reason(error, path)})") from error
+    if problem:
+        raise UserError(f"--config={spec}: {problem}")
     if not isinstance(config, ConfigDict):
         raise UserError(f"--config={spec}: its get_config() must return a ConfigDict, as in configs/default.py")
     return config.lock()
 
 
-def _path(spec: str) -> pathlib.Path:
-    if spec.endswith(".py"):
-        if not pathlib.Path(spec).is_file():
+def _reason(error: Exception, path: pathlib.Path) -> str:
+    """Returns in one line what went wrong in a config file, and where."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    where = f"line {lines[-1]}: " if lines else ""
+    if (unknown := re.match(r"""['"]*Key \\?"([\w.]+)\\?" does not exist""", str(error))) is not None:
+        return f"{where}no field {unknown[1]}; {near_names.hint(unknown[1])}"
+    return f"{where}{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+
+
+def _argument(spec: str) -> tuple[str, ...]:
+    """Returns what get_config is called with: nothing, or (ARG,) of NAME:ARG or FILE.py:ARG."""
+    _, colon, argument = _split(spec)
+    return (argument,) if colon else ()
+
+
+def _split(spec: str) -> tuple[str, str, str]:
+    """Splits FILE.py:ARG or NAME:ARG, as ml_collections has them, into (FILE.py or NAME, ":", ARG)."""
+    path, found, argument = spec.rpartition(".py:")
+    if found:
+        return f"{path}.py", ":", argument
+    return (spec, "", "") if spec.endswith(".py") else spec.partition(":")
+
+
+def _misfit(parameters: Sequence[inspect.Parameter], argument: tuple[str, ...]) -> str | None:
+    """Describes why a get_config with `parameters` cannot be called with `argument`; None if it can."""
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    if argument and not positional:
+        return f"its get_config() takes no argument; leave :{argument[0]} off"
+    if not argument and positional and positional[0].default is positional[0].empty:
+        return f"its get_config({positional[0].name}) needs an argument; write --config=FILE.py:ARGUMENT"
+    return None
+
+
+def path_of(spec: str) -> pathlib.Path:
+    """Returns the file of a config, given as to `load`. Raises UserError if there is none."""
+    name, _, _ = _split(spec)
+    if name.endswith(".py"):
+        if not pathlib.Path(name).is_file():
             raise UserError(f"--config={spec}: no such file; or give a name: {', '.join(names())}")
-        return pathlib.Path(spec)
-    if spec not in names():
-        longer = [name for name in names() if spec and name.startswith(spec)]  # maps_aerial2map and the other of maps
-        near = longer or difflib.get_close_matches(spec, names(), n=1)
+        return pathlib.Path(name)
+    if name not in names():
+        longer = [known for known in names() if name and known.startswith(name)]  # both of maps: maps_aerial2map ...
+        near = longer or difflib.get_close_matches(name, names(), n=1)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names())}"
         raise UserError(f"--config={spec}: no such config; {hint}")
-    return _FOLDER / f"{spec}.py"
+    return _FOLDER / f"{name}.py"
 
 
 def names() -> list[str]:
@@ -151,10 +195,7 @@ def _check_field(override: str) -> None:
     fields = flatten(default.get_config())
     if any(f"{name}.".startswith(f"{field[1]}.") for name in fields):
         return
-    leaves = {name.split(".")[-1]: name for name in fields} | {name: name for name in fields}
-    near = difflib.get_close_matches(field[1], leaves, n=1)
-    hint = f"did you mean config.{leaves[near[0]]}?" if near else "see configs/default.py for the fields"
-    raise UserError(f"config.{field[1]}: no such field; {hint}")
+    raise UserError(f"config.{field[1]}: no such field; {near_names.hint(field[1])}")
 
 
 def to_dict(config: ConfigDict) -> dict:

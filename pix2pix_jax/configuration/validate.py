@@ -64,6 +64,11 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return traverse_util.flatten_dict(config.to_dict(), sep=".")
 
 
+def choices() -> dict[str, tuple[str, ...]]:
+    """Returns every field, with the values that it can have if those are a few words."""
+    return {name: _CHOICES.get(name, ()) for name in flatten(default.get_config())}
+
+
 def check(config: ConfigDict) -> ConfigDict:
     """Returns the config if every value can be used. Raises UserError with the field and what would do."""
     flat = flatten(config)

@@ -73,10 +73,32 @@ def test_a_file_loads_as_a_name_does(tmp_path):
     assert config_lib.load("default").batch_size == 1
 
 
+def test_a_file_is_called_with_its_argument(tmp_path):
+    path = tmp_path / "sized.py"
+    body = "    config = default.get_config()\n    config.seed = int(seed)\n    return config\n"
+    path.write_text("from pix2pix_jax.configs import default\n\ndef get_config(seed='1'):\n" + body)
+    assert config_lib.load(f"{path}:23").seed == 23 and config_lib.load(str(path)).seed == 1
+    assert config_lib.load(f"{path}:23", ["--config.seed=4"]).seed == 4
+    assert "line 5: ValueError: invalid literal" in refusal(spec=f"{path}:x")
+
+
+def test_an_argument_that_is_not_taken(tmp_path):
+    path = write_config(tmp_path / "plain.py", "    return config\n")
+    assert refusal(spec=f"{path}:3") == f"--config={path}:3: its get_config() takes no argument; leave :3 off"
+    assert "leave :3 off" in refusal(spec="facades:3")
+    (tmp_path / "sized.py").write_text("def get_config(size):\n    return size\n")
+    assert "get_config(size) needs an argument" in refusal(spec=str(tmp_path / "sized.py"))
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("    config.batchsize = 3\n    return config\n", 'Did you mean|Key "batchsize" does not exist'),
+        ("    config.batchsize = 3\n    return config\n", "no field batchsize; did you mean config.batch_size?"),
+        (
+            "    config.generator.featurs = 3\n    return config\n",
+            "no field featurs; did you mean config.discriminator.",
+        ),
+        ("    config.update({'seeed': 3})\n    return config\n", "no field seeed; did you mean config.seed?"),
         ("    config.batch_size = '3'\n    return config\n", "batch_size"),
         ("    raise ValueError('own words')\n", "ValueError: own words"),
         ("    return (\n", "SyntaxError"),
@@ -86,7 +108,7 @@ def test_a_file_loads_as_a_name_does(tmp_path):
 def test_a_broken_file_is_named(tmp_path, body, reason):
     path = write_config(tmp_path / "broken.py", body)
     message = refusal(spec=path)
-    assert path in message and any(words in message for words in reason.split("|"))
+    assert path in message and reason in message and len(message) < 300
     assert "\n" not in message and "Traceback" not in message
 
 
@@ -103,8 +125,10 @@ def test_a_config_that_does_not_exist():
     [
         ("batchsize=2", "batch_size"),
         ("generator.fetures=8", "generator.features"),
-        ("generater.features=8", "generator.features"),
-        ("fetures=8", "generator.features"),
+        ("generater.features=8", "generator.features or config.discriminator.features"),
+        ("fetures=8", "discriminator.features or config.generator.features"),
+        ("generator.batch_size=8", "batch_size"),
+        ("discriminator.norm_layers=8", "discriminator.num_layers"),
         ("num_layers=2", "discriminator.num_layers"),
         ("inference.normstats=batch", "inference.norm_stats"),
     ],
@@ -114,8 +138,12 @@ def test_an_unknown_field_gets_the_nearest_full_name(given, nearest):
     assert refusal(f"--config.{given}") == f"config.{field}: no such field; did you mean config.{nearest}?"
 
 
+def test_a_field_near_to_none_gets_those_of_its_group():
+    assert refusal("--config.mesh.xyz=1") == "config.mesh.xyz: no such field; config.mesh has data, rows"
+
+
 def test_a_field_near_to_none():
-    assert refusal("--config.qqqq=1") == "config.qqqq: no such field; see configs/default.py for the fields"
+    assert refusal("--config.qqqq=1") == "config.qqqq: no such field; `pix2pix configs default` lists the fields"
 
 
 @pytest.mark.parametrize(
