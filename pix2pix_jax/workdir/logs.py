@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 import time
 from concurrent import futures
 
@@ -18,7 +19,16 @@ from pix2pix_jax.runtime import console, distributed
 from pix2pix_jax.workdir import events
 from pix2pix_jax.workdir import folder as workdir_lib
 
-_BAR = "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left{postfix}"
+# What the progress bar shows, where there is room for it: the losses always.
+_FORMATS = (
+    "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left, EPOCH, RATE, LOSSES",
+    "{percentage:3.0f} %, step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left, EPOCH, RATE, LOSSES",
+    "{percentage:3.0f} %, step {n_fmt}/{total_fmt}, {remaining} left, RATE, LOSSES",
+    "step {n_fmt}/{total_fmt}, {remaining} left, LOSSES",
+    "{n_fmt}/{total_fmt}, {remaining}, LOSSES",
+    "{n_fmt}/{total_fmt}, LOSSES",
+    "LOSSES",
+)
 
 
 class RunLog(contextlib.AbstractContextManager["RunLog"]):
@@ -34,7 +44,7 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         self._num_examples, self._batch_size = num_examples, batch_size
         self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes samples while the device trains on
         self._pending: list[futures.Future] = []
-        self._bar = console.bar(initial=start, total=total, bar_format=_BAR, mininterval=0.5)
+        self._bar = console.bar(initial=start, total=total, mininterval=0.5, bar_format="step {n_fmt}/{total_fmt}")
         if self._main:
             with workdir_lib.writing():
                 storage.make_folder(workdir / "samples")
@@ -47,8 +57,12 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         self._collect(wait=False)
         rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
         epoch = (step - 1) * self._batch_size // self._num_examples + 1
-        values = " ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        self._bar.set_postfix_str(f"epoch {epoch}, {rate * self._batch_size:.1f} images/s, {values}", refresh=False)
+        shown = {
+            "EPOCH": f"epoch {epoch}",
+            "RATE": f"{rate * self._batch_size:.1f} images/s",
+            "LOSSES": " ".join(f"{name} {value:.3f}" for name, value in losses.items()),
+        }
+        console.fit(self._bar, [re.sub("[A-Z]+", lambda name: shown[name[0]], text) for text in _FORMATS])
         self._bar.update(step - self._bar.n)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

@@ -63,7 +63,7 @@ def test_process_0_alone_prints_and_draws_bars(tmp_path):
     outputs = [
         processes.finish(process) for process in processes.start_together(2, *arguments(tmp_path / "run", *overrides))
     ]
-    assert all(word in outputs[0] for word in ("load:", "evaluate val", "step 2/2", "starting from step 0"))
+    assert all(word in outputs[0] for word in ("step 2: val l1", "step 2/2", "starting from step 0"))
     assert not [line for line in outputs[1].splitlines() if not line.startswith(("[Gloo]", "I0000", "W0000", "E0000"))]
 
 
