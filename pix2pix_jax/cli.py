@@ -101,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
     )
 
+    _add_demo(commands)
+
     about = "make a workdir of .pth weights of pytorch-CycleGAN-and-pix2pix"
     import_torch = _add(commands, "import-torch", _import_torch, about)
     _add_config(import_torch)
@@ -119,6 +121,18 @@ def _add(commands, name: str, run, help_text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
+
+
+def _add_demo(commands) -> None:
+    demo = _add(commands, "demo", _demo, "open a page to draw on, which translates as one draws")
+    _add_checkpoint(demo)
+    demo.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to listen on (default: 127.0.0.1)")
+    demo.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000, or the next free one)")
+    demo.add_argument("--no-browser", action="store_true", help="print the address only")
+    demo.add_argument(
+        "--palette", default="auto", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes, none or a file"
+    )
+    _add_inference(demo)
 
 
 def _add_config(parser: argparse.ArgumentParser) -> None:
@@ -273,6 +287,14 @@ def _compare(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     )
     print(result.table)
     print(f"gallery: {result.folder / 'index.html'}")
+
+
+def _demo(arguments: argparse.Namespace, _: Sequence[str]) -> None:
+    model = _load_model(arguments)
+    from pix2pix_jax.demo import serve
+
+    options = {"host": arguments.host, "port": arguments.port, "palette": arguments.palette}
+    serve.serve(model, arguments.workdir, open_browser=not arguments.no_browser, **options)
 
 
 def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
