@@ -41,6 +41,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 64
     allow_reuse_address = os.name != "nt"  # where it would share a port in use
 
     def __init__(

@@ -175,7 +175,7 @@ class Page {
 
   /** Translates the newest drawing, one at a time: those that came while the model was busy are left out. */
   async refresh() {
-    this.asked++;
+    document.body.dataset.asked = ++this.asked;
     if (this.busy) return;
     this.busy = true;
     const slow = setTimeout(() => document.body.classList.add("busy"), 400);
