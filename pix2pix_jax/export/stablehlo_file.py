@@ -58,10 +58,10 @@ def serialise(model: TrainedModel, size: tuple[int, int] | None = None) -> bytes
 
 
 def _arguments(model: TrainedModel, size: tuple[int, int] | None) -> tuple[jax.ShapeDtypeStruct, ...]:
-    multiple = build_data.size_multiple(model.config)
     # What pads by reflection at a quarter of the size needs 2 pixels there.
-    least = ["h >= 2", "w >= 2"] if model.config.generator.name == "resnet" else []
+    least = ["h >= 2", "w >= 2"] if model.config.generator.name == "resnet" and not size else []
     n, h, w = export.symbolic_shape("n, h, w", constraints=least)
+    multiple = build_data.size_multiple(model.config)
     height, width = size or (multiple * h, multiple * w)
     return (
         jax.ShapeDtypeStruct((n, height, width, model.config.input_channels), jnp.float32),
