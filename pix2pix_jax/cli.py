@@ -112,8 +112,13 @@ def _parser() -> argparse.ArgumentParser:
 
     export = _add(commands, "export", _export, "write a trained network for another program")
     _add_checkpoint(export)
-    export.add_argument("--output", required=True, metavar="FILE.pth", help="for pytorch-CycleGAN-and-pix2pix")
-    export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
+    export.add_argument("--output", required=True, metavar="FILE.pth|onnx|stablehlo|safetensors")
+    _add_inference(export)
+    files = export.add_argument_group("files", "see docs/export.md")
+    files.add_argument("--network", choices=("generator", "discriminator"), help=".pth (default: generator)")
+    files.add_argument("--values", choices=("float", "uint8", "stored"), help=".onnx: in and out (default: float)")
+    files.add_argument("--precision", choices=("float32", "float16", "int8"), help=".onnx (default: float32)")
+    files.add_argument("--size", metavar="any|model|HxW", help=".stablehlo: of the images (default: any)")
     return parser
 
 
@@ -177,6 +182,8 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
     files.add_argument("--inputs", metavar="DIR|GLOB", help="the images that the pictures were made from")
 
 
+_EXPORT_FLAGS = ("norm_stats", "dropout", "weights", "network", "values", "precision", "size")
+
 # JAX, Orbax and TFDS take seconds to import: each subcommand imports what it needs, and --help none of them.
 
 
@@ -235,7 +242,7 @@ def _is_of_files(arguments: argparse.Namespace) -> bool:
     of_files = bool(arguments.pictures or arguments.targets)
     if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
-    if of_files and not arguments.output:
+    if not arguments.output and (of_files or arguments.workdir.endswith(".safetensors")):
         raise UserError("--output=DIR is required; say which folder is to hold the numbers and the gallery")
     without_effect = ("step", "split", "norm_stats", "dropout", "weights", "size", "tile") if of_files else ("inputs",)
     defaults = {"step": "latest", "split": "val", "size": "model", "tile": "auto"}
@@ -316,13 +323,12 @@ def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def _export(arguments: argparse.Namespace, _: Sequence[str]) -> None:
-    if not arguments.output.endswith(".pth"):
-        raise UserError(f"--output={arguments.output}: unknown format; give a name that ends in .pth")
     environment.set_up_libraries()
-    from pix2pix_jax.interop import transfer
+    from pix2pix_jax.export import formats
 
-    transfer.export_torch(arguments.workdir, arguments.output, network=arguments.network, step=arguments.step)
-    print(f"{arguments.network} in {arguments.output}")
+    flags = {name: getattr(arguments, name) for name in _EXPORT_FLAGS if getattr(arguments, name)}
+    remark = formats.export(arguments.workdir, arguments.output, step=arguments.step, **flags)
+    print(f"{arguments.output}: {remark}")
 
 
 def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:

@@ -192,8 +192,3 @@ def test_a_workdir_with_a_run_is_left_alone(imported):
     with pytest.raises(UserError, match="holds a run; use another --workdir"):
         transfer.import_torch(load(), imported, generator=UNET)
     assert sorted(p.name for p in (imported / "checkpoints").iterdir()) == before
-
-
-def test_export_knows_one_format(imported, capsys):
-    assert cli.main(["export", f"--workdir={imported}", "--output=x.onnx"]) == cli.EXIT_USER_ERROR
-    assert "ends in .pth" in capsys.readouterr().err
