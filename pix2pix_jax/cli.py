@@ -110,16 +110,25 @@ def _parser() -> argparse.ArgumentParser:
     import_torch.add_argument("--discriminator", metavar="D.pth", help="as latest_net_D.pth, to continue training")
     import_torch.add_argument("--workdir", required=True, metavar="DIR", help="the workdir to make")
 
-    export = _add(commands, "export", _export, "write a trained network for another program")
+    _add_export(commands)
+    return parser
+
+
+def _add_export(commands) -> None:
+    export = _add(commands, "export", _export, "write a trained network for another program, or as a web page")
     _add_checkpoint(export)
-    export.add_argument("--output", required=True, metavar="FILE.pth|onnx|stablehlo|safetensors")
+    export.add_argument("--output", metavar="FILE.pth|onnx|stablehlo|safetensors")
+    export.add_argument("--web", metavar="DIR", help="the page of `demo` for a static host, instead of --output")
     _add_inference(export)
     files = export.add_argument_group("files", "see docs/export.md")
     files.add_argument("--network", choices=("generator", "discriminator"), help=".pth (default: generator)")
     files.add_argument("--values", choices=("float", "uint8", "stored"), help=".onnx: in and out (default: float)")
     files.add_argument("--precision", choices=("float32", "float16", "int8"), help=".onnx (default: float32)")
     files.add_argument("--size", metavar="any|model|HxW", help=".stablehlo: of the images (default: any)")
-    return parser
+    page = export.add_argument_group("page", "with --web, as are --precision and the inference rules")
+    page.add_argument("--palette", metavar=_PALETTES, help="of label maps (default: auto)")
+    page.add_argument("--ort", metavar="FILE.tgz", help="package onnxruntime-web (default: npm fetches it)")
+    page.add_argument("--webgpu", action="store_true", help="compute by WebGPU where the browser has it")
 
 
 def _add(commands, name: str, run, help_text: str) -> argparse.ArgumentParser:
@@ -134,9 +143,7 @@ def _add_demo(commands) -> None:
     demo.add_argument("--host", default="127.0.0.1", metavar="NAME", help="address to listen on (default: 127.0.0.1)")
     demo.add_argument("--port", type=int, default=8000, help="0: any free one (default: 8000, or the next free one)")
     demo.add_argument("--no-browser", action="store_true", help="print the address only")
-    demo.add_argument(
-        "--palette", default="auto", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes, none or a file"
-    )
+    demo.add_argument("--palette", default="auto", metavar=_PALETTES, help="of label maps (default: auto)")
     _add_inference(demo)
 
 
@@ -183,6 +190,8 @@ def _add_metrics(parser: argparse.ArgumentParser) -> None:
 
 
 _EXPORT_FLAGS = ("norm_stats", "dropout", "weights", "network", "values", "precision", "size")
+_PAGE_FLAGS = ("palette", "ort", "webgpu")
+_PALETTES = "facades|cityscapes|none|FILE.json"
 
 # JAX, Orbax and TFDS take seconds to import: each subcommand imports what it needs, and --help none of them.
 
@@ -326,9 +335,31 @@ def _export(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     environment.set_up_libraries()
     from pix2pix_jax.export import formats
 
-    flags = {name: getattr(arguments, name) for name in _EXPORT_FLAGS if getattr(arguments, name)}
+    given = {name: getattr(arguments, name) for name in (*_EXPORT_FLAGS, *_PAGE_FLAGS) if getattr(arguments, name)}
+    if bool(arguments.output) == bool(arguments.web):
+        raise UserError("--output=FILE or --web=DIR is required, one of both; see pix2pix export --help")
+    for flag in given:
+        if flag in (("network", "values", "size") if arguments.web else _PAGE_FLAGS):
+            raise UserError(f"--{flag}: has no effect with --{'web' if arguments.web else 'output'}; leave it out")
+    if arguments.web:
+        _export_page(arguments, given)
+        return
+    flags = {name: value for name, value in given.items() if name in _EXPORT_FLAGS}
     remark = formats.export(arguments.workdir, arguments.output, step=arguments.step, **flags)
     print(f"{arguments.output}: {remark}")
+
+
+def _export_page(arguments: argparse.Namespace, given: dict) -> None:
+    if given.get("dropout") == "on":
+        raise UserError("--dropout=on: the page's model is without dropout; leave it out")
+    arguments.dropout = "off"
+    model = _load_model(arguments)
+    from pix2pix_jax.demo import web
+
+    flags = {name: given[name] for name in ("precision", *_PAGE_FLAGS) if name in given}
+    size = web.write(model, arguments.workdir, arguments.web, **flags)
+    print(f"{arguments.web}: {size / 1e6:.1f} MB for any static host; to look at it here:")
+    print(f"  python -m http.server --bind 127.0.0.1 --directory {shlex.quote(arguments.web)}")
 
 
 def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:

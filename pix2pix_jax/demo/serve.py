@@ -59,7 +59,7 @@ def make_server(
     settings = site.settings(
         model.config,
         chosen,
-        title=epath.Path(workdir).name or model.config.dataset,
+        title=site.title(workdir, model.config),
         num_examples=len(pictures),
         has_dropout=drawings.has_dropout(),
         runs_in={"place": "server"},

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from etils import epath
 from ml_collections import ConfigDict
 
 from pix2pix_jax.data.files import images
@@ -29,6 +30,11 @@ def files(settings: dict[str, Any], examples: Sequence[np.ndarray]) -> dict[str,
     sources = {file.name: file.read_bytes() for file in folder.iterdir() if pathlib.Path(file.name).suffix in _TYPES}
     pictures = {_example(i): images.encode(image, ".png") for i, image in enumerate(examples)}
     return sources | pictures | {"page.json": json.dumps(settings, indent=1).encode()}
+
+
+def title(workdir: epath.PathLike, config: ConfigDict) -> str:
+    """Returns a name for a run's model: that of its folder."""
+    return epath.Path(workdir).name or config.dataset
 
 
 def content_type(path: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from pix2pix_jax.data.files.value_range import fit_range, render
 from pix2pix_jax.errors import UserError
@@ -42,6 +43,12 @@ class Newest:
                 self._condition.notify_all()
 
 
+def check_channels(config: ConfigDict) -> None:
+    """Raises UserError for a model whose inputs cannot be drawn."""
+    if config.input_channels not in (1, 3):
+        raise UserError(f"config.input_channels={config.input_channels}: the page draws 1 or 3 channels only")
+
+
 class Drawings:
     """Translates drawings of the model's size, given and returned as bytes of 8 bits, row by row.
 
@@ -49,11 +56,10 @@ class Drawings:
     """
 
     def __init__(self, model: TrainedModel):
-        if (channels := model.config.input_channels) not in (1, 3):
-            raise UserError(f"config.input_channels={channels}: the page draws pictures of 1 or 3 channels only")
+        check_channels(model.config)
         self._model = model
         height, width = model.config.image_size
-        self.shape = (int(height), int(width), int(channels))
+        self.shape = (int(height), int(width), int(model.config.input_channels))
 
     @property
     def num_bytes(self) -> int:

@@ -14,8 +14,9 @@ async function start() {
   describe(settings);
   const [{ open }, first] = await Promise.all([import(place), firstExample(settings)]);
   const page = new Page(settings);
-  element("about").textContent = "Loading the model …";
-  page.translate = await open(settings);
+  const tell = (part) => (element("about").textContent = `Loading the model${part ? `: ${Math.floor(100 * part)} %` : ""} …`);
+  tell(0);
+  page.translate = await open(settings, tell);
   describe(settings);
   document.querySelector("main").hidden = false;
   if (first) await page.take(first);
