@@ -1,5 +1,6 @@
 """The page in a real Chromium: one draws a window and a door, and the translation follows."""
 
+import base64
 import io
 import time
 
@@ -9,8 +10,11 @@ from browser import DrawingPage, open_browser
 from PIL import Image
 from serving import serving
 
+from pix2pix_jax.data.files import images
 from pix2pix_jax.data.sources.drawn_facades.draw import LABELS
-from pix2pix_jax.demo import serve
+from pix2pix_jax.demo import serve, site
+from pix2pix_jax.demo.brushes import Brushes
+from pix2pix_jax.demo.server import Server
 from pix2pix_jax.demo.translation import Drawings
 
 pytestmark = pytest.mark.heavy
@@ -65,8 +69,8 @@ def test_a_window_and_a_door(drawing, browser, drawings):
     np.testing.assert_array_equal(after[1], drawings.translate_array(after[0]))
 
     drawing.click("save-input")
-    drawing.click("save-output")
     np.testing.assert_array_equal(saved(browser.folder, "drawing.png"), after[0])
+    drawing.click("save-output")
     np.testing.assert_array_equal(saved(browser.folder, "translation.png"), after[1])
 
     drawing.click("undo")
@@ -146,6 +150,65 @@ def test_an_example_is_one_click(drawing):
     time.sleep(0.3)
     drawing.settle()
     assert (drawing.pixels("input") != first).any()
+
+
+@pytest.fixture(scope="module")
+def sketching(model, drawings):
+    """The server of a page for drawings of lines."""
+    chosen = Brushes("edges", {"ink": (0, 0, 0), "paper": (255, 255, 255)}, (255, 255, 255))
+    about = {"title": "lines", "num_examples": 0, "has_dropout": True, "runs_in": {"place": "server"}}
+    files = site.files(site.settings(model.config, chosen, **about), [])
+    with serving(Server(files, drawings.translate, num_bytes=drawings.num_bytes)) as server:
+        yield server
+
+
+def test_pencil_and_eraser(browser, sketching):
+    drawing = DrawingPage(browser, sketching.url)
+    assert (drawing.pixels("input") == 255).all()
+    drawing.choose("tool", "rectangle")
+    drawing.drag((0.2, 0.2), (0.6, 0.6))
+    ink = (drawing.pixels("input") == 0).all(-1)
+    assert ink.sum() == 4 * 13 and not ink[8:19, 8:19].any()  # an outline, one pixel wide
+    drawing.choose("tool", "eraser")
+    drawing.drag((0.1, 0.2), (0.9, 0.2))
+    assert (drawing.pixels("input")[6] == 255).all() and colours(drawing.pixels("input")) == {(0,) * 3, (255,) * 3}
+    assert not drawing.find("colours").is_displayed()
+    before = drawing.find("dice"), drawing.pixels("output")
+    drawing.click("dice")
+    drawing.settle()
+    assert before[0].is_displayed()
+
+
+def test_a_photograph_is_painted_over_with_any_colour(model, trained, browser):
+    with serving(serve.make_server(model, trained, host="127.0.0.1", port=0, palette="none")) as server:
+        drawing = DrawingPage(browser, server.url)
+        well = browser.find_element("css selector", "input[type=color]")
+        browser.execute_script("arguments[0].value = '#123456'; arguments[0].dispatchEvent(new Event('input'))", well)
+        drawing.drag((0.5, 0.2), (0.5, 0.8))
+        assert (drawing.pixels("input")[10:22, 16] == (0x12, 0x34, 0x56)).all()
+
+
+DROP = """
+const [name, text, kind] = arguments;
+const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+const data = new DataTransfer();
+data.items.add(new File([bytes], name, {type: "image/png"}));
+const options = {bubbles: true, cancelable: true};
+document.body.dispatchEvent(kind === "paste" ? new ClipboardEvent(kind, {...options, clipboardData: data})
+                                             : new DragEvent(kind, {...options, dataTransfer: data}));
+"""
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_is_dropped_or_pasted(drawing, browser, kind):
+    picture = np.full((40, 30, 3), LABELS["shop"], np.uint8)
+    encoded = base64.b64encode(images.encode(picture, ".png")).decode()
+    browser.execute_script(DROP, "shop.png", encoded, kind)
+    time.sleep(0.3)
+    drawing.settle()
+    assert (drawing.pixels("input") == LABELS["shop"]).all()
+    drawing.click("save-input")
+    assert saved(browser.folder, "drawing.png").shape == (40, 30, 3)  # of the size of the picture
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -65,6 +65,12 @@ export class Grid {
     }
   }
 
+  /** Draws the four sides of the box between two corners. */
+  outline([x0, y0], [x1, y1], size, colour) {
+    const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1], [x0, y0]];
+    for (let i = 0; i < 4; i++) this.line(corners[i], corners[i + 1], size, colour);
+  }
+
   /** Fills the region of like colour around (x, y). Photographs have no two like pixels, so near ones count there. */
   fill(x, y, colour, tolerance) {
     const origin = this.at(x, y);

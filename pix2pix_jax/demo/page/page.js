@@ -20,7 +20,8 @@ async function start() {
   describe(settings);
   document.querySelector("main").hidden = false;
   if (first) await page.take(first);
-  else page.changed();
+  page.history.past = []; // the first picture is where one starts, not a step
+  page.changed();
 }
 
 function describe({ title, width, height, runsIn }) {

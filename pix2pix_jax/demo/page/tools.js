@@ -16,8 +16,8 @@ export const TOOLS = {
     fromStart: true,
   },
   rectangle: {
-    begin: (grid, at, { colour }) => grid.box(at, at, colour),
-    move: (grid, from, to, { colour }, start) => grid.box(start, to, colour),
+    begin: (grid, at, style) => rectangle(grid, at, at, style),
+    move: (grid, from, to, style, start) => rectangle(grid, start, to, style),
     fromStart: true,
   },
   fill: {
@@ -26,6 +26,12 @@ export const TOOLS = {
   },
 };
 TOOLS.eraser = TOOLS.brush;
+
+/** Fills a box, or draws its outline where drawings are made of lines. */
+function rectangle(grid, start, end, { size, colour, kind }) {
+  if (kind === "edges") grid.outline(start, end, size, colour);
+  else grid.box(start, end, colour);
+}
 
 /** Draws on a canvas that shows a grid, by pointer and by keyboard. */
 export class Pen {
