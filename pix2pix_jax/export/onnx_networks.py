@@ -48,6 +48,7 @@ class Layers:
       norm_stats: the statistics that batch norms use, as of the config's `inference`.
       dropout: whether there is dropout.
       prefix: what stands before the layers' names, of a submodule.
+      one_pixel: the name of a norm whose picture may be a single pixel.
     """
 
     graph: Graph
@@ -57,6 +58,7 @@ class Layers:
     norm_stats: str
     dropout: bool
     prefix: str = ""
+    one_pixel: str = ""
 
     def inside(self, block: str) -> "Layers":
         """Returns the layers of a submodule."""
@@ -98,6 +100,9 @@ class Layers:
             return self._affine(self._grouped(x, num_groups(channels)), scale, bias)
         if kind == "batch" and self.norm_stats == "batch":
             return self._affine(self._over_batch(x), scale, bias)
+        if norm == self.one_pixel:
+            # Runtimes compute x * factor - mean * factor, which must be 0 where x is its own mean: no factor of ours.
+            return self._affine(self._by_instance(x, np.ones(channels), np.zeros(channels)), scale, bias)
         return self._by_instance(x, scale, bias)
 
     def _by_instance(self, x: str, scale: np.ndarray, bias: np.ndarray) -> str:
@@ -144,6 +149,7 @@ class Layers:
 
 def _unet(layers: Layers, x: str) -> str:
     graph, network, skips = layers.graph, layers.network, []
+    layers = dataclasses.replace(layers, one_pixel=f"down{network.num_downs - 1}_norm")
     after = network.decoder_activation == "after_concat"
     for i in range(network.num_downs):
         normed = 0 < i < network.num_downs - 1 or (i == network.num_downs - 1 and network.bottleneck_norm)

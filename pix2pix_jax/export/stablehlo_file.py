@@ -75,8 +75,8 @@ def _export(program, *arguments: jax.ShapeDtypeStruct) -> bytes:
 
 
 def describe(size: tuple[int, int] | None, model: TrainedModel) -> str:
-    """Says in a line which images a file takes."""
+    """Says in a line which images a file takes, and whose bits it gives."""
     if size:
-        return f"takes float32 (N, {size[0]}, {size[1]}, C), computed in each platform's own form"
+        return f"takes float32 (N, {size[0]}, {size[1]}, C), with the bits and the speed of translate"
     multiple = build_data.size_multiple(model.config)
-    return f"takes float32 (N, H, W, C) of sides that are multiples of {multiple}, computed in the plain form"
+    return f"takes float32 (N, H, W, C), multiples of {multiple}, in the plain form; --size=model has translate's speed"

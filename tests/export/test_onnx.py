@@ -74,6 +74,16 @@ def test_a_file_answers_as_its_model(name, random_model, floats):
     assert wanted.std() > 0.05 and np.abs(wanted).mean() < 0.99  # neither flat nor saturated: errors would show
 
 
+def test_the_norm_of_a_single_pixel_leaves_nothing_of_it(random_model, floats):
+    """As TensorFlow's tutorial has it; rounding, divided by the root of epsilon, would show."""
+    model = random_model(*generator(bottleneck_norm=True))
+    kernel = model.variables["params"]["down2"]["kernel"]
+    kernel *= 1000
+    images = floats(2, 8, 8, 3)
+    found = run_floats(onnx_file.serialise(model), images)
+    np.testing.assert_allclose(found, translate(model, images), atol=1e-4)
+
+
 def test_no_field_of_a_generator_is_unknown_to_the_graphs():
     """A new field fails here: write it in export/onnx_networks.py, and a model with it above."""
     own = {"parent", "name", "dtype", "norm_momentum", "norm_scale_std", "bias", "features", "out_channels"}
