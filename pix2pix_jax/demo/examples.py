@@ -8,7 +8,6 @@ from etils import epath
 from ml_collections import ConfigDict
 
 from pix2pix_jax.config import build_data
-from pix2pix_jax.data.color import COLOR_SPACES
 from pix2pix_jax.data.files import images
 from pix2pix_jax.data.files.value_range import picture
 from pix2pix_jax.data.sources import datasets
@@ -64,12 +63,8 @@ def _of_samples(config: ConfigDict, workdir: epath.Path) -> list[np.ndarray]:
 
 
 def _decode(path: epath.Path, config: ConfigDict) -> np.ndarray:
-    return images.decode(io.BytesIO(path.read_bytes()), str(path), channels=_channels(config))
+    return images.decode(io.BytesIO(path.read_bytes()), str(path), channels=config.input_channels)
 
 
 def _sized(image: np.ndarray, config: ConfigDict) -> np.ndarray:
     return images.resize(image, tuple(config.image_size), config.input_interpolation)
-
-
-def _channels(config: ConfigDict) -> int:
-    return 3 if COLOR_SPACES[config.color_space].colorizes else config.input_channels

@@ -10,10 +10,15 @@ import shutil
 import numpy as np
 import pytest
 
+_WEBGPU = "enable-unsafe-webgpu use-webgpu-adapter=swiftshader enable-features=Vulkan use-vulkan=swiftshader"
+
 
 @contextlib.contextmanager
-def open_browser(folder: pathlib.Path, *, width: int = 1440, height: int = 900, dark: bool = False):
-    """Opens Chromium, which saves files to `folder`; skips the test where there is none, which fails in CI."""
+def open_browser(folder: pathlib.Path, *, width: int = 1440, height: int = 900, dark: bool = False, gpu: bool = False):
+    """Opens Chromium, which saves files to `folder`; skips the test where there is none, which fails in CI.
+
+    With `gpu` it has WebGPU, computed by the processor.
+    """
     absent = pytest.fail if "CI" in os.environ else pytest.skip
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not (chromium and driver):
@@ -25,7 +30,8 @@ def open_browser(folder: pathlib.Path, *, width: int = 1440, height: int = 900, 
         absent("needs selenium: pip install '.[browser-test]'")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    switches = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking"
+    switches = "headless no-sandbox disable-quic no-first-run disable-background-networking "
+    switches += _WEBGPU if gpu else "disable-gpu"
     for switch in (
         *switches.split(),
         "disable-component-update",

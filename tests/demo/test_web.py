@@ -96,6 +96,19 @@ def test_the_page_of_a_static_host_translates_as_the_model(small, package, tmp_p
         assert asked and all(url.startswith(f"http://127.0.0.1:{host.server_port}/") for url in asked), asked
 
 
+HAS_WEBGPU = "navigator.gpu?.requestAdapter().then((found) => arguments[0](Boolean(found)))"
+
+
+@pytest.mark.heavy
+def test_webgpu_translates_the_same(model, package, tmp_path):
+    web.write(model, tmp_path / "run", tmp_path / "web", ort=str(package), webgpu=True)
+    with open_browser(tmp_path, gpu=True) as browser, hosting(tmp_path / "web") as host:
+        page = DrawingPage(browser, f"http://127.0.0.1:{host.server_port}/")
+        assert browser.execute_async_script(HAS_WEBGPU)
+        expected = model.translate(page.pixels("input"))
+        assert np.abs(page.pixels("output").astype(int) - expected).max() <= 2
+
+
 @pytest.mark.heavy
 def test_the_command_writes_it(run, trained, package, tmp_path):
     code, stdout, stderr = run("export", f"--workdir={trained}", f"--web={tmp_path / 'web'}", f"--ort={package}")
