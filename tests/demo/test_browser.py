@@ -135,6 +135,18 @@ def test_a_picture_is_opened_and_made_labels(drawing, tmp_path, drawings):
     np.testing.assert_array_equal(drawing.pixels("output"), drawings.translate_array(pixels))
 
 
+def test_blends_at_borders_become_a_neighbour(drawing, tmp_path):
+    """Between the blue of the background and a red molding is a colour that is nearest to that of a shop."""
+    picture = np.full((32, 32, 3), LABELS["background"], np.uint8)
+    picture[:, 20:] = LABELS["molding"]
+    picture[:, 19] = np.mean([LABELS["background"], LABELS["molding"]], axis=0)
+    Image.fromarray(picture).save(tmp_path / "blended.png")
+    drawing.find("file").send_keys(str(tmp_path / "blended.png"))
+    time.sleep(0.3)
+    drawing.settle()
+    assert colours(drawing.pixels("input")) == {LABELS["background"], LABELS["molding"]}
+
+
 def test_what_is_no_picture_is_said(drawing, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     before = drawing.pixels("input")

@@ -24,12 +24,10 @@ def ask(page, method, path, body=None, **headers):
     return answer.status, answer.read()
 
 
-def send(page, content: bytes, *, end: bool = False) -> bytes:
-    """Sends bytes as they are; returns the whole answer. `end` says at once that nothing more comes."""
+def send(page, content: bytes) -> bytes:
+    """Sends bytes as they are; returns the whole answer."""
     with socket.create_connection(("127.0.0.1", page.server_port), timeout=20) as connection:
         connection.sendall(content)
-        if end:
-            connection.shutdown(socket.SHUT_WR)
         parts = []
         while part := connection.recv(65536):
             parts.append(part)
@@ -107,7 +105,7 @@ def test_nothing_of_the_answers_is_kept_or_framed(page):
         (400, "POST", "translate?seed=0", bytes(SIZE - 1), {}),
         (400, "POST", "translate?seed=0", b"", {}),
         (413, "POST", "translate?seed=0", bytes(SIZE + 1), {}),
-        (413, "POST", "translate?seed=0", bytes(2_000_000), {}),
+        (413, "POST", "translate?seed=0", bytes(50_000_000), {}),
     ],
 )
 def test_a_hostile_request_is_refused_and_the_server_goes_on(page, pixels, status, method, path, body, headers):
@@ -117,25 +115,25 @@ def test_a_hostile_request_is_refused_and_the_server_goes_on(page, pixels, statu
 
 
 @pytest.mark.parametrize(
-    "head",
+    ("status", "head"),
     [
-        "Content-Length: -1",
-        "Content-Length: +5",
-        "Content-Length: 1e3",
-        "Content-Length: ",
-        f"Content-Length: {SIZE}\r\nContent-Length: 5",
-        "Transfer-Encoding: chunked",
-        f"Transfer-Encoding: chunked\r\nContent-Length: {SIZE}",
-        "X: y",
-        "\r\n".join(f"X{i}: y" for i in range(300)),
-        "X: " + "y" * 100_000,
+        (400, "Content-Length: -1"),
+        (400, "Content-Length: +5"),
+        (400, "Content-Length: 1e3"),
+        (400, "Content-Length: "),
+        (411, f"Content-Length: {SIZE}\r\nContent-Length: 5"),
+        (411, "Transfer-Encoding: chunked"),
+        (411, f"Transfer-Encoding: chunked\r\nContent-Length: {SIZE}"),
+        (411, "X: y"),
+        (431, "\r\n".join(f"X{i}: y" for i in range(300))),
+        (431, "X: " + "y" * 100_000),
     ],
     ids=range(10),
 )
-def test_strange_heads_are_refused(page, pixels, head):
+def test_strange_heads_are_refused(page, pixels, status, head):
     start = f"POST /{page.token}/translate?seed=0 HTTP/1.1\r\nHost: localhost\r\n"
     answer = send(page, f"{start}Content-Type: application/octet-stream\r\n{head}\r\n\r\nabc".encode())
-    assert answer.startswith(b"HTTP/1.0 4"), answer[:80]
+    assert answer.startswith(f"HTTP/1.0 {status} ".encode()), answer[:80]
     assert_works(page, pixels)
 
 
