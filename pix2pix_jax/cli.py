@@ -251,7 +251,9 @@ def _is_of_files(arguments: argparse.Namespace) -> bool:
     of_files = bool(arguments.pictures or arguments.targets)
     if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
-    if not arguments.output and (of_files or arguments.workdir.endswith(".safetensors")):
+    if not of_files and arguments.workdir.endswith(".safetensors"):
+        raise UserError(f"--workdir={arguments.workdir}: does not say where the data are; evaluate the run's workdir")
+    if of_files and not arguments.output:
         raise UserError("--output=DIR is required; say which folder is to hold the numbers and the gallery")
     without_effect = ("step", "split", "norm_stats", "dropout", "weights", "size", "tile") if of_files else ("inputs",)
     defaults = {"step": "latest", "split": "val", "size": "model", "tile": "auto"}

@@ -120,7 +120,8 @@ class Layers:
         graph, axes = self.graph, {"axes": [0, 2, 3], "keepdims": 1}
         centred = graph.add("Sub", x, graph.add("ReduceMean", x, **axes))
         variance = graph.add("ReduceMean", graph.add("Mul", centred, centred), **axes)
-        epsilon = graph.vector(self.network.norm_epsilon, "epsilon")
+        least = np.finfo(graph.dtype).smallest_subnormal  # float16 would make 0 of 1e-8
+        epsilon = graph.vector(np.maximum(self.network.norm_epsilon, least), "epsilon")
         return graph.add("Div", centred, graph.add("Sqrt", graph.add("Add", variance, epsilon)))
 
     def _affine(self, x: str, scale: np.ndarray, bias: np.ndarray) -> str:

@@ -51,7 +51,7 @@ def test_a_file_stands_for_its_workdir(run, trained, model_file, tmp_path):
     for ending in ("onnx", "pth", "safetensors"):
         assert (tmp_path / f"file.{ending}").read_bytes() == (tmp_path / f"run.{ending}").read_bytes(), ending
     code, _, stderr = run("evaluate", f"--workdir={model_file}")
-    assert code == 2 and "--output=DIR is required" in stderr and stderr.count("\n") == 1
+    assert code == 2 and "does not say where the data are" in stderr and stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
