@@ -20,7 +20,7 @@ from pix2pix_jax.errors import UserError
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _CONNECTIONS = 32  # at once; a page needs a few
 _PATIENCE = 10.0  # seconds in which a request must have come, and for each write
-_LINGER = 1.0  # seconds for which the rest of a refused request is read, so that its sender sees the answer
+_LINGER = 3.0  # seconds for which the rest of a refused request is read, so that its sender sees the answer
 _PORTS = 100  # number of ports to try
 _MAX_SEED = 2**31 - 1
 _HEADERS = {
