@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 import pytest
 
+_ASKED = "Number(document.body.dataset.asked)"  # how many drawings the page has sent, or left out
 _WEBGPU = "enable-unsafe-webgpu use-webgpu-adapter=swiftshader enable-features=Vulkan use-vulkan=swiftshader"
 
 
@@ -62,18 +63,32 @@ class DrawingPage:
         browser.get(url)
         self.settle(60)
 
-    def settle(self, seconds: float = 20) -> None:
-        """Waits until the newest drawing has been translated and no error is shown."""
+    def wait(self, script: str, seconds: float = 20) -> None:
+        """Waits until a line of JavaScript returns true."""
         from selenium.webdriver.support.ui import WebDriverWait
 
-        still = (
-            "const b = document.body; "
-            "return b.dataset.answered && b.dataset.answered === b.dataset.asked && !b.classList.contains('busy')"
-        )
-        WebDriverWait(self.browser, seconds, 0.02).until(lambda browser: browser.execute_script(still))
+        WebDriverWait(self.browser, seconds, 0.02).until(lambda browser: browser.execute_script(f"return {script}"))
+
+    def settle(self, seconds: float = 20) -> None:
+        """Waits until the newest drawing has been translated, and asserts that no error is shown."""
+        still = "!document.body.classList.contains('busy')"
+        self.wait(f"{_ASKED} > 0 && document.body.dataset.answered == {_ASKED} && {still}", seconds)
         errors = [line["message"] for line in self.browser.get_log("browser") if line["level"] == "SEVERE"]
         shown = [self.find(id).text for id in ("error", "fatal") if self.find(id).is_displayed()]
         assert not errors + shown, errors + shown
+
+    @contextlib.contextmanager
+    def new_drawing(self):
+        """Waits, after what is done in the `with` block, for another drawing and its translation."""
+        before = int(self.browser.execute_script(f"return {_ASKED}"))
+        yield
+        self.wait(f"{_ASKED} > {before}")
+        self.settle()
+
+    def error(self) -> str:
+        """Waits for an error, and returns what is said."""
+        self.wait("!document.getElementById('error').hidden")
+        return self.find("error").text
 
     def find(self, id: str):
         return self.browser.find_element("id", id)

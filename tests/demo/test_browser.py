@@ -127,8 +127,8 @@ def test_a_picture_is_opened_and_made_labels(drawing, tmp_path, drawings):
     big[:, 120:150] = LABELS["door"]  # in the right half of the pair, which is the input
     noisy = (big.astype(int) + np.random.default_rng(0).integers(-9, 10, big.shape)).clip(0, 255).astype(np.uint8)
     Image.fromarray(noisy).save(tmp_path / "pair.png")
-    drawing.find("file").send_keys(str(tmp_path / "pair.png"))
-    drawing.settle()
+    with drawing.new_drawing():
+        drawing.find("file").send_keys(str(tmp_path / "pair.png"))
     pixels = drawing.pixels("input")
     assert colours(pixels) == {LABELS["background"], LABELS["door"]}
     assert (pixels[:, 8:15] == LABELS["door"]).all() and (pixels[:, 17:] == LABELS["background"]).all()
@@ -141,9 +141,8 @@ def test_blends_at_borders_become_a_neighbour(drawing, tmp_path):
     picture[:, 20:] = LABELS["molding"]
     picture[:, 19] = np.mean([LABELS["background"], LABELS["molding"]], axis=0)
     Image.fromarray(picture).save(tmp_path / "blended.png")
-    drawing.find("file").send_keys(str(tmp_path / "blended.png"))
-    time.sleep(0.3)
-    drawing.settle()
+    with drawing.new_drawing():
+        drawing.find("file").send_keys(str(tmp_path / "blended.png"))
     assert colours(drawing.pixels("input")) == {LABELS["background"], LABELS["molding"]}
 
 
@@ -151,16 +150,14 @@ def test_what_is_no_picture_is_said(drawing, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     before = drawing.pixels("input")
     drawing.find("file").send_keys(str(tmp_path / "broken.png"))
-    time.sleep(0.5)
-    assert "not a picture" in drawing.find("error").text
+    assert "not a picture" in drawing.error()
     np.testing.assert_array_equal(drawing.pixels("input"), before)
 
 
 def test_an_example_is_one_click(drawing):
     first = drawing.pixels("input")
-    drawing.browser.find_elements("css selector", "#strip button")[3].click()
-    time.sleep(0.3)
-    drawing.settle()
+    with drawing.new_drawing():
+        drawing.browser.find_elements("css selector", "#strip button")[3].click()
     assert (drawing.pixels("input") != first).any()
 
 
@@ -215,9 +212,8 @@ document.body.dispatchEvent(kind === "paste" ? new ClipboardEvent(kind, {...opti
 def test_a_picture_is_dropped_or_pasted(drawing, browser, kind):
     picture = np.full((40, 30, 3), LABELS["shop"], np.uint8)
     encoded = base64.b64encode(images.encode(picture, ".png")).decode()
-    browser.execute_script(DROP, "shop.png", encoded, kind)
-    time.sleep(0.3)
-    drawing.settle()
+    with drawing.new_drawing():
+        browser.execute_script(DROP, "shop.png", encoded, kind)
     assert (drawing.pixels("input") == LABELS["shop"]).all()
     drawing.click("save-input")
     assert saved(browser.folder, "drawing.png").shape == (40, 30, 3)  # of the size of the picture
@@ -261,5 +257,4 @@ def test_a_server_that_has_gone_is_said(model, trained, tmp_path):
         with serving(serve.make_server(model, trained, host="127.0.0.1", port=0)) as server:
             drawing = DrawingPage(browser, server.url)
         drawing.click("clear")
-        time.sleep(0.5)
-        assert "pix2pix demo" in drawing.find("error").text
+        assert "pix2pix demo" in drawing.error()
