@@ -1,5 +1,8 @@
 """Writes a trained model as a program of StableHLO, in JAX's own format, for CPUs, NVIDIA GPUs and TPUs."""
 
+import contextlib
+from collections.abc import Iterator
+
 import jax
 import jax.numpy as jnp
 from jax import export
@@ -71,7 +74,20 @@ def _arguments(model: TrainedModel, size: tuple[int, int] | None) -> tuple[jax.S
 
 
 def _export(program, *arguments: jax.ShapeDtypeStruct) -> bytes:
-    return bytes(export.export(jax.jit(program), platforms=PLATFORMS)(*arguments).serialize())
+    with _without_source_paths():
+        return bytes(export.export(jax.jit(program), platforms=PLATFORMS)(*arguments).serialize())
+
+
+@contextlib.contextmanager
+def _without_source_paths() -> Iterator[None]:
+    """Keeps the places of source files on this machine out of programs, which are for others."""
+    name = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, name)
+    jax.config.update(name, ".*")
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def describe(size: tuple[int, int] | None, model: TrainedModel) -> str:
