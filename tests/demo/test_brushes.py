@@ -41,6 +41,13 @@ def test_the_palette_of_a_known_set(label_maps):
     assert brushes.choose(config, label_maps).paper == LABELS["facade"]
 
 
+def test_cityscapes_without_its_files():
+    chosen = brushes.choose(config_lib.load("cityscapes_labels2photo"), [])
+    assert chosen.kind == "labels" and len(chosen.colours) == 20
+    assert chosen.colours["road"] == (128, 64, 128) and chosen.colours["unlabelled"] == (0, 0, 0)
+    assert brushes.choose(config_lib.load("cityscapes_photo2labels"), []).kind == "photo"
+
+
 def test_the_photographs_of_a_known_set_have_no_palette(photos):
     config = config_lib.load("drawn_facades", ["--config.direction=AtoB"])
     assert brushes.choose(config, photos).kind == "photo"

@@ -8,6 +8,7 @@ import os
 import pathlib
 import re
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -135,6 +136,12 @@ def test_another_package_is_refused(run, trained, tmp_path):
     assert_refused(run("export", *flags, f"--ort={tmp_path / 'ort.tgz'}"), "--ort", "checksum", "npm pack")
     assert_refused(run("export", *flags, f"--ort={tmp_path / 'none.tgz'}"), "--ort", "No such file")
     assert not (tmp_path / "web").exists()
+
+
+def test_without_onnx_the_extra_is_named(run, trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    result = run("export", f"--workdir={trained}", f"--web={tmp_path / 'web'}")
+    assert_refused(result, f"--web={tmp_path / 'web'}", "pip install onnx")
 
 
 def test_without_npm_the_way_round_is_said(run, trained, tmp_path, monkeypatch):
