@@ -147,6 +147,9 @@ def get_config() -> config_dict.ConfigDict:
 
     # Logs and checkpoints; periods are in steps, 0 switches off.
     config.log_every_steps = 50  # writes mean losses since the last time to metrics.jsonl and TensorBoard
+    config.log_to = (
+        "none"  # where losses, metrics and samples go too: none | wandb | trackio, each a package to install
+    )
     config.sample_every_steps = 400  # writes a grid of input | output | target to samples/ and TensorBoard
     config.num_samples = 4  # rows of that grid
     config.checkpoint_every_steps = 4000  # writes a checkpoint; one is also written at the end and on Ctrl-C

@@ -31,7 +31,7 @@ MAY_CHANGE = frozenset(
         *("inference.norm_stats", "inference.dropout", "inference.weights"),
         *("log_every_steps", "sample_every_steps", "num_samples", "checkpoint_every_steps", "keep_checkpoints"),
         *("eval_every_steps", "eval_metrics", "palette", "best_metric"),
-        *("profile_steps", "allow_changed_data"),
+        *("log_to", "profile_steps", "allow_changed_data"),
     )
 )
 

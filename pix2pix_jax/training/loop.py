@@ -71,8 +71,8 @@ def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interrupti
     batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
     with contextlib.closing(batches):  # frees the memory that the data takes
         train_step, speed, first, sampler = _get_ready(run, begin, batches)
-        sizes = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
-        log = RunLog(run.workdir, start=begin.step, **sizes)
+        options = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
+        log = RunLog(run.workdir, start=begin.step, config=config, **options)
         with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
             callbacks = _build_callbacks(run, begin.progress, log=log, speed=speed, sampler=sampler, profiler=profiler)
             remaining = stop.until(itertools.chain([first], batches), start=begin.step)
@@ -147,7 +147,11 @@ def _build_callbacks(
     checks = health.HealthChecks(config, num_examples=len(run.pairs))
     shared = {"total": run.total, "log": log, "speed": speed}
     losses = metric_logger.MetricLogger(
-        every=config.log_every_steps, window=list(progress["losses"]), health=checks, **shared
+        every=config.log_every_steps,
+        window=list(progress["losses"]),
+        health=checks,
+        schedule=build_model.build_schedule(config, num_examples=len(run.pairs)),
+        **shared,
     )
     shared |= {"config": config}
     callbacks = [profiler, losses, samples.Samples(sampler=sampler, **shared)]

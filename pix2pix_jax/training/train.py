@@ -22,7 +22,7 @@ from pix2pix_jax.runtime import console, distributed, meshes
 from pix2pix_jax.training import interruption, profiling, validation
 from pix2pix_jax.training.loop import ResumePoint, Run, train_loop
 from pix2pix_jax.workdir import folder as workdir_lib
-from pix2pix_jax.workdir import lock
+from pix2pix_jax.workdir import lock, trackers
 from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
 from pix2pix_jax.workdir.progress import NO_PROGRESS
 
@@ -51,6 +51,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
     config, pairs = build_data.open_training(config)
     for note in build_data.fitted_files(config, pairs):
         console.log(note)
+    trackers.check(config.log_to)
     profiling.check_reached(config.profile_steps, total=build_model.total_steps(config, num_examples=len(pairs)))
     parts = build_model.build_parts(config, num_examples=len(pairs))
     validator = validation.open_validator(config, mesh)
