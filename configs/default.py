@@ -20,7 +20,7 @@ def get_config() -> config_dict.ConfigDict:
 
     # Data.
     config.dataset = "drawn_facades"  # drawn_facades (embedded) | folder | facades | maps | cityscapes | edges2shoes |
-    # edges2handbags | night2day
+    # edges2handbags | night2day | given (by a program that calls pix2pix_jax.train)
     config.data_dir = ""  # folder: the directory of the images, or an .npz of two arrays; a published set: that of its
     # own files, or the one where TFDS keeps data sets ("": TFDS' default)
     config.data_url = ""  # a published set: another address of its archive; http, https or file

@@ -37,6 +37,7 @@ class Run:
     parts: Parts
     checkpoints: Checkpoints
     validator: validation.Validator | None
+    data: Any = None  # the pairs of dataset `given`
 
     @property
     def platform(self) -> str:
@@ -120,7 +121,7 @@ def _get_ready(
     with futures.ThreadPoolExecutor(1) as thread:
         compiling = thread.submit(compile_step)
         first = next(batches)
-        sampler = samples.Sampler(config, run.mesh, begin.state)
+        sampler = samples.Sampler(config, run.mesh, begin.state, run.data)
         traced, train_step = compiling.result()
     speed = throughput.Throughput(
         start=begin.step,
