@@ -20,7 +20,7 @@ def get_config() -> config_dict.ConfigDict:
 
     # Data.
     config.dataset = "drawn_facades"  # drawn_facades (embedded) | folder | facades | maps | cityscapes | edges2shoes |
-    # edges2handbags | night2day
+    # edges2handbags | night2day | given (by a program that calls pix2pix_jax.train)
     config.data_dir = ""  # folder: the directory of the images, or an .npz of two arrays; a published set: that of its
     # own files, or the one where TFDS keeps data sets ("": TFDS' default)
     config.data_url = ""  # a published set: another address of its archive; http, https or file
@@ -147,6 +147,9 @@ def get_config() -> config_dict.ConfigDict:
 
     # Logs and checkpoints; periods are in steps, 0 switches off.
     config.log_every_steps = 50  # writes mean losses since the last time to metrics.jsonl and TensorBoard
+    config.log_to = (
+        "none"  # where losses, metrics and samples go too: none | wandb | trackio, each a package to install
+    )
     config.sample_every_steps = 400  # writes a grid of input | output | target to samples/ and TensorBoard
     config.num_samples = 4  # rows of that grid
     config.checkpoint_every_steps = 4000  # writes a checkpoint; one is also written at the end and on Ctrl-C

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -11,6 +12,7 @@ from pix2pix_jax.data.color import COLOR_SPACES, Rgb
 from pix2pix_jax.data.files.value_range import ValueRange, fitted
 from pix2pix_jax.data.paired_dataset import NATIVE, WINDOWED, PairedDataset, sides, whole_size
 from pix2pix_jax.data.sources.datasets import Source, open_source
+from pix2pix_jax.data.sources.given import GIVEN
 from pix2pix_jax.errors import NoSplit, UserError
 
 STREAMS = ("input", "target")
@@ -77,45 +79,49 @@ def build_batches(
     return pipeline.batches(pairs, mesh, batch_size=config.batch_size, seed=config.seed, **options)
 
 
-def open_pairs(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> PairedDataset:
+def open_pairs(
+    config: ConfigDict, split: str, *, size: tuple[int, int] | None = None, data: Any = None
+) -> PairedDataset:
     """Opens a split with all images resized to (H, W) `size`, by default as evaluation takes them.
 
     Evaluation takes images at the model's own size. They are resized to it, or where `config.preprocess` crops images
-    of their own scale, cut out of the middle.
+    of their own scale, cut out of the middle. `data` are the pairs of dataset `given`; see `sources.given.open_given`.
 
     Raises UserError if the data do not exist: NoSplit where only the split is missing.
     """
     cropped = size is None and config.preprocess in WINDOWED
     size = size or tuple(config.image_size)
-    source = _open_source(config, split, tuple(config.resize_size) if cropped else size)
+    source = _open_source(config, split, tuple(config.resize_size) if cropped else size, data)
     preprocess = config.preprocess if cropped else "resize_and_crop"
     return make_pairs(config, source, size=size, preprocess=preprocess, centred=cropped)
 
 
-def open_native(config: ConfigDict, split: str) -> PairedDataset:
+def open_native(config: ConfigDict, split: str, *, data: Any = None) -> PairedDataset:
     """Opens a split with each image at its own size; `size` is that of the first. Raises UserError as `open_pairs`."""
-    source = _open_source(config, split, tuple(config.image_size))
+    source = _open_source(config, split, tuple(config.image_size), data)
     return make_pairs(config, source, size=source.header(0)[0].size, preprocess=NATIVE)
 
 
-def open_pairs_if_any(config: ConfigDict, split: str, *, size: tuple[int, int] | None = None) -> PairedDataset | None:
+def open_pairs_if_any(
+    config: ConfigDict, split: str, *, size: tuple[int, int] | None = None, data: Any = None
+) -> PairedDataset | None:
     """Opens a split like `open_pairs`, or returns None if the data have no such split."""
     try:
-        return open_pairs(config, split, size=size)
+        return open_pairs(config, split, size=size, data=data)
     except UserError as error:
-        if config.dataset == "folder" and not isinstance(error, NoSplit):
+        if config.dataset in ("folder", GIVEN) and not isinstance(error, NoSplit):
             raise
         return None
 
 
-def open_training(config: ConfigDict) -> tuple[ConfigDict, PairedDataset]:
+def open_training(config: ConfigDict, data: Any = None) -> tuple[ConfigDict, PairedDataset]:
     """Opens the training split; returns (config with its dtypes resolved, pairs at load size).
 
     Raises UserError if the data do not exist or do not fit the config, or float32 values lack a range.
     """
     resized = config.preprocess in ("resize_and_crop", *WINDOWED)
     drawn_size = tuple(config.resize_size if resized else config.image_size)
-    source = _open_source(config, "train", drawn_size)
+    source = _open_source(config, "train", drawn_size, data)
     config = resolve_dtypes(config, source)
     pairs = training_pairs(config, source)
     pairs[0]  # a config of other channels than the files' is refused here, before anything is written
@@ -128,9 +134,9 @@ def training_pairs(config: ConfigDict, source: Source) -> PairedDataset:
     return make_pairs(config, source, size=size, preprocess=config.preprocess)
 
 
-def _open_source(config: ConfigDict, split: str, size: tuple[int, int]) -> Source:
+def _open_source(config: ConfigDict, split: str, size: tuple[int, int], data: Any = None) -> Source:
     same = {name: config[name] for name in ("data_dir", "data_url", "seed", "a_folders", "b_folders")}
-    return open_source(config.dataset, split, size=size, single=color_space(config).colorizes, **same)
+    return open_source(config.dataset, split, size=size, data=data, single=color_space(config).colorizes, **same)
 
 
 def make_pairs(

@@ -11,7 +11,8 @@ import pathlib
 import re
 import runpy
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -31,7 +32,7 @@ MAY_CHANGE = frozenset(
         *("inference.norm_stats", "inference.dropout", "inference.weights"),
         *("log_every_steps", "sample_every_steps", "num_samples", "checkpoint_every_steps", "keep_checkpoints"),
         *("eval_every_steps", "eval_metrics", "palette", "best_metric"),
-        *("profile_steps", "allow_changed_data"),
+        *("log_to", "profile_steps", "allow_changed_data"),
     )
 )
 
@@ -71,6 +72,37 @@ def read(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     if preset in presets.PRESETS and preset != config.get("preset"):
         presets.apply(config, preset)
     return _parse(config, overrides)
+
+
+def make(spec: str, fields: Mapping[str, Any]) -> ConfigDict:
+    """Returns the config `spec` with fields set, where those of a group are a mapping, without checking it.
+
+    Raises:
+      UserError: no such config or field, or a value of another type than its field's.
+    """
+    config = _read_file(spec)
+    preset = fields.get("preset")
+    if preset in presets.PRESETS and preset != config.get("preset"):
+        presets.apply(config, preset)
+    _set(config, fields)
+    return config
+
+
+def _set(config: ConfigDict, fields: Mapping[str, Any], place: str = "") -> None:
+    for name, value in fields.items():
+        field = f"{place}{name}"
+        if name not in config:
+            raise UserError(f"config.{field}: no such field; {near_names.hint(field)}")
+        if isinstance(config[name], ConfigDict):
+            if not isinstance(value, Mapping):
+                raise UserError(f"config.{field}: {value!r}; is a group of fields; give a dictionary of them")
+            _set(config[name], value, f"{field}.")
+            continue
+        try:
+            config[name] = tuple(value) if isinstance(value, list) else value
+        except TypeError as error:
+            kind = config.get_type(name)
+            raise UserError(f"config.{field}: {value!r}; must be {_KINDS.get(kind, 'text')}") from error
 
 
 def _parse(config: ConfigDict, overrides: Sequence[str]) -> ConfigDict:

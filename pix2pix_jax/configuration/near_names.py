@@ -12,6 +12,7 @@ def hint(field: str) -> str:
     """Returns the end of a message about `field`, such as "generator.featurs", that does not exist."""
     *groups, leaf = field.split(".")
     known = list(flatten(default.get_config()))
+    known += dict.fromkeys(name.rpartition(".")[0] for name in known if "." in name)  # the groups
     leaves: dict[str, list[str]] = {}
     for name in known:
         leaves.setdefault(name.split(".")[-1], []).append(name)

@@ -41,6 +41,7 @@ _CHOICES = {
     "target_interpolation": tuple(INTERPOLATIONS),
     "inference.dropout": ("on", "off"),
     "inference.weights": ("latest", "ema"),
+    "log_to": ("none", "wandb", "trackio"),
     "best_metric": tuple(name for metric in METRICS for name in values_of(metric)),
 }
 _BOUNDS = {  # (least, most)

@@ -46,6 +46,7 @@ def evaluate(
     segmenter: str = "",
     size: Literal["model", "native"] = "model",
     tile: Tile = "auto",
+    data: Any = None,
 ) -> Result:
     """Translates a whole split and compares the translations, rounded as in image files, with the targets.
 
@@ -61,6 +62,7 @@ def evaluate(
         maps; the palette is then that of the inputs. "": none.
       size: "native" translates and compares images at their own sizes, one by one.
       tile: for that, as in `TrainedModel.translate`.
+      data: the pairs of dataset `given`; see `data.sources.given.open_given`.
 
     Raises:
       UserError: there is no such split, a metric cannot be computed, or the folder cannot be written.
@@ -70,7 +72,7 @@ def evaluate(
     native = size == "native"
     devices = (meshes.make_local_mesh(rows=1), 1) if native else (model.mesh, model.batch_size)
     options = {"mesh": devices[0], "batch_size": devices[1], "native": native}
-    evaluation = evaluator.of_split(config, split, request=request, **options)
+    evaluation = evaluator.of_split(config, split, request=request, data=data, **options)
     for note in build_data.fitted_files(config, evaluation.pairs):
         console.log(note)
 

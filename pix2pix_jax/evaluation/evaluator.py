@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from pix2pix_jax.configuration import build_data
 from pix2pix_jax.data.files.value_range import UINT8, ValueRange, from_float, picture
 from pix2pix_jax.data.paired_dataset import PairedDataset
 from pix2pix_jax.data.reading import Example, prefetch, stack
+from pix2pix_jax.data.sources import fingerprint
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.metrics.choice import ImageSet, MetricsConfig, choose
 from pix2pix_jax.metrics.scorer import Scorer
@@ -99,20 +101,30 @@ class Evaluator:
 
 
 def of_split(
-    config: ConfigDict, split: str, *, mesh: Mesh, batch_size: int, request: MetricsConfig, native: bool = False
+    config: ConfigDict,
+    split: str,
+    *,
+    mesh: Mesh,
+    batch_size: int,
+    request: MetricsConfig,
+    native: bool = False,
+    data: Any = None,
 ) -> Evaluator:
     """Builds the evaluator of a split of a config's data; if `native`, images keep their own sizes, and go one by one.
 
+    `data` are the pairs of dataset `given`.
+
     Raises UserError as `Evaluator`, or for no such split.
     """
-    pairs = build_data.open_native(config, split) if native else build_data.open_pairs(config, split)
+    pairs = (build_data.open_native if native else build_data.open_pairs)(config, split, data=data)
+    place = config.data_dir if data is None else fingerprint.take(pairs.source)
     values = build_data.stream_values(config)
     return Evaluator(
         pairs,
         values=values["target"],
         input_values=values["input"],
         palette=palette_of(config, "target"),
-        cache_key=(config.dataset, config.data_dir, split, config.direction, *map(str, pairs.size)),
+        cache_key=(config.dataset, place, split, config.direction, *map(str, pairs.size)),
         mesh=mesh,
         batch_size=batch_size,
         request=request,

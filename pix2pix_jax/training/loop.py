@@ -37,6 +37,7 @@ class Run:
     parts: Parts
     checkpoints: Checkpoints
     validator: validation.Validator | None
+    data: Any = None  # the pairs of dataset `given`
 
     @property
     def platform(self) -> str:
@@ -71,8 +72,8 @@ def train_loop(run: Run, begin: ResumePoint, *, residency: str, stop: interrupti
     batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
     with contextlib.closing(batches):  # frees the memory that the data takes
         train_step, speed, first, sampler = _get_ready(run, begin, batches)
-        sizes = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
-        log = RunLog(run.workdir, start=begin.step, **sizes)
+        options = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
+        log = RunLog(run.workdir, start=begin.step, config=config, **options)
         with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
             callbacks = _build_callbacks(run, begin.progress, log=log, speed=speed, sampler=sampler, profiler=profiler)
             remaining = stop.until(itertools.chain([first], batches), start=begin.step)
@@ -120,7 +121,7 @@ def _get_ready(
     with futures.ThreadPoolExecutor(1) as thread:
         compiling = thread.submit(compile_step)
         first = next(batches)
-        sampler = samples.Sampler(config, run.mesh, begin.state)
+        sampler = samples.Sampler(config, run.mesh, begin.state, run.data)
         traced, train_step = compiling.result()
     speed = throughput.Throughput(
         start=begin.step,
@@ -147,7 +148,11 @@ def _build_callbacks(
     checks = health.HealthChecks(config, num_examples=len(run.pairs))
     shared = {"total": run.total, "log": log, "speed": speed}
     losses = metric_logger.MetricLogger(
-        every=config.log_every_steps, window=list(progress["losses"]), health=checks, **shared
+        every=config.log_every_steps,
+        window=list(progress["losses"]),
+        health=checks,
+        schedule=build_model.build_schedule(config, num_examples=len(run.pairs)),
+        **shared,
     )
     shared |= {"config": config}
     callbacks = [profiler, losses, samples.Samples(sampler=sampler, **shared)]

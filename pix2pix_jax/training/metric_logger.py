@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+import optax
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.objective import Metrics
@@ -49,6 +50,7 @@ class MetricLogger(Callback):
       total: the last step of the run.
       health: returns warnings about a log line, given its step and means; they are printed.
       speed: counts the steps whose losses are read.
+      schedule: the learning rate of a step, from the number of updates before it; it is logged too.
     """
 
     log: RunLog
@@ -57,6 +59,7 @@ class MetricLogger(Callback):
     total: int
     health: Callable[[int, dict[str, float]], list[str]]
     speed: Throughput
+    schedule: optax.Schedule
     _pending: collections.deque[tuple[int, Metrics]] = dataclasses.field(default_factory=collections.deque)
 
     def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
@@ -77,7 +80,10 @@ class MetricLogger(Callback):
             return
         self.drain()
         if self.window:
-            self.log.scalars(step, self._means())
+            self._write(step, self._means())
+
+    def _write(self, step: int, means: dict[str, float]) -> None:
+        self.log.scalars(step, means, rates={"learning_rate": float(self.schedule(step - 1))})
 
     def _means(self) -> dict[str, float]:
         return {name: float(np.mean([losses[name] for losses in self.window])) for name in self.window[0]}
@@ -93,7 +99,7 @@ class MetricLogger(Callback):
             self.window.append(losses)
         if due(step, self.every):
             means = self._means()
-            self.log.scalars(step, means)
+            self._write(step, means)
             self.window.clear()
             for line in (*self.health(step, means), *self.speed.settled()):
                 console.log(line)

@@ -1,6 +1,7 @@
 """Translates the same held-out examples as training goes on, for grids of samples."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import numpy as np
@@ -23,8 +24,9 @@ from pix2pix_jax.workdir.logs import RunLog
 class Sampler:
     """Translates the same few held-out examples at each call."""
 
-    def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState):
-        pairs = _held_out(config)
+    def __init__(self, config: ConfigDict, mesh: Mesh, state: TrainState, data: Any = None):
+        """Opens the examples, of `data` for dataset `given`, and compiles the generator."""
+        pairs = _held_out(config, data)
         examples = [pairs.decode(i) for i in range(min(config.num_samples, len(pairs)))]
         batch = stack(pairs.at_size(i, example) for i, example in enumerate(examples))
         values = build_data.stream_values(config)
@@ -68,9 +70,9 @@ class Samples(Callback):
         self.speed.skip(step + 1)
 
 
-def _held_out(config: ConfigDict) -> PairedDataset:
+def _held_out(config: ConfigDict, data: Any) -> PairedDataset:
     """Opens the validation split, or else the test split, or else the training split."""
     for split in ("val", "test"):
-        if (pairs := build_data.open_pairs_if_any(config, split)) is not None:
+        if (pairs := build_data.open_pairs_if_any(config, split, data=data)) is not None:
             return pairs
-    return build_data.open_pairs(config, "train")
+    return build_data.open_pairs(config, "train", data=data)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 from clu import parameter_overview
@@ -22,17 +23,18 @@ from pix2pix_jax.runtime import console, distributed, meshes
 from pix2pix_jax.training import interruption, profiling, validation
 from pix2pix_jax.training.loop import ResumePoint, Run, train_loop
 from pix2pix_jax.workdir import folder as workdir_lib
-from pix2pix_jax.workdir import lock
+from pix2pix_jax.workdir import lock, trackers
 from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
 from pix2pix_jax.workdir.progress import NO_PROGRESS
 
 
-def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
+def train(config: ConfigDict, workdir: epath.PathLike, *, data: Any = None) -> TrainState:
     """Trains to the config's last step, from the workdir's newest checkpoint if any, and returns the final state.
 
     Args:
       config: a checked config (`config.load`).
       workdir: the folder of the run, local or gs://; created if need be.
+      data: the pairs of dataset `given`; see `data.sources.given.open_given`.
 
     Raises:
       UserError: the data, the workdir or the config cannot be used.
@@ -48,12 +50,13 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
         data=config.mesh.data,
         rows=config.mesh.rows,
     )
-    config, pairs = build_data.open_training(config)
+    config, pairs = build_data.open_training(config, data)
     for note in build_data.fitted_files(config, pairs):
         console.log(note)
+    trackers.check(config.log_to)
     profiling.check_reached(config.profile_steps, total=build_model.total_steps(config, num_examples=len(pairs)))
     parts = build_model.build_parts(config, num_examples=len(pairs))
-    validator = validation.open_validator(config, mesh)
+    validator = validation.open_validator(config, mesh, data)
     data_summary = pairs.source.describe()  # before anything is written: it reads the headers of all files
     try:
         with (
@@ -68,6 +71,7 @@ def train(config: ConfigDict, workdir: epath.PathLike) -> TrainState:
                 parts=parts,
                 checkpoints=checkpoints,
                 validator=validator,
+                data=data,
             )
             try:
                 return _train(run, data_summary)

@@ -38,8 +38,10 @@ class Validator:
       evaluations: a record of the same kind for each step that was evaluated, unless its value was NaN.
     """
 
-    def __init__(self, config: ConfigDict, mesh: Mesh):
+    def __init__(self, config: ConfigDict, mesh: Mesh, data: Any = None):
         """Opens the split of a checked config, and loads what the metrics need; all devices of `mesh` will evaluate.
+
+        `data` are the pairs of dataset `given`.
 
         Raises:
           UserError: the config's metrics cannot be computed, or a file of the split is not a pair.
@@ -52,7 +54,9 @@ class Validator:
         best_metric = next(metric for metric in METRICS if config.best_metric in values_of(metric))
         metrics = tuple(dict.fromkeys((*config.eval_metrics, best_metric)))
         request = MetricsConfig(metrics=metrics, palette=config.palette)
-        self._evaluator = evaluator.of_split(config, SPLIT, mesh=self._mesh, batch_size=batch, request=request)
+        self._evaluator = evaluator.of_split(
+            config, SPLIT, mesh=self._mesh, batch_size=batch, request=request, data=data
+        )
         self._evaluator.pairs.source.describe()  # reads all headers, so that bad files are found before training
         translate = trained_model.make_translate(config, platform=meshes.platform(self._mesh))
         self._translate = jax.jit(translate, out_shardings=meshes.replicated(self._mesh))
@@ -119,10 +123,10 @@ class Validation(Callback):
         self.log.scalars(step, self.validator(step, state))
 
 
-def open_validator(config: ConfigDict, mesh: Mesh) -> Validator | None:
+def open_validator(config: ConfigDict, mesh: Mesh, data: Any = None) -> Validator | None:
     """Opens the validator of a run; None where `eval_every_steps` is 0, or where there is no validation split."""
     try:
-        return Validator(config, mesh) if config.eval_every_steps else None
+        return Validator(config, mesh, data) if config.eval_every_steps else None
     except NoSplit:
         console.log(f"note: {config.dataset} has no split {SPLIT}: nothing is evaluated, no checkpoint is the best")
         return None

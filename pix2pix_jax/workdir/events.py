@@ -5,10 +5,15 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import google_crc32c
 from etils import epath
-from tensorboard.compat.proto import event_pb2, summary_pb2
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.text import metadata as text_metadata
 
 from pix2pix_jax.io import storage
 
@@ -44,6 +49,27 @@ class EventLog:
             with self._lock:
                 full, self._log = self._log, following
             full.close()
+
+    def config(self, step: int, fields: Mapping[str, Any]) -> None:
+        """Adds the config's fields as a table to read, and as hyperparameters, by which runs can be compared."""
+        rows = "".join(f"| {name} | {value} |\n" for name, value in fields.items())
+        content = f"| field | value |\n|---|---|\n{rows}".encode()
+        text = summary_pb2.Summary.Value(
+            tag="config",
+            metadata=text_metadata.create_summary_metadata("config", ""),
+            tensor=tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[content]),
+        )
+        session = plugin_data_pb2.SessionStartInfo(start_time_secs=time.time())
+        for name, value in fields.items():
+            kind = "bool" if isinstance(value, bool) else "number" if isinstance(value, int | float) else "string"
+            setattr(session.hparams[name], f"{kind}_value", value)
+        started = summary_pb2.Summary.Value(
+            tag=hparams_metadata.SESSION_START_INFO_TAG,
+            metadata=hparams_metadata.create_summary_metadata(
+                plugin_data_pb2.HParamsPluginData(session_start_info=session)
+            ),
+        )
+        self._add(step, [text, started], time.time())
 
     def close(self) -> None:
         self._log.close()

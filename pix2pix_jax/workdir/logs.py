@@ -5,20 +5,26 @@ import json
 import math
 import re
 import time
+import types
+from collections.abc import Mapping
 from concurrent import futures
+from typing import Any
 
 import jax
 import numpy as np
 from etils import epath
+from ml_collections import ConfigDict
 
+from pix2pix_jax.configuration import flatten
 from pix2pix_jax.data.files.images import encode
 from pix2pix_jax.data.files.value_range import render
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
 from pix2pix_jax.runtime import console, distributed
-from pix2pix_jax.workdir import events
+from pix2pix_jax.workdir import events, trackers
 from pix2pix_jax.workdir import folder as workdir_lib
 
+NO_RATES: Mapping[str, float] = types.MappingProxyType({})
 # What the progress bar shows, where there is room for it: the losses always.
 _FORMATS = (
     "{percentage:3.0f}% |{bar:20}| step {n_fmt}/{total_fmt}, {elapsed} gone, {remaining} left, EPOCH, RATE, LOSSES",
@@ -38,7 +44,17 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
     thread writes, a later call does.
     """
 
-    def __init__(self, workdir: epath.Path, *, start: int, total: int, num_examples: int, batch_size: int):
+    def __init__(
+        self,
+        workdir: epath.Path,
+        *,
+        start: int,
+        total: int,
+        num_examples: int,
+        batch_size: int,
+        config: ConfigDict | None = None,
+    ):
+        """Opens the logs; `config`, if any, is written to TensorBoard, and names the tracker that gets the numbers."""
         self._main = distributed.is_main_process()
         self._workdir, self._start = workdir, start
         self._num_examples, self._batch_size = num_examples, batch_size
@@ -50,7 +66,12 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
                 storage.make_folder(workdir / "samples")
                 path = workdir / "metrics.jsonl"
                 self._lines = storage.open_log(path, _lines_until(start, storage.read(path)))
-                self._events = events.EventLog(workdir, start=start)
+                event_log = events.EventLog(workdir, start=start)
+                self._curves: list[trackers.Tracker] = [event_log]
+                if config is not None:
+                    fields = {name: _plain(value) for name, value in flatten(config).items()}
+                    event_log.config(start, fields)
+                    self._curves += trackers.open_trackers(config.log_to, workdir, fields)
 
     def progress(self, step: int, losses: dict[str, float]) -> None:
         """Moves the progress bar to `step`, and shows its losses."""
@@ -65,15 +86,20 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         console.fit(self._bar, [re.sub("[A-Z]+", lambda name: shown[name[0]], text) for text in _FORMATS])
         self._bar.update(step - self._bar.n)
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Writes a line of metrics.jsonl, with null for values that are not finite, and TensorBoard's points."""
+    def scalars(self, step: int, values: dict[str, float], *, rates: Mapping[str, float] = NO_RATES) -> None:
+        """Writes a line of metrics.jsonl, with null for values that are not finite, and points of curves.
+
+        Curves hold the losses as train/NAME, and the learning `rates` beside them.
+        """
         if not self._main:
             return
         now = time.time()
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         with workdir_lib.writing():
             self._lines.append((json.dumps({"step": step, "time": now, **finite}) + "\n").encode())
-            self._events.scalars(step, values, now)
+            points = {name if "/" in name else f"train/{name}": value for name, value in {**values, **rates}.items()}
+            for curves in self._curves:
+                curves.scalars(step, points, now)
 
     def commit(self) -> None:
         """Waits until samples are written and metrics.jsonl would survive a crash; called before each save."""
@@ -91,7 +117,8 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         grid = make_grid([render(column) for column in images.values()])
         png = encode(grid, ".png")
         storage.write(self._workdir / "samples" / f"{step:06d}.png", png)
-        self._events.image(step, "samples: " + " | ".join(images), png, size=grid.shape[:2])
+        for curves in self._curves:
+            curves.image(step, "samples: " + " | ".join(images), png, size=grid.shape[:2])
 
     def _collect(self, *, wait: bool) -> None:
         """Raises the errors of samples that are written; if `wait`, waits for all of them."""
@@ -108,7 +135,15 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         with contextlib.suppress(UserError) if exception else contextlib.nullcontext(), workdir_lib.writing():
             self._collect(wait=True)
             self._lines.close()
-            self._events.close()
+            for curves in self._curves:
+                curves.close()
+
+
+def _plain(value: Any) -> bool | int | float | str:
+    """Returns a field's value as TensorBoard and trackers take it."""
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "unset" if value is None else value
 
 
 def make_grid(columns: list[np.ndarray], gap: int = 2) -> np.ndarray:

@@ -21,7 +21,7 @@ def test_a_meaning_is_the_whole_comment_and_nothing_of_the_next_field():
     fields = describe.fields()
     assert fields["batch_size"].meaning == "examples in a step, over all devices"
     assert fields["batch_size"].heading.startswith("Length.")
-    assert fields["dataset"].meaning.endswith("| edges2handbags | night2day")  # from its second line
+    assert fields["dataset"].meaning.endswith("by a program that calls pix2pix_jax.train)")  # from its second line
     assert fields["augment.scale"].meaning == "both images zoomed by a factor from 1 - scale to 1 + scale"
 
 

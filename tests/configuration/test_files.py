@@ -377,7 +377,7 @@ def test_differences_ignore_what_may_change():
         **{"inference.norm_stats": "batch", "inference.dropout": "off"},
         **{"inference.weights": "latest", "preset": "pytorch"},
         **{"log_every_steps": 1, "sample_every_steps": 1, "checkpoint_every_steps": 1, "keep_checkpoints": 1},
-        **{"profile_steps": "1,2", "allow_changed_data": True},
+        **{"log_to": "wandb", "profile_steps": "1,2", "allow_changed_data": True},
         **{"eval_every_steps": 1, "eval_metrics": "lpips,fid", "palette": "none", "best_metric": "fid"},
     }
     assert values.keys() == config_lib.MAY_CHANGE

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.util import tensor_util
 
 from pix2pix_jax.configuration import build_data, build_model
 from pix2pix_jax.data import reading
@@ -49,13 +52,35 @@ def test_tensorboard_files_hold_the_same_losses(trained):
     """As TensorBoard's own reader finds them, which drops records whose checksums are wrong."""
     (path,) = trained.glob("events.out.tfevents.*")
     found = EventAccumulator(str(path)).Reload()
-    assert [event.value for event in found.Scalars("g_l1")] == pytest.approx([x["g_l1"] for x in losses_of(trained)])
+    assert [event.value for event in found.Scalars("train/g_l1")] == pytest.approx(
+        [x["g_l1"] for x in losses_of(trained)]
+    )
     (tag,) = found.Tags()["images"]
     assert tag == "samples: input | output | target"
     assert [event.step for event in found.Images(tag)] == [3, 6]
     last = found.Images(tag)[-1]
     assert last.encoded_image_string == (trained / "samples" / "000006.png").read_bytes()
     assert (last.width, last.height) == (3 * 34 - 2, 2 * 34 - 2)
+
+
+def test_tensorboard_groups_losses_and_shows_learning_rates_and_the_config(tiny_config, tmp_path):
+    fields = ("num_steps=4", "schedule=linear", "eval_every_steps=4", "learning_rate=1e-3")
+    train.train(tiny_config(*(f"--config.{field}" for field in fields)), tmp_path)
+    (path,) = tmp_path.glob("events.out.tfevents.*")
+    found = EventAccumulator(str(path)).Reload()
+    assert {tag.split("/")[0] for tag in found.Tags()["scalars"]} == {"train", "val"}
+    rates = {event.step: event.value for event in found.Scalars("train/learning_rate")}
+    assert rates[2] == pytest.approx(1e-3) and 0 < rates[4] < 1e-3  # linear: constant for half of the run
+    (text,) = found.Tensors("config")
+    table = tensor_util.make_ndarray(text.tensor_proto).item().decode()
+    assert "| generator.features | 8 |" in table and "| image_size | 32,32 |" in table
+
+    values = found.SummaryMetadata(hparams_metadata.SESSION_START_INFO_TAG).plugin_data
+    assert values.plugin_name == "hparams"
+    content = plugin_data_pb2.HParamsPluginData.FromString(values.content).session_start_info.hparams
+    assert content["learning_rate"].number_value == 1e-3 and content["mirror"].bool_value
+    assert content["generator.name"].string_value == "unet" and content["num_steps"].number_value == 4
+    assert all("learning_rate" not in line for line in losses_of(tmp_path))  # metrics.jsonl keeps its names
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(tiny_config, tmp_path):

@@ -52,12 +52,13 @@ def to_array(image: AnyPath | Image.Image | AnyArray, channels: int, values: Val
     if isinstance(image, Image.Image):
         name = "the PIL image"
         return fit_range(images.from_pillow(image, name, channels), values.dtype, values.limits, name)
-    array = _to_numpy(image)
+    array = to_numpy(image)
     _check_shape(array.shape, channels)
     return _checked_floats(array, values) if jnp.issubdtype(array.dtype, jnp.floating) else array
 
 
-def _to_numpy(image: Any) -> np.ndarray:
+def to_numpy(image: Any) -> np.ndarray:
+    """Returns an array of any library as NumPy's. Raises ValueError for what is none."""
     for method in ("detach", "cpu"):  # a PyTorch tensor leaves its graph and its device by these alone
         image = getattr(image, method)() if hasattr(image, method) else image
     try:

@@ -78,7 +78,7 @@ def decode(file, name: str = "", channels: int | None = 3, dtype: str | None = "
     return convert(pixels, dtype, name) if dtype else pixels
 
 
-def from_pillow(image: Image.Image, name: str, channels: int) -> np.ndarray:
+def from_pillow(image: Image.Image, name: str, channels: int | None) -> np.ndarray:
     """Returns the pixels (H, W, channels) of an image that Pillow has opened or made, as `decode` does of a file."""
     return _PillowReader(image, name).read(channels)
 

@@ -1,6 +1,7 @@
 """Opens the pairs of a split, wherever they are kept."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -10,12 +11,13 @@ from pix2pix_jax.data.files.listing import natural_key
 from pix2pix_jax.data.sources.drawn_facades.draw import draw_pair
 from pix2pix_jax.data.sources.folder_sources import FolderSource, half_headers, open_folder, split_halves
 from pix2pix_jax.data.sources.folders import joined
+from pix2pix_jax.data.sources.given import GIVEN, open_given
 from pix2pix_jax.data.sources.source import Channels, Source
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
 
 PUBLISHED = ("facades", "maps", "cityscapes", "edges2shoes", "edges2handbags", "night2day")
-DATASETS = ("drawn_facades", "folder", *PUBLISHED)
+DATASETS = ("drawn_facades", "folder", *PUBLISHED, GIVEN)
 
 
 def open_source(
@@ -29,6 +31,7 @@ def open_source(
     data_url: str = "",
     a_folders: Sequence[str] = ("A",),
     b_folders: Sequence[str] = ("B",),
+    data: Any = None,
 ) -> Source:
     """Opens one split of a data set.
 
@@ -40,11 +43,16 @@ def open_source(
       seed: selects the pairs that `drawn_facades` draws, >= 0.
       single: whether a `folder` holds single images, each of which is both A and B.
       data_url: address of a published set's archive; "" is the published one.
+      data: the pairs of dataset `given`; see `open_given`.
       a_folders, b_folders: names of the folders of a `folder` set whose images are stacked to A and to B.
 
     Raises:
       UserError: no such folder or split, or nothing in it.
     """
+    if dataset == GIVEN:
+        if data is None:
+            raise UserError("config.dataset: given, so a program holds the data; hand them over again: data=...")
+        return open_given(data, split)
     if dataset == "drawn_facades":
         return DrawnSource(split=split, size=size, seed=seed)
     if dataset == "folder":
