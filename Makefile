@@ -35,6 +35,7 @@ quickstart: .venv/installed
 	@echo '  . .venv/bin/activate'
 	@echo '  pix2pix train --config=facades --workdir=runs/facades                    photographs of facades (a GPU helps)'
 	@echo '  pix2pix train --config=folder --config.data_dir=DIR --workdir=runs/mine  your own folder of A|B images'
+	@echo '  pix2pix demo --workdir=$(RUN)                                            draw a building of your own'
 
 test: .venv/installed-test lint
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal

@@ -4,15 +4,14 @@
     python benchmarks/inference.py --against=torch --config.batch_size=64 --config.compute_dtype=bfloat16
 
 Ours is the program that `pix2pix_jax.load(...).translate` calls, with random weights. The paper's rules ("published":
-dropout on, each image normalised by its own statistics) are timed first, then training's statistics without dropout,
-which is all that onnxruntime can do. Pictures stay on the device, except in "translate()", the whole call from
-uint8 to uint8 on the host, and in onnxruntime's. Prints tables and, as the last line, JSON.
+dropout on, each image normalised by its own statistics) are timed first, then training's statistics without dropout.
+Pictures stay on the device, except in "translate()", the whole call from uint8 to uint8 on the host, and in
+onnxruntime's, which runs the file that `pix2pix export` writes of the same model with --values=uint8, in each
+precision. Prints tables and, as the last line, JSON.
 """
 
 import collections
 import functools
-import io
-import warnings
 
 import alternate
 import bare
@@ -66,24 +65,20 @@ def torch_system(config, rules: str, case: dict[str, int], tuning) -> report.Sys
     return report.System(turn=turn, precision=precision, how=f"{tuning}, {translator.device}")
 
 
-def onnx_system(config) -> report.System:
-    """Makes the system of the network that PyTorch exports; on a GPU if onnxruntime can use one."""
+def onnx_system(model: trained_model.TrainedModel, images: np.ndarray, precision: str) -> report.System:
+    """Makes the system of the file that `pix2pix export` writes; on a GPU if onnxruntime can use one."""
     import onnxruntime
-    import torch
-    import torch_recipe
 
-    translator = torch_recipe.Translator(**report.torch_case(config), published=False, device="cpu")
-    image, _ = torch_recipe.random_pair(config.batch_size, config.image_size)
-    file = io.BytesIO()
-    with warnings.catch_warnings():  # that the other exporter is newer; it needs another package
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.onnx.export(translator.network, (image,), file, dynamo=False)
+    from pix2pix_jax.export import onnx_file
+
+    dropout = model.config.inference.dropout == "on"
+    options = onnx_file.OnnxOptions(values="uint8", precision=precision, dropout=dropout)
     known = onnxruntime.get_available_providers()
     providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in known]
-    session = onnxruntime.InferenceSession(file.getvalue(), providers=providers)
-    feed = {session.get_inputs()[0].name: image.numpy()}
-    run = alternate.one_by_one(lambda: session.run(None, feed))
-    return report.System(turn=run, precision="float32", how=f"{session.get_providers()[0]}, host to host")
+    session = onnxruntime.InferenceSession(onnx_file.serialise(model, options), providers=providers)
+    run = alternate.one_by_one(lambda: session.run(None, {"image": images}))
+    how = f"{session.get_providers()[0]}, host to host, {precision} file"
+    return report.System(turn=run, precision="float32", how=how)
 
 
 def measure(config, rules: str, against: list[str], *, rounds: int, seconds: float) -> dict:
@@ -96,8 +91,9 @@ def measure(config, rules: str, against: list[str], *, rounds: int, seconds: flo
     others = {"translate()": lambda: report.System(turn=whole, precision=precision, how="host to host")}
     if "torch" in against:
         others |= report.torch_systems(config, functools.partial(torch_system, config, rules), what=rules)
-    if "onnxruntime" in against and rules == "running":
-        others["onnxruntime"] = functools.partial(onnx_system, config)
+    if "onnxruntime" in against:
+        for precision_of_file, name in (("float32", ""), ("float16", ", float16"), ("int8", ", int8")):
+            others[f"onnxruntime{name}"] = functools.partial(onnx_system, model, images, precision_of_file)
     print(f"{rules}: {', '.join(f'{key} {value}' for key, value in RULES[rules].items())}", flush=True)
     return report.compare(
         lambda: report.System(turn=network(model, images), precision=precision),

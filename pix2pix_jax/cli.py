@@ -1,4 +1,4 @@
-"""The command line, `pix2pix SUBCOMMAND`: flags and error messages only."""
+"""The command line, `pix2pix SUBCOMMAND`: starts what the flags say, and prints errors."""
 
 import argparse
 import errno
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from pix2pix_jax import __version__
+from pix2pix_jax import flags
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime import allocator, environment, exits
 from pix2pix_jax.runtime.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USER_ERROR, STOPPED
@@ -16,12 +16,12 @@ from pix2pix_jax.runtime.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a subcommand and returns the exit code."""
-    arguments, rest = _parser().parse_known_args(argv)
+    arguments, rest = flags.parser().parse_known_args(argv)
     try:
         _check_flags(arguments, rest)
         if arguments.command != "train":
             environment.check_single_task()
-        return arguments.run(arguments, rest) or 0
+        return _COMMANDS[arguments.command](arguments, rest) or 0
     except UserError as error:
         return _fail(arguments.command, str(error))
     except KeyboardInterrupt:  # only in a notebook or a test: `run` ends the process at once
@@ -57,111 +57,8 @@ def _fail(command: str, message: str) -> int:
     return EXIT_USER_ERROR
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Prints one line, as for any other mistake; argparse itself would print the usage above it."""
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {message}; see {self.prog} --help\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="pix2pix", description="Paired image-to-image translation.", allow_abbrev=False)
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="SUBCOMMAND")
-
-    train = _add(commands, "train", _train, "train a model, or continue a stopped run")
-    _add_config(train)
-    train.add_argument("--workdir", required=True, metavar="DIR", help="holds the run: checkpoints, logs, samples")
-
-    prepare = _add(commands, "prepare", _prepare, "download, build and check a data set")
-    _add_config(prepare)
-    prepare.add_argument("--output", metavar="DIR", help="folder for prepare-preview.png (default: here)")
-
-    evaluate = _add(commands, "evaluate", _evaluate, "compare a checkpoint's translations with a whole split")
-    _add_checkpoint(evaluate, required=False)
-    evaluate.add_argument("--split", default="val", choices=("train", "val", "test"))
-    evaluate.add_argument("--output", metavar="DIR", help="default: WORKDIR/eval/SPLIT-STEP")
-    _add_inference(evaluate)
-    _add_size(evaluate, "model|native")
-    _add_metrics(evaluate)
-
-    compare = _add(commands, "compare", _compare, "compare evaluated runs side by side: table, curves, images")
-    compare.add_argument("workdirs", nargs="+", metavar="WORKDIR", help="workdir of an evaluated run")
-    compare.add_argument("--split", default="val", choices=("train", "val", "test"))
-    compare.add_argument("--output", default="comparison", metavar="DIR", help="default: comparison")
-    compare.add_argument("--examples", type=int, default=24, metavar="N", help="how many to show (default: 24)")
-
-    translate = _add(commands, "translate", _translate, "translate image files")
-    _add_checkpoint(translate)
-    translate.add_argument("--input", required=True, metavar="FILE|DIR|GLOB")
-    translate.add_argument("--output", required=True, metavar="DIR")
-    translate.add_argument("--seed", type=int, default=0, help="seed of dropout (default: 0)")
-    _add_inference(translate)
-    _add_size(translate, "model|native|HxW")
-    translate.add_argument(
-        "--pairs", default="auto", choices=("auto", "yes", "no"), help="whether the files are A|B pairs (default: auto)"
-    )
-
-    about = "make a workdir of .pth weights of pytorch-CycleGAN-and-pix2pix"
-    import_torch = _add(commands, "import-torch", _import_torch, about)
-    _add_config(import_torch)
-    import_torch.add_argument("--generator", required=True, metavar="G.pth", help="the generator, as latest_net_G.pth")
-    import_torch.add_argument("--discriminator", metavar="D.pth", help="as latest_net_D.pth, to continue training")
-    import_torch.add_argument("--workdir", required=True, metavar="DIR", help="the workdir to make")
-
-    export = _add(commands, "export", _export, "write a trained network for another program")
-    _add_checkpoint(export)
-    export.add_argument("--output", required=True, metavar="FILE.pth", help="for pytorch-CycleGAN-and-pix2pix")
-    export.add_argument("--network", default="generator", choices=("generator", "discriminator"))
-    return parser
-
-
-def _add(commands, name: str, run, help_text: str) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
-    parser.set_defaults(run=run)
-    return parser
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, metavar="FILE|NAME", help="fields: --config.FIELD=VALUE")
-
-
-def _add_checkpoint(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    parser.add_argument("--workdir", required=required, metavar="DIR", help="workdir of a training run")
-    parser.add_argument("--step", default="latest", metavar="N|latest|best", help="checkpoint (default: latest)")
-
-
-def _add_inference(parser: argparse.ArgumentParser) -> None:
-    rules = parser.add_argument_group("inference", "override the inference rules of the run's config")
-    rules.add_argument("--norm_stats", choices=("instance", "batch", "running"), help="statistics of the norm layers")
-    rules.add_argument("--dropout", choices=("on", "off"))
-    rules.add_argument("--weights", choices=("latest", "ema"), help="ema: the moving average, if the run kept one")
-
-
-def _add_size(parser: argparse.ArgumentParser, sizes: str) -> None:
-    parser.add_argument("--size", default="model", metavar=sizes, help="at which pictures go through (default: model)")
-    parser.add_argument(
-        "--tile", default="auto", metavar="auto|off|N", help="side of the tiles of large pictures (default: auto)"
-    )
-
-
-def _add_metrics(parser: argparse.ArgumentParser) -> None:
-    metrics = parser.add_argument_group("metrics")
-    metrics.add_argument(
-        "--metrics",
-        default="auto",
-        metavar="NAME,...",
-        help="of l1, psnr, ssim, ms_ssim, lpips, labels, fid, kid, clean_fid, clean_kid (default: those that need no "
-        "other flag or download)",
-    )
-    metrics.add_argument("--palette", metavar="NAME|FILE.json", help="of label maps: facades, cityscapes or a file")
-    metrics.add_argument("--inception", metavar="FILE", help="weights of FID's network, or PIX2PIX_INCEPTION")
-    metrics.add_argument("--lpips", metavar="FILE", help="weights of LPIPS, or PIX2PIX_LPIPS")
-    metrics.add_argument("--segmenter", metavar="FILE.onnx", help="segmentation network that labels the images")
-    files = parser.add_argument_group("files", "compare image files of any program, instead of --workdir")
-    files.add_argument("--pictures", metavar="DIR|GLOB", help="the pictures to evaluate")
-    files.add_argument("--targets", metavar="DIR|GLOB", help="their targets, of the same names")
-    files.add_argument("--inputs", metavar="DIR|GLOB", help="the images that the pictures were made from")
-
+_EXPORT_FLAGS = ("norm_stats", "dropout", "weights", "network", "values", "precision", "size")
+_PAGE_FLAGS = ("palette", "ort", "webgpu")
 
 # JAX, Orbax and TFDS take seconds to import: each subcommand imports what it needs, and --help none of them.
 
@@ -221,6 +118,8 @@ def _is_of_files(arguments: argparse.Namespace) -> bool:
     of_files = bool(arguments.pictures or arguments.targets)
     if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
+    if not of_files and arguments.workdir.endswith(".safetensors"):
+        raise UserError(f"--workdir={arguments.workdir}: does not say where the data are; evaluate the run's workdir")
     if of_files and not arguments.output:
         raise UserError("--output=DIR is required; say which folder is to hold the numbers and the gallery")
     without_effect = ("step", "split", "norm_stats", "dropout", "weights", "size", "tile") if of_files else ("inputs",)
@@ -275,6 +174,14 @@ def _compare(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     print(f"gallery: {result.folder / 'index.html'}")
 
 
+def _demo(arguments: argparse.Namespace, _: Sequence[str]) -> None:
+    model = _load_model(arguments)
+    from pix2pix_jax.demo import serve
+
+    options = {"host": arguments.host, "port": arguments.port, "palette": arguments.palette}
+    serve.serve(model, arguments.workdir, open_browser=not arguments.no_browser, **options)
+
+
 def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     from pix2pix_jax import config as config_lib
     from pix2pix_jax.interop import transfer
@@ -294,13 +201,34 @@ def _import_torch(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
 
 
 def _export(arguments: argparse.Namespace, _: Sequence[str]) -> None:
-    if not arguments.output.endswith(".pth"):
-        raise UserError(f"--output={arguments.output}: unknown format; give a name that ends in .pth")
     environment.set_up_libraries()
-    from pix2pix_jax.interop import transfer
+    from pix2pix_jax.export import formats
 
-    transfer.export_torch(arguments.workdir, arguments.output, network=arguments.network, step=arguments.step)
-    print(f"{arguments.network} in {arguments.output}")
+    given = {name: getattr(arguments, name) for name in (*_EXPORT_FLAGS, *_PAGE_FLAGS) if getattr(arguments, name)}
+    if bool(arguments.output) == bool(arguments.web):
+        raise UserError("--output=FILE or --web=DIR is required, one of both; see pix2pix export --help")
+    for flag in given:
+        if flag in (("network", "values", "size") if arguments.web else _PAGE_FLAGS):
+            raise UserError(f"--{flag}: has no effect with --{'web' if arguments.web else 'output'}; leave it out")
+    if arguments.web:
+        _export_page(arguments, given)
+        return
+    options = {name: value for name, value in given.items() if name in _EXPORT_FLAGS}
+    remark = formats.export(arguments.workdir, arguments.output, step=arguments.step, **options)
+    print(f"{arguments.output}: {remark}")
+
+
+def _export_page(arguments: argparse.Namespace, given: dict) -> None:
+    if given.get("dropout") == "on":
+        raise UserError("--dropout=on: the page's model is without dropout; leave it out")
+    arguments.dropout = "off"
+    model = _load_model(arguments)
+    from pix2pix_jax.demo import web
+
+    options = {name: given[name] for name in ("precision", *_PAGE_FLAGS) if name in given}
+    size = web.write(model, arguments.workdir, arguments.web, **options)
+    print(f"{arguments.web}: {size / 1e6:.1f} MB for any static host; to look at it here:")
+    print(f"  python -m http.server --bind 127.0.0.1 --directory {shlex.quote(arguments.web)}")
 
 
 def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
@@ -313,3 +241,15 @@ def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     options |= {"size": native.parse_size(arguments.size), "tile": native.parse_tile(arguments.tile)}
     written = translate.translate_files(model, arguments.input, output, **options)
     print(f"{len(written)} pictures in {output}")
+
+
+_COMMANDS = {
+    "train": _train,
+    "prepare": _prepare,
+    "evaluate": _evaluate,
+    "compare": _compare,
+    "translate": _translate,
+    "import-torch": _import_torch,
+    "export": _export,
+    "demo": _demo,
+}

@@ -10,9 +10,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "pix2pix_jax"
 FOLDERS = (
     *("errors", "runtime", "io", "models", "data", "gan", "metrics", "config"),
-    *("workdir", "inference", "interop", "evaluation", "training"),
+    *("workdir", "inference", "interop", "export", "evaluation", "training", "demo"),
 )
-ORDER = {name: place for place, name in enumerate((*FOLDERS, "__init__", "prepare", "cli", "__main__"))}
+ORDER = {name: place for place, name in enumerate((*FOLDERS, "__init__", "prepare", "flags", "cli", "__main__"))}
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
 
 

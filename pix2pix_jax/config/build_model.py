@@ -151,3 +151,9 @@ def inference_variables(config: ConfigDict, state: Any) -> dict[str, Any]:
     """Returns {"params", "batch_stats"} of the generator for inference, out of a TrainState or one like it."""
     params = state.ema if config.inference.weights == "ema" else state.generator.params
     return {"params": params, "batch_stats": state.generator.batch_stats}
+
+
+def abstract_variables(config: ConfigDict, network: str = "generator") -> dict[str, Any]:
+    """Returns the shapes and dtypes of the generator's variables for inference, or of the discriminator's."""
+    state = jax.eval_shape(functools.partial(create_state, config, build_parts(config, num_examples=1)))
+    return state.discriminator.variables if network == "discriminator" else inference_variables(config, state)

@@ -13,9 +13,9 @@ import numpy as np
 # Linear sRGB to XYZ, each row divided by the white point's coordinate, so that white is (1, 1, 1).
 _WHITE = np.array([[0.95047], [1.0], [1.08883]])
 _RGB_TO_XYZ = [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
-_TO_XYZ = np.array(_RGB_TO_XYZ) / _WHITE
-_FROM_XYZ = np.linalg.inv(_TO_XYZ)
-_KNEE = 6 / 29
+TO_XYZ = np.array(_RGB_TO_XYZ) / _WHITE
+FROM_XYZ = np.linalg.inv(TO_XYZ)
+KNEE = 6 / 29
 
 
 class Rgb:
@@ -65,7 +65,7 @@ COLOR_SPACES = {"rgb": Rgb(), "lab": Lab()}
 
 def split(photo: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Splits sRGB photographs (..., 3) in [-1, 1] into (lightness (..., 1), colour (..., 2)), both within [-1, 1]."""
-    x, y, z = jnp.moveaxis(_cube_root(_apply(_TO_XYZ, _to_linear((photo + 1) / 2))), -1, 0)
+    x, y, z = jnp.moveaxis(_cube_root(_apply(TO_XYZ, _to_linear((photo + 1) / 2))), -1, 0)
     lightness = 116 * y - 16
     colour = jnp.stack([500 * (x - y), 200 * (y - z)], axis=-1)
     return lightness[..., None] / 50 - 1, colour / 110
@@ -80,7 +80,7 @@ def join(lightness: jax.Array, colour: jax.Array) -> jax.Array:
     y = ((lightness[..., 0] + 1) * 50 + 16) / 116
     a, b = jnp.moveaxis(colour * 110, -1, 0)
     roots = jnp.stack([y + a / 500, y, y - b / 200], axis=-1)
-    linear = _apply(_FROM_XYZ, jnp.maximum(_cube(roots), 0))
+    linear = _apply(FROM_XYZ, jnp.maximum(_cube(roots), 0))
     return _to_gamma(jnp.clip(linear, 0, 1)) * 2 - 1
 
 
@@ -106,8 +106,8 @@ def _to_gamma(linear: jax.Array) -> jax.Array:
 
 def _cube_root(x: jax.Array) -> jax.Array:
     """Takes the cube root, continued by a straight line near 0 (CIE 15)."""
-    return jnp.where(x > _KNEE**3, jnp.cbrt(x), x / (3 * _KNEE**2) + 4 / 29)
+    return jnp.where(x > KNEE**3, jnp.cbrt(x), x / (3 * KNEE**2) + 4 / 29)
 
 
 def _cube(x: jax.Array) -> jax.Array:
-    return jnp.where(x > _KNEE, x**3, 3 * _KNEE**2 * (x - 4 / 29))
+    return jnp.where(x > KNEE, x**3, 3 * KNEE**2 * (x - 4 / 29))

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
@@ -18,9 +19,10 @@ from pix2pix_jax.data.files import any_image
 from pix2pix_jax.data.files.any_image import AnyArray, AnyPath
 from pix2pix_jax.data.files.images import resize, to_pillow
 from pix2pix_jax.data.files.value_range import NORMALISED, ValueRange, from_float, levels, to_float
+from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.state import count_parameters
 from pix2pix_jax.gan.train_step import make_translate_step
-from pix2pix_jax.inference import native
+from pix2pix_jax.inference import model_file, native
 from pix2pix_jax.inference.native import Size, Tile
 from pix2pix_jax.inference.tiles import ArrayPicture, Picture
 from pix2pix_jax.inference.window_programs import WindowPrograms
@@ -30,19 +32,24 @@ from pix2pix_jax.workdir import checkpoints
 
 
 def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
-    """Loads the generator of a run from its workdir alone.
+    """Loads the generator of a run from its workdir alone, or from a .safetensors file that `pix2pix export` wrote.
 
     Compiled programs are kept on disk for other processes, as on the command line (`caches.keep_compiled_programs`).
 
     Args:
-      workdir: the workdir of a training run, local or gs://.
-      step: the checkpoint's step, "latest", or "best" by the config's `best_metric`.
+      workdir: the workdir of a training run, or the file, local or gs://.
+      step: the checkpoint's step, "latest", or "best" by the config's `best_metric`. A file has but one, "latest".
       **rules: norm_stats, dropout or weights, which replace those of the config's `inference`.
 
     Raises:
       UserError: there is no such checkpoint, it cannot be read, or it lacks the moving average that is asked for.
     """
     caches.keep_compiled_programs()
+    if os.fspath(workdir).endswith(model_file.SUFFIX):
+        if step != "latest":
+            raise UserError(f"--step={step}: {os.fspath(workdir)} holds one model alone; leave the flag out")
+        config, variables, step = model_file.read(os.fspath(workdir), rules)
+        return TrainedModel(config=config, variables=variables, step=step)
 
     def read(step: int) -> "TrainedModel":
         config = reader.config(step)
@@ -58,12 +65,10 @@ def restore_variables(
     reader: checkpoints.Checkpoints, step: int, config: ConfigDict, network: str = "generator"
 ) -> dict[str, Any]:
     """Restores {"params", "batch_stats"} of the generator, by `config.inference.weights`, or of the discriminator."""
-    parts = build_model.build_parts(config, num_examples=1)
-    state = jax.eval_shape(functools.partial(build_model.create_state, config, parts))
     here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    wanted = checkpoints.abstract(build_model.abstract_variables(config, network), here)
     if network == "discriminator":
-        return reader.restore(step, {network: checkpoints.abstract(state.discriminator.variables, here)})[network]
-    wanted = checkpoints.abstract(build_model.inference_variables(config, state), here)
+        return reader.restore(step, {network: wanted})[network]
     if config.inference.weights == "latest":
         return reader.restore(step, {network: wanted})[network]
     restored = reader.restore(step, {"ema": wanted["params"], network: {"batch_stats": wanted["batch_stats"]}})
@@ -312,12 +317,12 @@ def _resize(image: np.ndarray, size: tuple[int, int], interpolation: str, values
     return resize(image.astype(np.float32), size, interpolation).clip(*values.limits)
 
 
-def make_translate(config: ConfigDict, *, platform: str):
+def make_translate(config: ConfigDict, *, platform: str | None):
     """Makes the inference step f(variables, images, ids, seed) by the rules of `config.inference`.
 
     It is `make_translate_step` with each image's key derived from `seed` and its id (`picture_ids`). Images and
     translations are RGB in colourisation too, which ignores the images' own colours. Convolutions are traced in their
-    form for `platform`.
+    form for `platform`, or for None in all forms, of which the compiler takes that of its platform.
     """
     translate = make_translate_step(
         build_model.build_generator(config),

@@ -116,7 +116,7 @@ def to_torch(variables: Mapping[str, Any], architecture: Architecture) -> dict[s
     ours = traverse_util.flatten_dict({name: variables.get(name, {}) for name in ("params", "batch_stats")}, sep="/")
     entries = entries_of(architecture)
     weights = {
-        entry.key: np.zeros((), np.int64) if entry.path is None else _to_theirs(ours[entry.path], entry.kind)
+        entry.key: np.zeros((), np.int64) if entry.path is None else to_theirs(ours[entry.path], entry.kind)
         for entry in entries
         if entry.path is None or entry.path in ours
     }
@@ -155,7 +155,11 @@ def _to_ours(array: np.ndarray, kind: str) -> np.ndarray:
     return (array[::-1, ::-1] if kind == "up" else array).copy()
 
 
-def _to_theirs(array: Any, kind: str) -> np.ndarray:
+def to_theirs(array: Any, kind: str) -> np.ndarray:
+    """Converts an array to PyTorch's layout, which is ONNX's too: kernels by `kind`, as in `Entry`; others as they are.
+
+    "conv": (k, k, in, out) -> (out, in, k, k); "up": (k, k, in, out), rotated, -> (in, out, k, k).
+    """
     array = np.asarray(array, np.float32)
     array = array[::-1, ::-1] if kind == "up" else array
     return (array.transpose(np.argsort(_AXES[kind])) if kind in _AXES else array).copy()

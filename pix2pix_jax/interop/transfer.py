@@ -147,28 +147,43 @@ def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:
 
 
 def export_torch(
-    folder: epath.PathLike, output: str | os.PathLike, *, network: str = "generator", step: str | int = "latest"
+    folder: epath.PathLike,
+    output: str | os.PathLike,
+    *,
+    network: str = "generator",
+    step: str | int = "latest",
+    **rules: str,
 ) -> None:
     """Writes a network of a run as a .pth file that pytorch-CycleGAN-and-pix2pix loads.
 
     Args:
-      folder: path of the workdir.
+      folder: path of the workdir; of a generator also of a .safetensors file.
       output: path of the file to write.
-      network: "generator" or "discriminator"; of the generator, the weights that inference uses are written.
+      network: "generator" or "discriminator".
       step: the checkpoint's step, "latest" or "best".
+      **rules: `weights` of the generator, which replaces that of the config's `inference`.
 
     Raises:
       UserError: there is no such checkpoint, its network has no such form in PyTorch, or `output` cannot be written.
     """
+    if network == "discriminator":
+        if rules:
+            raise UserError("--weights: has no effect on a discriminator, of which no average is kept; leave it out")
+        config, variables = _restore_discriminator(folder, step)
+    else:
+        model = trained_model.load(folder, step=step, **rules)
+        config, variables = model.config, model.variables
+    _check_fixed(config, network)
+    pth.write(output, layout.to_torch(variables, _architecture_of(config, network)))
 
+
+def _restore_discriminator(folder: epath.PathLike, step: str | int) -> tuple[ConfigDict, dict[str, Any]]:
     def read(step: int) -> tuple[ConfigDict, dict[str, Any]]:
         config = reader.config(step)
-        _check_fixed(config, network)
-        return config, trained_model.restore_variables(reader, step, config, network)
+        return config, trained_model.restore_variables(reader, step, config, "discriminator")
 
     with contextlib.closing(checkpoints.Checkpoints(folder, read_only=True)) as reader:
-        config, variables = reader.load(step, read)
-    pth.write(output, layout.to_torch(variables, _architecture_of(config, network)))
+        return reader.load(step, read)
 
 
 def _check_fixed(config: ConfigDict, network: str) -> None:

@@ -123,10 +123,15 @@ def _affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, d
     return ((x.astype(jnp.float32) - mean) * factor + bias).astype(dtype)
 
 
+def num_groups(channels: int) -> int:
+    """Returns into how many groups a group norm puts its channels."""
+    return math.gcd(_MAX_GROUPS, channels)
+
+
 def group_norm(channels: int, *, epsilon: float, scale_std: float, dtype: Any, name: str) -> nn.GroupNorm:
-    """Builds a group norm (Wu and He 2018) with gcd(32, channels) groups."""
+    """Builds a group norm (Wu and He 2018) of `num_groups`."""
     return nn.GroupNorm(
-        num_groups=math.gcd(_MAX_GROUPS, channels),
+        num_groups=num_groups(channels),
         epsilon=epsilon,
         dtype=dtype,
         scale_init=scale_init(scale_std),

@@ -99,6 +99,10 @@ class UNetGenerator(Network):
             x = self._up(self._join(skips.pop(), x), i, use_running_average, deterministic)
         return x
 
+    def layers_with_dropout(self) -> list[int]:
+        """Lists the decoder layers that have dropout, if the rate is above 0; 1 is the innermost."""
+        return list(range(2, self.num_downs - 3)) if self.dropout_layers is None else sorted(self.dropout_layers)
+
     def _down(self, x: jax.Array, i: int, use_running_average: bool) -> tuple[jax.Array, jax.Array]:
         """Halves. Returns (what the next layer takes, what the decoder takes)."""
         innermost = self.num_downs - 1
@@ -121,8 +125,8 @@ class UNetGenerator(Network):
             return jnp.tanh(x.astype(jnp.float32))
         x = UpConv(self.width(i - 1), use_bias=self.has_bias(), dtype=self.dtype, name=f"up{i}")(x)
         x = self.normalize(x, f"up{i}_norm", use_running_average=use_running_average)
-        layers = range(2, self.num_downs - 3) if self.dropout_layers is None else sorted(self.dropout_layers)
+        layers = self.layers_with_dropout()
         if self.dropout and self.num_downs - i in layers:
-            name = f"Dropout_{list(layers).index(self.num_downs - i)}"  # its noise depends on its name
+            name = f"Dropout_{layers.index(self.num_downs - i)}"  # its noise depends on its name
             x = nn.Dropout(self.dropout, deterministic=deterministic, name=name)(x)
         return x

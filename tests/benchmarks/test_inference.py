@@ -11,8 +11,9 @@ import pytest
 @pytest.mark.parametrize("rules", inference.RULES)
 def test_rules_are_measured(rules, tiny_config):
     config = tiny_config("--config.batch_size=8")  # the tests' devices share a batch
-    found = inference.measure(config, rules, [], rounds=2, seconds=0.01)
-    assert found["systems"].keys() == {"pix2pix_jax", "translate()"}
+    found = inference.measure(config, rules, ["onnxruntime"], rounds=2, seconds=0.01)
+    files = {"onnxruntime", "onnxruntime, float16", "onnxruntime, int8"}
+    assert found["systems"].keys() == {"pix2pix_jax", "translate()", *files}
     assert dict(config.inference) == {**inference.RULES[rules], "weights": "latest"}
     assert found["left_out"] == {} and found["images"] == 8
 

@@ -49,6 +49,11 @@ def prepare(
     return builder
 
 
+def is_built(name: str, data_dir: epath.PathLike | None) -> bool:
+    """Returns whether TFDS holds the set; see `prepare` for the arguments."""
+    return Builder(config=name, data_dir=data_dir and epath.Path(data_dir).expanduser()).data_path.exists()
+
+
 def open_split(
     name: str, split: str, *, data_dir: epath.PathLike | None, url: str = ""
 ) -> tuple[Sequence[dict[str, Any]], list[str]]:

@@ -43,6 +43,23 @@ class ValueRange:
     def is_integer(self) -> bool:
         return self.dtype != "float32"
 
+    @property
+    def is_full(self) -> bool:
+        """Returns whether no value of the dtype is beyond the limits."""
+        return self.limits == _FULL.get(self.dtype)
+
+    @property
+    def half(self) -> float:
+        """Returns by how much stored values differ that differ by 1 in [-1, 1]."""
+        return (self.high - self.low) / 2
+
+    @property
+    def stored_limits(self) -> tuple[float, float]:
+        """Returns the least and the largest value that may be stored."""
+        if not self.is_integer:
+            return self.limits
+        return max(math.ceil(self.low), 0), min(math.floor(self.high), np.iinfo(self.dtype).max)
+
 
 UINT8 = ValueRange()
 NORMALISED = ValueRange("float32", -1.0, 1.0)  # what the networks see
@@ -51,18 +68,16 @@ NORMALISED = ValueRange("float32", -1.0, 1.0)  # what the networks see
 def to_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     """Converts stored values, by default uint8 in [0, 255], to float32 in [-1, 1]."""
     image = image.astype(jnp.float32)
-    if values.limits != _FULL.get(values.dtype):
+    if not values.is_full:
         image = jnp.clip(image, values.low, values.high)
-    return (image - values.low) / ((values.high - values.low) / 2) - 1
+    return (image - values.low) / values.half - 1
 
 
 def from_float(image: jax.Array, values: ValueRange = UINT8) -> jax.Array:
     """Converts floats in [-1, 1] to stored values, clipped to their range; integers are rounded to nearest."""
-    image = (image + 1) * ((values.high - values.low) / 2) + values.low
-    if not values.is_integer:
-        return jnp.clip(image, values.low, values.high).astype(jnp.float32)
-    low, high = max(math.ceil(values.low), 0), min(math.floor(values.high), np.iinfo(values.dtype).max)
-    return jnp.clip(jnp.round(image), low, high).astype(values.dtype)
+    image = (image + 1) * values.half + values.low
+    image = jnp.round(image) if values.is_integer else image
+    return jnp.clip(image, *values.stored_limits).astype(values.dtype)
 
 
 def levels(stored: np.ndarray, values: ValueRange) -> np.ndarray:

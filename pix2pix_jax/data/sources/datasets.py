@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from etils import epath
 
 from pix2pix_jax.data.files.high_bit_depth import Header, height_by_width
 from pix2pix_jax.data.files.listing import natural_key
@@ -50,10 +51,26 @@ def open_source(
         if not data_dir:
             raise UserError("config.data_dir: empty; give the folder of your images for dataset 'folder'")
         return open_folder(storage.folder(data_dir), split, a=a_folders, b=b_folders, single=single)
+    if folder := _own_files(dataset, data_dir):
+        return FolderSource(folder, split)
+    return TfdsSource(dataset, split, data_dir, data_url)
+
+
+def is_at_hand(dataset: str, data_dir: str) -> bool:
+    """Returns whether a data set can be opened without a download; that of a `folder` may be missing all the same."""
+    if dataset not in PUBLISHED or _own_files(dataset, data_dir):
+        return True
+    from pix2pix_jax.data.builders.prepare import is_built
+
+    return is_built(dataset, data_dir or None)
+
+
+def _own_files(dataset: str, data_dir: str) -> epath.Path | None:
+    """Returns the folder of a published set's own files, None if `data_dir` does not hold them."""
     for folder in (storage.folder(data_dir), storage.folder(data_dir) / dataset):
         if data_dir and folder.is_dir() and "train" in joined(folder).splits:
-            return FolderSource(folder, split)
-    return TfdsSource(dataset, split, data_dir, data_url)
+            return folder
+    return None
 
 
 _DRAWN_COUNT = {"train": 400, "val": 100, "test": 100}

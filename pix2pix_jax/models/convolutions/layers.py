@@ -27,11 +27,12 @@ _platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform
 
 
 @contextlib.contextmanager
-def traced_for(platform: str) -> Iterator[None]:
+def traced_for(platform: str | None) -> Iterator[None]:
     """Traces the convolutions within it in the form for one platform: "cpu", "gpu", or "default" for all others.
 
-    Without it all three forms are traced and lowering picks one, which takes three times as long. Enter it inside the
-    traced function, for example by decorating that function, because JAX may use a trace again for a later call.
+    Without it, or for None, all three forms are traced and lowering picks one, which takes three times as long. Enter
+    it inside the traced function, for example by decorating that function, because JAX may use a trace again for a
+    later call.
     """
     token = _platform.set(platform)
     try:

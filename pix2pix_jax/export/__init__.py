@@ -1,0 +1,1 @@
+"""Trained generators as files for other programs: a table of formats, one function each."""
