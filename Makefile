@@ -27,7 +27,7 @@ quickstart: .venv/installed
 	@echo 'Look at:'
 	@echo '  $(RUN)/samples/                  input | output | target, as training went on'
 	@echo '  $(RUN)/curves.png                losses and held-out scores'
-	@echo '  $(RUN)/eval/val-500/index.html   gallery of all held-out pairs; opens in a browser'
+	@echo '  $(RUN)/eval/val-1000/index.html  gallery of all held-out pairs; opens in a browser'
 	@echo '  $(RUN)/translated/               ten label maps, translated'
 	@echo '  $(RUN)/checkpoints/              the trained model'
 	@echo '  $(RUN)/events.out.*              for TensorBoard: $(BIN)/tensorboard --logdir=$(RUN)'
