@@ -124,7 +124,7 @@ def _completion(arguments: argparse.Namespace, _: Sequence[str]) -> None:
 def _prepare(arguments: argparse.Namespace, rest: Sequence[str]) -> None:
     config = _load_config(arguments, rest)
     environment.check_temporary()
-    from pix2pix_jax import prepare
+    from pix2pix_jax.training import prepare
 
     prepare.prepare(config, output=arguments.output or "")
 

@@ -12,9 +12,7 @@ FOLDERS = (
     *("errors", "runtime", "io", "models", "data", "gan", "metrics", "configuration"),
     *("workdir", "inference", "interop", "export", "evaluation", "training", "demo"),
 )
-ORDER = {
-    name: place for place, name in enumerate((*FOLDERS, "api", "__init__", "prepare", "flags", "cli", "__main__"))
-}
+ORDER = {name: place for place, name in enumerate((*FOLDERS, "api", "__init__", "flags", "cli", "__main__"))}
 FILES = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in PACKAGE.rglob("*.py")}
 
 

@@ -6,9 +6,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pix2pix_jax import cli, prepare
+from pix2pix_jax import cli
 from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.errors import UserError
+from pix2pix_jax.training import prepare
 
 SMALL = ("--config.image_size=32,32", "--config.resize_size=32,32")
 
