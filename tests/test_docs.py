@@ -5,6 +5,8 @@ import re
 
 import pytest
 
+from pix2pix_jax import configuration
+
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/*.md")]
 
@@ -27,6 +29,12 @@ def test_links_lead_somewhere(page):
         target = page.parent / path if path else page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_fields_that_a_page_sets_exist(page):
+    fields = configuration.flatten(configuration.load("default"))
+    assert set(re.findall(r"--config\.([\w.]+)=", page.read_text())) <= {*fields, "FIELD"}
 
 
 def test_readme_links_every_page_of_docs():
