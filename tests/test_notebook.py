@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -49,3 +51,18 @@ def test_its_cells_run(tmp_path):
     assert [cell.source for cell in executed.cells] == [
         "".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"]
     ]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("driver", "extra"), [("550.54.15", "cuda12"), ("580.65.06", "cuda13"), (None, "train")])
+def test_it_installs_what_the_machine_can_run(tmp_path, driver, extra):
+    cell = "".join(code_cells()[0]["source"]).replace('find_spec("pix2pix_jax")', 'find_spec("no_such_package")')
+    assert "%pip install" in cell
+    (tmp_path / "cell.ipy").write_text(cell.replace("%pip", "!echo"))
+    if driver:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\necho {driver}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    here = os.environ | {"PATH": str(tmp_path), "IPYTHONDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "IPython", tmp_path / "cell.ipy"]
+    done = subprocess.run(command, env=here, capture_output=True, text=True, timeout=60)
+    assert f"pix2pix_jax[{extra}] @ git+https://" in done.stdout, done
