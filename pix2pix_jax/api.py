@@ -30,12 +30,6 @@ from pix2pix_jax.training import train as training
 def config(name: str = "default", /, **fields: Any) -> Any:
     """Returns a checked config with some of its fields set, a locked ConfigDict.
 
-    Example:
-      >>> import pix2pix_jax
-      >>> config = pix2pix_jax.config("facades", batch_size=4, generator={"features": 32})
-      >>> config.generator.features, config.direction
-      (32, 'BtoA')
-
     Args:
       name: a name that `pix2pix configs` lists, or FILE.py or FILE.py:ARG, as --config takes it.
       **fields: values of fields by name; those of a group, such as `generator`, as a dictionary.
@@ -50,14 +44,6 @@ def train(config: Any, workdir: AnyPath, *, data: Any = None) -> TrainedModel:
     """Trains as `pix2pix train` does, from the workdir's newest checkpoint if any, and returns the model.
 
     Ctrl-C, or the stop button of a notebook, saves the run; the same call goes on from there.
-
-    Example:
-      >>> import numpy as np
-      >>> images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-      >>> networks = {"generator": {"features": 8}, "discriminator": {"features": 8, "num_layers": 1}}
-      >>> config = pix2pix_jax.config(image_size=(32, 32), resize_size=(36, 36), num_steps=2, **networks)
-      >>> pix2pix_jax.train(config, workdir, data=(images, 255 - images)).step
-      2
 
     Args:
       config: a config, as `pix2pix_jax.config` makes it, or the name of one.
@@ -94,11 +80,6 @@ def evaluate(
     **rules: str,
 ) -> evaluation.Result:
     """Compares a checkpoint's translations with a whole split, as `pix2pix evaluate` does, and writes the gallery.
-
-    Example:
-      >>> result = pix2pix_jax.evaluate(workdir, data=(images, 255 - images), metrics=("l1", "psnr"))
-      >>> sorted(result.mean), len(result.images)
-      (['l1', 'psnr'], 8)
 
     Args:
       workdir: the workdir of a training run.
@@ -143,12 +124,6 @@ def translate(
     """Translates image files, as `pix2pix translate` does, and returns the files written.
 
     `pix2pix_jax.load(workdir).translate(images)` translates arrays, and one picture after the other.
-
-    Example:
-      >>> from PIL import Image
-      >>> Image.fromarray(images[0]).save(workdir + "/one.png")
-      >>> [file.name for file in pix2pix_jax.translate(workdir, workdir + "/one.png", workdir + "/translated")]
-      ['one.png']
 
     Args:
       workdir: the workdir of a training run.
