@@ -8,10 +8,9 @@ two sequences, all A and all B, as arrays (N, H, W, C) or columns of a Hugging F
 import copy
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping
-from typing import Any
-
-from etils import epath
+from typing import Any, Literal
 
 from pix2pix_jax import configuration
 from pix2pix_jax.data.files.any_image import AnyPath
@@ -75,7 +74,7 @@ def evaluate(
     metrics: tuple[str, ...] | None = None,
     palette: str = "",
     segmenter: str = "",
-    size: str = "model",
+    size: Literal["model", "native"] = "model",
     tile: Tile = "auto",
     **rules: str,
 ) -> evaluation.Result:
@@ -120,7 +119,7 @@ def translate(
     size: Size = "model",
     tile: Tile = "auto",
     **rules: str,
-) -> list[epath.Path]:
+) -> list[pathlib.Path]:
     """Translates image files, as `pix2pix translate` does, and returns the files written.
 
     `pix2pix_jax.load(workdir).translate(images)` translates arrays, and one picture after the other.
