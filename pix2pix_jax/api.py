@@ -73,6 +73,8 @@ def evaluate(
     output: str = "",
     metrics: tuple[str, ...] | None = None,
     palette: str = "",
+    inception: AnyPath = "",
+    lpips: AnyPath = "",
     segmenter: str = "",
     size: Literal["model", "native"] = "model",
     tile: Tile = "auto",
@@ -88,6 +90,7 @@ def evaluate(
       output: the folder for metrics.json, images/ and index.html; "": WORKDIR/eval/SPLIT-STEP.
       metrics: names of metrics; by default those that need no other file.
       palette: the palette of label maps, by default the config's.
+      inception, lpips: files of the weights of FID's network and of LPIPS, where they are not found by themselves.
       segmenter: path of a segmentation network, .onnx.
       size: "model" or "native".
       tile: as in `TrainedModel.translate`.
@@ -103,7 +106,8 @@ def evaluate(
         given = copy.deepcopy(model.config)
         given.dataset = GIVEN
         model = dataclasses.replace(model, config=given)
-    request = MetricsConfig(metrics=metrics, palette=palette or model.config.palette)
+    weights = {"inception": os.fspath(inception), "lpips": os.fspath(lpips)}
+    request = MetricsConfig(metrics=metrics, palette=palette or model.config.palette, **weights)
     options = {"split": split, "output": output, "segmenter": segmenter, "size": size, "tile": tile}
     return evaluation.evaluate(model, workdir, request=request, data=data, **options)
 
