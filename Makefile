@@ -17,7 +17,7 @@ FAST = tests/test_architecture.py tests/test_docs.py tests/io tests/configuratio
 	tests/workdir/test_events.py tests/runtime/test_launching.py tests/runtime/test_caches.py \
 	tests/evaluation/test_gallery.py tests/training/test_health.py
 
-.PHONY: quickstart test test-fast lint types benchmark clean
+.PHONY: quickstart test test-fast lint types site benchmark clean
 
 quickstart: .venv/installed
 	$(BIN)/pix2pix train --config=drawn_facades --workdir=$(RUN)
@@ -51,13 +51,17 @@ lint: .venv/installed-test
 types: .venv/installed-types
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
+# The pages of docs/ and the public names as a site, in site/. Any warning is an error.
+site: .venv/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+
 # One 256 px step beside the same recipe in PyTorch, which is installed for it.
 benchmark: .venv/installed
 	$(BIN)/pip install --quiet torch
 	$(BIN)/python benchmarks/train_step.py --against=torch
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site
 
 .venv/installed: setup.cfg pyproject.toml
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("needs Python 3.11 or newer; try: make PYTHON=python3.12 ...")'
@@ -67,6 +71,10 @@ clean:
 
 .venv/installed-test: .venv/installed
 	$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .venv/installed-types: .venv/installed-test

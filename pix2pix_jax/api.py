@@ -8,10 +8,9 @@ two sequences, all A and all B, as arrays (N, H, W, C) or columns of a Hugging F
 import copy
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping
-from typing import Any
-
-from etils import epath
+from typing import Any, Literal
 
 from pix2pix_jax import configuration
 from pix2pix_jax.data.files.any_image import AnyPath
@@ -30,12 +29,6 @@ from pix2pix_jax.training import train as training
 def config(name: str = "default", /, **fields: Any) -> Any:
     """Returns a checked config with some of its fields set, a locked ConfigDict.
 
-    Example:
-      >>> import pix2pix_jax
-      >>> config = pix2pix_jax.config("facades", batch_size=4, generator={"features": 32})
-      >>> config.generator.features, config.direction
-      (32, 'BtoA')
-
     Args:
       name: a name that `pix2pix configs` lists, or FILE.py or FILE.py:ARG, as --config takes it.
       **fields: values of fields by name; those of a group, such as `generator`, as a dictionary.
@@ -50,14 +43,6 @@ def train(config: Any, workdir: AnyPath, *, data: Any = None) -> TrainedModel:
     """Trains as `pix2pix train` does, from the workdir's newest checkpoint if any, and returns the model.
 
     Ctrl-C, or the stop button of a notebook, saves the run; the same call goes on from there.
-
-    Example:
-      >>> import numpy as np
-      >>> images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), np.uint8)
-      >>> networks = {"generator": {"features": 8}, "discriminator": {"features": 8, "num_layers": 1}}
-      >>> config = pix2pix_jax.config(image_size=(32, 32), resize_size=(36, 36), num_steps=2, **networks)
-      >>> pix2pix_jax.train(config, workdir, data=(images, 255 - images)).step
-      2
 
     Args:
       config: a config, as `pix2pix_jax.config` makes it, or the name of one.
@@ -88,17 +73,14 @@ def evaluate(
     output: str = "",
     metrics: tuple[str, ...] | None = None,
     palette: str = "",
+    inception: AnyPath = "",
+    lpips: AnyPath = "",
     segmenter: str = "",
-    size: str = "model",
+    size: Literal["model", "native"] = "model",
     tile: Tile = "auto",
     **rules: str,
 ) -> evaluation.Result:
     """Compares a checkpoint's translations with a whole split, as `pix2pix evaluate` does, and writes the gallery.
-
-    Example:
-      >>> result = pix2pix_jax.evaluate(workdir, data=(images, 255 - images), metrics=("l1", "psnr"))
-      >>> sorted(result.mean), len(result.images)
-      (['l1', 'psnr'], 8)
 
     Args:
       workdir: the workdir of a training run.
@@ -108,6 +90,7 @@ def evaluate(
       output: the folder for metrics.json, images/ and index.html; "": WORKDIR/eval/SPLIT-STEP.
       metrics: names of metrics; by default those that need no other file.
       palette: the palette of label maps, by default the config's.
+      inception, lpips: files of the weights of FID's network and of LPIPS, where they are not found by themselves.
       segmenter: path of a segmentation network, .onnx.
       size: "model" or "native".
       tile: as in `TrainedModel.translate`.
@@ -123,7 +106,8 @@ def evaluate(
         given = copy.deepcopy(model.config)
         given.dataset = GIVEN
         model = dataclasses.replace(model, config=given)
-    request = MetricsConfig(metrics=metrics, palette=palette or model.config.palette)
+    weights = {"inception": os.fspath(inception), "lpips": os.fspath(lpips)}
+    request = MetricsConfig(metrics=metrics, palette=palette or model.config.palette, **weights)
     options = {"split": split, "output": output, "segmenter": segmenter, "size": size, "tile": tile}
     return evaluation.evaluate(model, workdir, request=request, data=data, **options)
 
@@ -139,16 +123,10 @@ def translate(
     size: Size = "model",
     tile: Tile = "auto",
     **rules: str,
-) -> list[epath.Path]:
+) -> list[pathlib.Path]:
     """Translates image files, as `pix2pix translate` does, and returns the files written.
 
     `pix2pix_jax.load(workdir).translate(images)` translates arrays, and one picture after the other.
-
-    Example:
-      >>> from PIL import Image
-      >>> Image.fromarray(images[0]).save(workdir + "/one.png")
-      >>> [file.name for file in pix2pix_jax.translate(workdir, workdir + "/one.png", workdir + "/translated")]
-      ['one.png']
 
     Args:
       workdir: the workdir of a training run.

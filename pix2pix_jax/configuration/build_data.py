@@ -72,7 +72,9 @@ def build_batches(
     config: ConfigDict, pairs: PairedDataset, mesh: Mesh, *, start: int, residency: str
 ) -> Iterator[pipeline.Batch]:
     """Yields the global batches of steps start, start + 1, ...; see `pipeline.batches`."""
-    num_workers = reading.choose_workers(pairs, config.num_workers)
+    # What a program hands over may not go to other processes, unless it says so.
+    setting = max(config.num_workers, 0) if config.dataset == GIVEN else config.num_workers
+    num_workers = reading.choose_workers(pairs, setting)
     if residency == "host":
         pairs = device_resizing.defer(pairs, mesh)
     options = {"start": start, "residency": residency, "num_workers": num_workers}

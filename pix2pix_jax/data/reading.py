@@ -94,14 +94,11 @@ class Cache:
 def choose_workers(pairs: PairedDataset, setting: int = -1) -> int:
     """Chooses how many worker processes read; 0 means threads of this process.
 
-    The setting -1 chooses threads where the split fits in the `Cache`, which processes could not share, where its
-    source cannot be copied to them, or where there are at most two cores. Otherwise it chooses one process for every
-    core but one.
+    The setting -1 chooses threads where the split fits in the `Cache`, which processes could not share, or where there
+    are at most two cores. Otherwise it chooses one process for every core but one.
     """
     if setting >= 0:
         return setting
-    if not pairs.source.copies:
-        return 0
     return 0 if pairs.num_bytes <= _cache_limit() or _num_cores() <= 2 else _num_cores() - 1
 
 

@@ -1,6 +1,7 @@
 """Evaluates a checkpoint on a whole split, or image files against others: scores, images and a gallery."""
 
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -30,8 +31,8 @@ class Result:
 
     mean: dict[str, float]  # metric -> mean over the examples
     total: dict[str, float]  # metric -> value of the whole set: fid, kid, label scores
-    images: list[dict]  # for each example {"name": name, "files": column -> path, metric: value, ...}
-    folder: epath.Path  # of the files
+    images: list[dict[str, Any]]  # for each example {"name": name, "files": column -> path, metric: value, ...}
+    folder: pathlib.Path  # of the files, or epath's for a bucket, which has the same methods
     left_out: dict[str, str]  # metric -> why it was not computed
     other_weights: tuple[str, ...]  # networks ("inception", "lpips") whose weights are not the published ones
 

@@ -16,12 +16,16 @@ _LOG_PERIOD = 60  # seconds between two lines of a bar in a log file
 
 
 class _Lines(tqdm.std.tqdm):
-    """Writes a line a minute where a file keeps what is written: a bar that overwrites itself would fill it."""
+    """Writes a line a minute where a file keeps what is written: a bar that overwrites itself would fill it.
+
+    A last line is written where `leave=True` is given, or others were before.
+    """
 
     def __init__(self, items: Iterable | None = None, **options: Any):
         line = f"{options['desc']}: " if "desc" in options else ""
         line += "{percentage:3.0f} %, {n_fmt}/{total_fmt} {unit}, {elapsed} gone, {remaining} left{postfix}"
         periods = {"mininterval": _LOG_PERIOD, "miniters": 1, "delay": _LOG_PERIOD}
+        self._last_line = options.get("leave", False)
         super().__init__(items, **{"bar_format": line} | options | periods)
 
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
@@ -34,7 +38,7 @@ class _Lines(tqdm.std.tqdm):
         """Does nothing, as lines stay."""
 
     def close(self) -> None:
-        if not self.disable and self.leave:
+        if not self.disable and (self._last_line or (self.leave and self.last_print_n > self.initial)):
             self.display()
         self.last_print_t = float("-inf")  # as if nothing were shown, which tqdm would clear
         super().close()

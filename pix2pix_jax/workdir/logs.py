@@ -60,7 +60,9 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         self._num_examples, self._batch_size = num_examples, batch_size
         self._thread = futures.ThreadPoolExecutor(1)  # encodes and writes samples while the device trains on
         self._pending: list[futures.Future] = []
-        self._bar = console.bar(initial=start, total=total, mininterval=0.5, bar_format="step {n_fmt}/{total_fmt}")
+        self._bar = console.bar(
+            initial=start, total=total, leave=True, mininterval=0.5, bar_format="step {n_fmt}/{total_fmt}"
+        )
         if self._main:
             with workdir_lib.writing():
                 storage.make_folder(workdir / "samples")

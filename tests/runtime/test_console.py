@@ -96,7 +96,13 @@ def test_a_log_file_gets_a_line_a_minute_and_no_codes(tmp_path, monkeypatch):
 
 
 def test_a_bar_in_a_log_file_says_how_far_it_came(tmp_path, monkeypatch):
+    """Where it took long enough."""
     with (tmp_path / "log").open("w") as stream:
         monkeypatch.setattr(sys, "stderr", stream)
-        list(console.bar(range(3), desc="evaluate val", unit="image"))
-    assert (tmp_path / "log").read_text() == "evaluate val: 100 %, 3/3 image, 00:00 gone, 00:00 left\n"
+        list(console.bar(range(3), desc="short", unit="image"))
+        monkeypatch.setattr(console, "_LOG_PERIOD", 0.05)  # for a minute
+        for _ in console.bar(range(4), desc="evaluate val", unit="image"):
+            time.sleep(0.03)
+    first, *_, last = (tmp_path / "log").read_text().splitlines()
+    assert first.startswith("evaluate val:  50 %, 2/4 image")
+    assert last == "evaluate val: 100 %, 4/4 image, 00:00 gone, 00:00 left"

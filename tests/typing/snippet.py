@@ -26,6 +26,18 @@ def translate(folder: pathlib.Path, picture: Image.Image, tensor: jax.Array) -> 
     return model.translate(np.zeros((256, 256, 3), np.uint8))
 
 
+def run(inputs: np.ndarray, targets: np.ndarray) -> float:
+    config = pix2pix_jax.config("facades", batch_size=4, generator={"features": 32})
+    try:
+        model = pix2pix_jax.train(config, "runs/mine", data=(inputs, targets))
+    except pix2pix_jax.Interrupted as stopped:
+        raise SystemExit(str(stopped)) from stopped
+    assert_type(model, pix2pix_jax.TrainedModel)
+    files = pix2pix_jax.translate("runs/mine", pathlib.Path("photos"), "translated", size="native")
+    result = pix2pix_jax.evaluate("runs/mine", data=[(files[0], files[1])], metrics=("l1",))
+    return result.mean["l1"]
+
+
 def train(batch: dict[str, jax.Array]) -> jax.Array:
     schedule = pix2pix_jax.make_schedule("constant", learning_rate=2e-4, num_periods=1)
     parts = pix2pix_jax.Parts(

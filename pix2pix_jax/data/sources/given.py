@@ -45,7 +45,6 @@ class GivenSource(Source):
     """
 
     places = ("A", "B")
-    copies = False
 
     def __init__(self, pairs: Any, split: str):
         """Takes the pairs. Raises UserError if they are none."""

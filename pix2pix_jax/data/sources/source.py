@@ -20,7 +20,6 @@ class Source(Protocol):
 
     names: Sequence[str]  # of the examples
     places: tuple[str, str]  # where A and B are, for example ("left half", "right half")
-    copies: bool = True  # whether worker processes can have copies of it
 
     @abc.abstractmethod
     def describe(self) -> str:
