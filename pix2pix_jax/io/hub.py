@@ -7,7 +7,7 @@ here, and none is in any message.
 import contextlib
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pix2pix_jax.errors import UserError, printable
 
@@ -32,6 +32,31 @@ def fetch(name: str) -> str:
 
     with _explained(name):
         return huggingface_hub.hf_hub_download(repo, MODEL_FILE)
+
+
+def has(repo: str, file: str) -> bool:
+    """Returns whether a repository exists and has a file."""
+    import huggingface_hub
+
+    with _explained(repo):
+        return huggingface_hub.HfApi().file_exists(repo, file)
+
+
+def front_matter(*, name: str, dataset: str, split: str, scores: Mapping[str, float], tags: Sequence[str]) -> str:
+    """Returns the YAML at the top of a model card, by which the Hub finds models."""
+    import huggingface_hub
+
+    task = "image-to-image"
+    shared = {"task_type": task, "dataset_type": dataset, "dataset_name": dataset, "dataset_split": split}
+    results = [huggingface_hub.EvalResult(**shared, metric_type=m, metric_value=v) for m, v in scores.items()]
+    return huggingface_hub.ModelCardData(
+        license="unknown",
+        library_name="pix2pix_jax",
+        pipeline_tag=task,
+        tags=list(tags),
+        model_name=name,
+        eval_results=results or None,
+    ).to_yaml()
 
 
 def push(name: str, files: Mapping[str, bytes], *, private: bool = False, message: str) -> str:
@@ -67,5 +92,13 @@ def _explained(name: str) -> Iterator[None]:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
             raise UserError(f"{name}: not allowed; `hf auth login` with a token that may write there") from error
-        reason = printable(" ".join(str(error).split()), 200) or type(error).__name__
+        reason = printable(" ".join(_without_token(str(error)).split()), 200) or type(error).__name__
         raise UserError(f"{name}: the Hub cannot be reached, or refuses ({reason}); try again") from error
+
+
+def _without_token(text: str) -> str:
+    """Strikes the token out of a text: a server may answer with what it was sent."""
+    import huggingface_hub
+
+    token = huggingface_hub.get_token()
+    return text.replace(token, "***") if token else text
