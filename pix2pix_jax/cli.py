@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = flags.parser().parse_known_args(argv)
     try:
         _check_flags(arguments, rest)
-        if arguments.command != "train":
+        if arguments.command not in ("train", "doctor"):
             environment.check_single_task()
         return _COMMANDS[arguments.command](arguments, rest) or 0
     except UserError as error:
@@ -261,6 +261,17 @@ def _push(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     print(f'{address}: pix2pix_jax.load("hf://{repo}"), or --workdir=hf://{repo} of translate')
 
 
+def _doctor(arguments: argparse.Namespace, _: Sequence[str]) -> int:
+    environment.set_up_libraries()
+    from pix2pix_jax.training import doctor
+
+    faults = 0
+    for finding in doctor.examine(arguments.workdir):
+        print(finding, flush=True)
+        faults += finding.level == "fault"
+    return EXIT_USER_ERROR if faults else 0
+
+
 def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     if not 0 <= arguments.seed < 2**31:
         raise UserError(f"--seed={arguments.seed}: must be from 0 to {2**31 - 1}")
@@ -285,4 +296,5 @@ _COMMANDS = {
     "import-torch": _import_torch,
     "export": _export,
     "demo": _demo,
+    "doctor": _doctor,
 }

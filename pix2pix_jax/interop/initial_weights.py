@@ -108,7 +108,9 @@ def start_from(
     """
     generator, new, misfits = _graft(state.generator, initial.generator, place)
     if misfits:
-        raise UserError(f"config.init_from: {initial.name}: another generator: {_advice(config, initial, misfits)}")
+        raise UserError(
+            f"config.init_from: {initial.name}: another generator: {_advice(config, initial, misfits, 'generator')}"
+        )
     if frozen := [layer for layer in new if build_model.is_frozen(config, layer)]:
         raise UserError(
             f"config.freeze: {config.freeze}, but {initial.name} has other channels in {frozen[0]}, which begins "
@@ -123,7 +125,8 @@ def start_from(
         return state
     discriminator, new, misfits = _graft(state.discriminator, initial.discriminator, place)
     if misfits:
-        console.log(f"init_from: the discriminator begins anew, as its own is another one ({_listed(misfits)})")
+        advice = _advice(config, initial, misfits, "discriminator")
+        console.log(f"init_from: the discriminator begins anew, as its own is another one; to have it, {advice}")
         return state
     console.log(f"init_from: discriminator too{_anew(new)}")
     return state.replace(discriminator=discriminator)
@@ -163,16 +166,16 @@ def _has_other_channels(path: str, own: Any, array: np.ndarray) -> bool:
     )
 
 
-def _advice(config: ConfigDict, initial: InitialWeights, misfits: list[str]) -> str:
+def _advice(config: ConfigDict, initial: InitialWeights, misfits: list[str], network: str) -> str:
     """Says which fields to set, where the config of the weights is known, else what does not fit."""
     if initial.config is not None:
         ours, theirs = validate.flatten(config), validate.flatten(initial.config)
-        fields = [n for n in ours if n.startswith("generator.") and "dropout" not in n and ours[n] != theirs[n]]
+        fields = [n for n in ours if n.startswith(f"{network}.") and "dropout" not in n and ours[n] != theirs[n]]
         if fields:
             return f"set {' '.join(f'--config.{name}={theirs[name]}' for name in fields)}"
-        if config.image_size != initial.config.image_size:
+        if network == "generator" and config.image_size != initial.config.image_size:
             return f"its U-Net is of image_size {tuple(initial.config.image_size)}; set --config.generator.num_downs"
-    return f"{_listed(misfits)}; set the fields of config.generator to the file's"
+    return f"set the fields of config.{network} to the file's ({_listed(misfits)})"
 
 
 def _listed(items: list[str]) -> str:

@@ -90,6 +90,7 @@ def test_another_discriminator_begins_anew(trained, tiny_config, build, capsys):
     assert_equal(begin(config, build).discriminator.variables, build(config)[1].discriminator.variables)
     log = capsys.readouterr()
     assert "the discriminator begins anew" in log.out + log.err
+    assert "to have it, set --config.discriminator.features=8" in log.out + log.err
 
 
 @pytest.fixture(scope="module")
