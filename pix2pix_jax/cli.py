@@ -25,6 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _COMMANDS[arguments.command](arguments, rest) or 0
     except UserError as error:
         return _fail(arguments.command, str(error))
+    except ModuleNotFoundError as error:
+        if not (missing := environment.explain_missing(error)):
+            raise
+        return _fail(arguments.command, str(missing))
     except KeyboardInterrupt:  # only in a notebook or a test: `run` ends the process at once
         print(STOPPED, file=sys.stderr)
         return EXIT_INTERRUPTED
