@@ -47,7 +47,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         token = self.headers.get("Authorization")
         hub.tokens.add(token)
         if hub.refuse:
-            self._answer({"error": f"refused, as you sent {token}"}, status=hub.refuse)
+            reason = f"refused, as you sent {token}"
+            self._answer({"error": reason}, status=hub.refuse, headers=[("X-Error-Message", reason)])
         elif path == "/api/repos/create":
             wanted = json.loads(body)
             name = f"{wanted.get('organization') or 'someone'}/{wanted['name']}"
