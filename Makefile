@@ -6,7 +6,7 @@ RUN = runs/quickstart
 BIN = .venv/bin
 # JAX for the accelerator that is there.
 DEVICE := $(shell if command -v nvidia-smi >/dev/null 2>&1; then echo cuda; elif ls /dev/accel0 /dev/vfio/0 >/dev/null 2>&1; then echo tpu; fi)
-PROJECT = .$(if $(DEVICE),[$(DEVICE)])
+PROJECT = .[$(or $(DEVICE),train)]
 
 # Tests that train no model, chosen by measured durations: all of them took 62 s of processor time.
 FAST = tests/test_architecture.py tests/test_docs.py tests/io tests/configuration/test_files.py tests/configuration/test_presets.py \

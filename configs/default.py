@@ -103,6 +103,14 @@ def get_config() -> config_dict.ConfigDict:
     config.discriminator.spectral_norm = False  # whether to divide each kernel by its largest singular value
     config.discriminator.num_scales = 1  # one discriminator at full size, one at half size, ... (pix2pixHD)
 
+    # Start.
+    config.init_from = ""  # what the networks begin with instead of random parameters: the workdir of a run, a .pth or
+    # .safetensors file, or hf://USER/NAME. It is read before step 0 only. See docs/training.md
+    config.freeze = (
+        ""  # layers of the generator that keep the parameters of init_from: "" (none) | encoder | inner (all
+    )
+    # but the first and the last layer, whose channels the data set). Running statistics of norms still move
+
     # Losses, of images in [-1, 1]; logs hold them unweighted. pix2pix_jax/gan/objective.py computes them.
     config.gan_loss = "vanilla"  # vanilla | lsgan | hinge | wgan-gp
     config.gan_weight = 1.0  # weight of the generator's GAN loss; 0: no discriminator is trained

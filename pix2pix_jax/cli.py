@@ -20,11 +20,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = flags.parser().parse_known_args(argv)
     try:
         _check_flags(arguments, rest)
-        if arguments.command != "train":
+        if arguments.command not in ("train", "doctor"):
             environment.check_single_task()
         return _COMMANDS[arguments.command](arguments, rest) or 0
     except UserError as error:
         return _fail(arguments.command, str(error))
+    except ModuleNotFoundError as error:
+        if not (missing := environment.explain_missing(error)):
+            raise
+        return _fail(arguments.command, str(missing))
     except KeyboardInterrupt:  # only in a notebook or a test: `run` ends the process at once
         print(STOPPED, file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -58,7 +62,8 @@ def _fail(command: str, message: str) -> int:
     return EXIT_USER_ERROR
 
 
-_EXPORT_FLAGS = ("norm_stats", "dropout", "weights", "network", "values", "precision", "size")
+_RULES = ("norm_stats", "dropout", "weights")
+_EXPORT_FLAGS = (*_RULES, "network", "values", "precision", "size")
 _PAGE_FLAGS = ("palette", "ort", "webgpu")
 
 # JAX, Orbax and TFDS take seconds to import: each subcommand imports what it needs, and --help none of them.
@@ -76,7 +81,7 @@ def _load_model(arguments: argparse.Namespace):
     from pix2pix_jax.inference import trained_model
 
     environment.set_up_libraries()
-    rules = {name: getattr(arguments, name) for name in ("norm_stats", "dropout", "weights")}
+    rules = {name: getattr(arguments, name) for name in _RULES}
     return trained_model.load(arguments.workdir, step=arguments.step, **{k: v for k, v in rules.items() if v})
 
 
@@ -134,7 +139,7 @@ def _is_of_files(arguments: argparse.Namespace) -> bool:
     of_files = bool(arguments.pictures or arguments.targets)
     if bool(arguments.workdir) == of_files or (of_files and not (arguments.pictures and arguments.targets)):
         raise UserError("--workdir=DIR is required, or --pictures=DIR and --targets=DIR; see pix2pix evaluate --help")
-    if not of_files and arguments.workdir.endswith(".safetensors"):
+    if not of_files and (arguments.workdir.endswith(".safetensors") or arguments.workdir.startswith("hf://")):
         raise UserError(f"--workdir={arguments.workdir}: does not say where the data are; evaluate the run's workdir")
     if of_files and not arguments.output:
         raise UserError("--output=DIR is required; say which folder is to hold the numbers and the gallery")
@@ -247,6 +252,30 @@ def _export_page(arguments: argparse.Namespace, given: dict) -> None:
     print(f"  python -m http.server --bind 127.0.0.1 --directory {shlex.quote(arguments.web)}")
 
 
+def _push(arguments: argparse.Namespace, _: Sequence[str]) -> None:
+    environment.set_up_libraries()
+    from pix2pix_jax.evaluation import push
+
+    rules = {name: getattr(arguments, name) for name in _RULES if getattr(arguments, name)}
+    options = {"step": arguments.step, "private": arguments.private, **rules}
+    address, remarks = push.push(arguments.workdir, arguments.repo, **options)
+    for remark in remarks:
+        print(f"note: {remark}")
+    repo = arguments.repo.removeprefix("hf://")
+    print(f'{address}: pix2pix_jax.load("hf://{repo}"), or --workdir=hf://{repo} of translate')
+
+
+def _doctor(arguments: argparse.Namespace, _: Sequence[str]) -> int:
+    environment.set_up_libraries()
+    from pix2pix_jax.training import doctor
+
+    faults = 0
+    for finding in doctor.examine(arguments.workdir):
+        print(finding, flush=True)
+        faults += finding.level == "fault"
+    return EXIT_USER_ERROR if faults else 0
+
+
 def _translate(arguments: argparse.Namespace, _: Sequence[str]) -> None:
     if not 0 <= arguments.seed < 2**31:
         raise UserError(f"--seed={arguments.seed}: must be from 0 to {2**31 - 1}")
@@ -267,7 +296,9 @@ _COMMANDS = {
     "evaluate": _evaluate,
     "compare": _compare,
     "translate": _translate,
+    "push": _push,
     "import-torch": _import_torch,
     "export": _export,
     "demo": _demo,
+    "doctor": _doctor,
 }

@@ -67,6 +67,13 @@ def parser() -> argparse.ArgumentParser:
     import_torch.add_argument("--workdir", required=True, metavar="DIR", help="the workdir to make")
 
     _add_export(commands)
+    push = _add(commands, "push", "put a trained model on the Hugging Face Hub, with a model card")
+    _add_checkpoint(push)
+    push.add_argument("--repo", required=True, metavar="USER/NAME", help="the repository, made if need be")
+    push.add_argument("--private", action="store_true", help="a new repository is visible to its owner alone")
+    _add_inference(push)
+    doctor = _add(commands, "doctor", "check this machine before a run, and say what to do about each fault")
+    doctor.add_argument("--workdir", metavar="DIR", help="of the run to come: whether it can be written")
     _add_completion(commands)
     return parser
 

@@ -15,13 +15,16 @@ from pix2pix_jax.configuration.build_data import STREAMS, color_space, num_downs
 from pix2pix_jax.data.augment import Augmentation
 from pix2pix_jax.errors import check_bounds, check_choice
 from pix2pix_jax.gan.objective import Objective
-from pix2pix_jax.gan.optimizers import make_adam, make_schedule
+from pix2pix_jax.gan.optimizers import freeze, make_adam, make_schedule
 from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
 from pix2pix_jax.gan.train_step import Batch, StepOptions, make_train_step
 from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
 
 with epy.lazy_imports():  # a config without LPIPS needs neither its network nor PyTorch's files
     from pix2pix_jax.metrics import lpips, weights
+
+FREEZABLE = ("encoder", "inner")  # parts of a generator, for the config's field `freeze`
+_ENDS = {"unet": ("down0", "up0"), "resnet": ("stem", "stem_norm", "head")}  # the layers that see the images' channels
 
 
 def network_channels(config: ConfigDict) -> tuple[int, int]:
@@ -67,10 +70,17 @@ def build_parts(config: ConfigDict, *, num_examples: int) -> Parts:
     return Parts(
         generator=build_generator(config),
         discriminator=build_discriminator(config),
-        g_optimizer=adam,
+        g_optimizer=freeze(adam, functools.partial(is_frozen, config)) if config.freeze else adam,
         d_optimizer=adam,
         objective=Objective.from_config(config, perceptual=build_perceptual(config)),
     )
+
+
+def is_frozen(config: ConfigDict, layer: str) -> bool:
+    """Returns whether `config.freeze` keeps a layer of the generator, such as "down0", as it is."""
+    if config.freeze == "encoder":
+        return layer.startswith(("stem", "down"))
+    return config.freeze == "inner" and layer not in _ENDS[config.generator.name]
 
 
 def build_perceptual(config: ConfigDict) -> Callable[[jax.Array, jax.Array], jax.Array] | None:

@@ -39,6 +39,7 @@ _CHOICES = {
     "target_dtype": ("auto", *DTYPES),
     "input_interpolation": tuple(INTERPOLATIONS),
     "target_interpolation": tuple(INTERPOLATIONS),
+    "freeze": ("", *build_model.FREEZABLE),
     "inference.dropout": ("on", "off"),
     "inference.weights": ("latest", "ema"),
     "log_to": ("none", "wandb", "trackio"),
@@ -94,6 +95,8 @@ def check(config: ConfigDict) -> ConfigDict:
     _check_colors(config)
     if config.inference.weights == "ema" and not config.ema_decay:
         raise UserError("config.inference.weights: ema, but ema_decay is 0, so there is no average; use latest")
+    if config.freeze and not config.init_from:
+        raise UserError(f"config.freeze: {config.freeze}, but init_from is empty, so random layers would stay random")
     _check_shares(config)
     return config
 

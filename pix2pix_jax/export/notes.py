@@ -19,7 +19,7 @@ def of_model(model: TrainedModel) -> dict[str, Any]:
 
     The config is without the places on disk that a file for others should not name.
     """
-    values = config_lib.to_dict(model.config) | {"data_dir": "", "data_url": ""}
+    values = config_lib.to_dict(model.config) | {"data_dir": "", "data_url": "", "init_from": "", "freeze": ""}
     if values["palette"].endswith(".json"):
         values["palette"] = "auto"
     return {

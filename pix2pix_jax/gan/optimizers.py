@@ -70,3 +70,18 @@ def make_adam(
     if not eps > 0:  # it prevents 0 / 0, for gradients of 0
         raise ValueError(f"eps: {eps}; must be above 0, as 1e-08")
     return optax.adam(schedule, b1=b1, b2=b2, eps=eps)
+
+
+def freeze(optimizer: optax.GradientTransformation, is_frozen: Callable[[str], bool]) -> optax.GradientTransformation:
+    """Builds an optimiser that leaves some layers as they are, and keeps no moments of them.
+
+    Args:
+      optimizer: of the other layers.
+      is_frozen: says of the name of a layer, the first part of the path of its parameters, whether it stays.
+    """
+
+    def labels(params: dict) -> dict:
+        label = {layer: "frozen" if is_frozen(layer) else "trained" for layer in params}
+        return {layer: jax.tree.map(lambda _: label[layer], params[layer]) for layer in params}  # noqa: B023
+
+    return optax.multi_transform({"trained": optimizer, "frozen": optax.set_to_zero()}, labels)

@@ -26,18 +26,19 @@ from pix2pix_jax.inference import model_file, native
 from pix2pix_jax.inference.native import Size, Tile
 from pix2pix_jax.inference.tiles import ArrayPicture, Picture
 from pix2pix_jax.inference.window_programs import WindowPrograms
+from pix2pix_jax.io import hub
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import caches, console, meshes
 from pix2pix_jax.workdir import checkpoints
 
 
 def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "TrainedModel":
-    """Loads the generator of a run from its workdir alone, or from a .safetensors file that `pix2pix export` wrote.
+    """Loads the generator of a run from its workdir alone, a .safetensors file of `pix2pix export`, or hf://USER/NAME.
 
     Compiled programs are kept on disk for other processes, as on the command line (`caches.keep_compiled_programs`).
 
     Args:
-      workdir: the workdir of a training run, or the file, local or gs://.
+      workdir: the workdir of a training run, or the file, local or gs://; or the name on the Hub (`pix2pix push`).
       step: the checkpoint's step, "latest", or "best" by the config's `best_metric`. A file has but one, "latest".
       **rules: norm_stats, dropout or weights, which replace those of the config's `inference`.
 
@@ -45,10 +46,11 @@ def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "Trai
       UserError: there is no such checkpoint, it cannot be read, or it lacks the moving average that is asked for.
     """
     caches.keep_compiled_programs()
-    if os.fspath(workdir).endswith(model_file.SUFFIX):
+    if not is_workdir(workdir):
         if step != "latest":
             raise UserError(f"--step={step}: {os.fspath(workdir)} holds one model alone; leave the flag out")
-        config, variables, step = model_file.read(os.fspath(workdir), rules)
+        path = os.fspath(workdir)
+        config, variables, step = model_file.read(hub.fetch(path) if path.startswith(hub.PREFIX) else path, rules)
         return TrainedModel(config=config, variables=variables, step=step)
 
     def read(step: int) -> "TrainedModel":
@@ -59,6 +61,11 @@ def load(workdir: AnyPath, *, step: str | int = "latest", **rules: str) -> "Trai
 
     with console.quiet_libraries(), contextlib.closing(checkpoints.Checkpoints(workdir, read_only=True)) as reader:
         return reader.load(step, read)
+
+
+def is_workdir(place: AnyPath) -> bool:
+    """Returns whether what `load` takes is a workdir, and not a single model: a file, or a name on the Hub."""
+    return not os.fspath(place).startswith(hub.PREFIX) and not os.fspath(place).endswith(model_file.SUFFIX)
 
 
 def restore_variables(

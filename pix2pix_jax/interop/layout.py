@@ -100,7 +100,7 @@ def from_torch(
     entries = entries_of(architecture)
     if misfit := _differences(weights, entries):
         raise UserError(f"{name_of_file}: does not fit {architecture.described()}: {misfit}; check which file it is")
-    ours = {entry.path: _to_ours(weights[entry.key], entry.kind) for entry in entries if entry.path is not None}
+    ours = {entry.path: to_ours(weights[entry.key], entry.kind) for entry in entries if entry.path is not None}
     return {"params": {}, "batch_stats": {}} | traverse_util.unflatten_dict(ours, sep="/")
 
 
@@ -147,7 +147,7 @@ def _listed(items: Iterable[str]) -> str:
     return ", ".join(printed[:_MOST_LISTED] + more) or "nothing"
 
 
-def _to_ours(array: np.ndarray, kind: str) -> np.ndarray:
+def to_ours(array: np.ndarray, kind: str) -> np.ndarray:
     """Converts an array; PyTorch stores a transposed convolution's kernel as that of the convolution it transposes."""
     with np.errstate(over="ignore"):  # float64 values beyond float32's range become infinite
         array = np.asarray(array, np.float32)

@@ -169,15 +169,17 @@ def export_torch(
     if network == "discriminator":
         if rules:
             raise UserError("--weights: has no effect on a discriminator, of which no average is kept; leave it out")
-        config, variables = _restore_discriminator(folder, step)
+        config, variables = restore_discriminator(folder, step)
     else:
         model = trained_model.load(folder, step=step, **rules)
         config, variables = model.config, model.variables
     _check_fixed(config, network)
-    pth.write(output, layout.to_torch(variables, _architecture_of(config, network)))
+    pth.write(output, layout.to_torch(variables, architecture_of(config, network)))
 
 
-def _restore_discriminator(folder: epath.PathLike, step: str | int) -> tuple[ConfigDict, dict[str, Any]]:
+def restore_discriminator(folder: epath.PathLike, step: str | int) -> tuple[ConfigDict, dict[str, Any]]:
+    """Returns (config, variables of the discriminator) of a checkpoint of a run. Raises UserError."""
+
     def read(step: int) -> tuple[ConfigDict, dict[str, Any]]:
         config = reader.config(step)
         return config, trained_model.restore_variables(reader, step, config, "discriminator")
@@ -194,7 +196,8 @@ def _check_fixed(config: ConfigDict, network: str) -> None:
             raise UserError(f"config.{field}: {flat[field]}; {why}, so there is no file for it")
 
 
-def _architecture_of(config: ConfigDict, network: str) -> Architecture:
+def architecture_of(config: ConfigDict, network: str) -> Architecture:
+    """Returns what a network of a config is called in pytorch-CycleGAN-and-pix2pix; `network` as in `export_torch`."""
     input_channels, target_channels = build_model.network_channels(config)
     fields = config[network]
     shared = {name: fields[name] for name in ("features", "norm", "bias")}

@@ -26,7 +26,7 @@ def initialize() -> None:
     Raises:
       UserError: the environment is incomplete, or the peers do not come.
     """
-    by_hand = _from_environment()
+    by_hand = from_environment()
     if not (by_hand or _is_slurm_step() or _is_tpu_vm()):
         return
     options = {**by_hand, "heartbeat_timeout_seconds": HEARTBEAT_SECONDS}
@@ -37,8 +37,8 @@ def initialize() -> None:
         raise UserError(f"the processes of this run could not connect: {' '.join(str(error).split())}") from error
 
 
-def _from_environment() -> dict[str, Any]:
-    """Returns the arguments of `jax.distributed.initialize`; {} if the environment sets none."""
+def from_environment() -> dict[str, Any]:
+    """Returns the arguments of `jax.distributed.initialize`; {} if the environment sets none. Raises UserError."""
     address, count, index = (
         os.environ.get(f"JAX_{name}") for name in ("COORDINATOR_ADDRESS", "NUM_PROCESSES", "PROCESS_ID")
     )

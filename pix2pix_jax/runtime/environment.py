@@ -9,6 +9,20 @@ import warnings
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.runtime import caches
 
+# Modules of the extra `train`, without which trained models can be used all the same.
+_OF_TRAINING = frozenset(
+    (
+        "array_record",
+        "clu",
+        "dm_pix",
+        "grain",
+        "importlib_resources",
+        "matplotlib",
+        "tensorboard",
+        "tensorflow_datasets",
+    )
+)
+
 
 def use_utf8() -> None:
     """Starts the program again if the locale is not UTF-8: the libraries take no path that Python cannot encode."""
@@ -37,6 +51,14 @@ def check_single_task() -> None:
             f"{count} tasks were started (SLURM_STEP_NUM_TASKS, JAX_NUM_PROCESSES), and each would do the whole work; "
             "start one (srun --ntasks=1)"
         )
+
+
+def explain_missing(error: ModuleNotFoundError) -> UserError | None:
+    """Returns what to say where a library of an extra is not installed; None where it is another module that lacks."""
+    module = (error.name or "").partition(".")[0]
+    if module not in _OF_TRAINING:
+        return None
+    return UserError(f"needs {module}, which an installation for trained models lacks; pip install '.[train]'")
 
 
 def set_up_libraries() -> None:

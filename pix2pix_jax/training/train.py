@@ -17,6 +17,7 @@ from pix2pix_jax.data.files.high_bit_depth import height_by_width
 from pix2pix_jax.data.sources import fingerprint
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.gan.state import TrainState, state_shardings
+from pix2pix_jax.interop import initial_weights
 from pix2pix_jax.io import storage
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import console, distributed, meshes
@@ -121,9 +122,12 @@ def _resume_or_create(run: Run) -> ResumePoint:
         if best and best["step"] not in run.checkpoints.steps():  # it gave way to a newer one, which is damaged
             resumed.progress["best"] = run.checkpoints.best()
         return resumed
+    initial = initial_weights.read(run.config) if run.config.init_from else None
     # The random draws run once, and a CPU takes longer to optimise them than to compute them.
     options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
     state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
+    if initial:
+        state = initial_weights.start_from(run.config, state, initial, place=lambda x: meshes.replicate(x, run.mesh))
     return ResumePoint(state=state, step=0, progress=NO_PROGRESS)
 
 
