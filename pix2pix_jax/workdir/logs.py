@@ -63,6 +63,7 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         self._bar = console.bar(
             initial=start, total=total, leave=True, mininterval=0.5, bar_format="step {n_fmt}/{total_fmt}"
         )
+        self._shown: tuple[int, dict[str, float]] | None = None  # the last step, and its losses
         if self._main:
             with workdir_lib.writing():
                 storage.make_folder(workdir / "samples")
@@ -78,15 +79,20 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
     def progress(self, step: int, losses: dict[str, float]) -> None:
         """Moves the progress bar to `step`, and shows its losses."""
         self._collect(wait=False)
-        rate = self._bar.format_dict["rate"] or (step - self._start) / max(self._bar.format_dict["elapsed"], 1e-9)
-        epoch = (step - 1) * self._batch_size // self._num_examples + 1
+        first, self._shown = self._shown is None, (step, losses)
+        if first or time.time() >= self._bar.last_print_t + self._bar.mininterval:  # else it is not drawn
+            self._write_bar(step, losses)
+        self._bar.update(step - self._bar.n)
+
+    def _write_bar(self, step: int, losses: dict[str, float]) -> None:
+        state = self._bar.format_dict
+        rate = state["rate"] or (step - self._start) / max(state["elapsed"], 1e-9)
         shown = {
-            "EPOCH": f"epoch {epoch}",
+            "EPOCH": f"epoch {(step - 1) * self._batch_size // self._num_examples + 1}",
             "RATE": f"{rate * self._batch_size:.1f} images/s",
             "LOSSES": " ".join(f"{name} {value:.3f}" for name, value in losses.items()),
         }
         console.fit(self._bar, [re.sub("[A-Z]+", lambda name: shown[name[0]], text) for text in _FORMATS])
-        self._bar.update(step - self._bar.n)
 
     def scalars(self, step: int, values: dict[str, float], *, rates: Mapping[str, float] = NO_RATES) -> None:
         """Writes a line of metrics.jsonl, with null for values that are not finite, and points of curves.
@@ -130,6 +136,8 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
 
     def __exit__(self, exception_type, exception, traceback) -> None:
         self._thread.shutdown(wait=True)
+        if self._shown:
+            self._write_bar(*self._shown)
         self._bar.close()
         if not self._main:
             return

@@ -46,11 +46,17 @@ def test_another_name_is_refused(run):
     )
 
 
-def test_wandb_offline(tmp_path, monkeypatch):
+def in_processes(workdir, name, *starts, **environment):
+    """Calls `log_run` in a process of its own for each start, as wandb writes its last records when it ends."""
+    for start in starts:
+        program = f"import test_trackers as t; t.log_run({str(workdir)!r}, {name!r}, start={start})"
+        variables = os.environ | {"PYTHONPATH": HERE + os.pathsep + TESTS} | environment
+        subprocess.run([sys.executable, "-c", program], check=True, env=variables)
+
+
+def test_wandb_offline(tmp_path):
     pytest.importorskip("wandb", reason="wandb is not installed")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    log_run(tmp_path, "wandb")
-    log_run(tmp_path, "wandb", start=2)  # a resumed run
+    in_processes(tmp_path, "wandb", 0, 2, WANDB_MODE="offline")  # the second is a resumed run
     files = sorted((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
     assert len({file.name for file in files}) == 1, "one run of wandb for both starts"
     records = [record for file in files for record in wandb_history(file)]
@@ -79,9 +85,7 @@ def wandb_history(file):
 
 def test_trackio_on_this_machine(tmp_path):
     pytest.importorskip("trackio", reason="trackio is not installed")
-    program = f"import test_trackers as t; t.log_run({str(tmp_path / 'run')!r}, 'trackio')"
-    environment = os.environ | {"TRACKIO_DIR": str(tmp_path / "store"), "PYTHONPATH": HERE + os.pathsep + TESTS}
-    subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+    in_processes(tmp_path / "run", "trackio", 0, TRACKIO_DIR=str(tmp_path / "store"))
     (database,) = (tmp_path / "store").glob("*.db")
     rows = sqlite3.connect(database).execute("select step, metrics from metrics order by id").fetchall()
     found = [(step, json.loads(metrics)) for step, metrics in rows]
