@@ -67,13 +67,8 @@ def parser() -> argparse.ArgumentParser:
     import_torch.add_argument("--workdir", required=True, metavar="DIR", help="the workdir to make")
 
     _add_export(commands)
-    push = _add(commands, "push", "put a trained model on the Hugging Face Hub, with a model card")
-    _add_checkpoint(push)
-    push.add_argument("--repo", required=True, metavar="USER/NAME", help="the repository, made if need be")
-    push.add_argument("--private", action="store_true", help="a new repository is visible to its owner alone")
-    _add_inference(push)
-    doctor = _add(commands, "doctor", "check this machine before a run, and say what to do about each fault")
-    doctor.add_argument("--workdir", metavar="DIR", help="of the run to come: whether it can be written")
+    _add_push(commands)
+    _add_doctor(commands)
     _add_completion(commands)
     return parser
 
@@ -93,6 +88,19 @@ def _add_export(commands) -> None:
     page.add_argument("--palette", metavar=_PALETTES, help="of label maps (default: auto)")
     page.add_argument("--ort", metavar="FILE.tgz", help="package onnxruntime-web (default: npm fetches it)")
     page.add_argument("--webgpu", action="store_true", help="compute by WebGPU where the browser has it")
+
+
+def _add_push(commands) -> None:
+    push = _add(commands, "push", "put a trained model on the Hugging Face Hub, with a model card")
+    _add_checkpoint(push)
+    push.add_argument("--repo", required=True, metavar="USER/NAME", help="the repository, made if need be")
+    push.add_argument("--private", action="store_true", help="a new repository is visible to its owner alone")
+    _add_inference(push)
+
+
+def _add_doctor(commands) -> None:
+    doctor = _add(commands, "doctor", "check this machine before a run, and say what to do about each fault")
+    doctor.add_argument("--workdir", metavar="DIR", help="of the run to come: whether it can be written")
 
 
 def _add_completion(commands) -> None:

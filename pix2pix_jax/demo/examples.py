@@ -23,14 +23,14 @@ def find(config: ConfigDict, workdir: epath.PathLike) -> list[np.ndarray]:
     They come from the validation split, or else another one. Where the data are not on this machine, they come from the
     pictures of an evaluation or from the grids of samples. They may be none.
     """
-    folder = storage.folder(workdir)
     places = (
         lambda: _of_data(config),
-        lambda: _of_evaluations(config, folder),
-        lambda: _of_samples(config, folder),
+        lambda: _of_evaluations(config, storage.folder(workdir)),
+        lambda: _of_samples(config, storage.folder(workdir)),
     )
     for look in places:
-        with contextlib.suppress(UserError, OSError):  # files that are gone or damaged: the page works without
+        # Files that are gone or damaged, a model of the Hub, libraries of training: the page works without.
+        with contextlib.suppress(UserError, OSError, ModuleNotFoundError):
             if found := look():
                 return found
     return []

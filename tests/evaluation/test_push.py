@@ -13,6 +13,7 @@ import yaml
 from huggingface_hub import constants
 from PIL import Image
 
+from pix2pix_jax.demo import examples
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.inference import trained_model
 
@@ -114,3 +115,8 @@ def test_mistakes_of_names(evaluated, hub, run):
     assert code == 2 and "give the run's workdir" in errors
     code, _, errors = run("evaluate", "--workdir=hf://someone/facades")
     assert code == 2 and "where the data are" in errors
+
+
+def test_the_page_to_draw_on_takes_a_model_of_the_hub(tiny_config):
+    config = tiny_config("--config.dataset=folder", "--config.data_dir=/no/such/folder")
+    assert examples.find(config, "hf://someone/facades") == []  # no pictures, and no error

@@ -78,3 +78,26 @@ def test_systemd_and_kubernetes_name_the_same_codes():
     assert "RestartForceExitStatus=75 SIGABRT SIGKILL\n" in service and "Restart=on-failure" not in service
     rules = re.findall(r"operator: (\w+), values: \[([\d, ]+)\]", snippet("tpu.md", "podFailurePolicy"))
     assert rules == [("In", "75"), ("NotIn", "134, 137, 143")]
+
+
+def test_the_commands_for_a_tpu_run_in_order(tmp_path):
+    """With a `gcloud` that makes one wait, and has bash read, not run, the commands for the hosts."""
+    programs = {
+        "gcloud": """echo "$@" >> calls
+case "$*" in *describe*) [ $(grep -c describe calls) -gt 2 ] && echo ACTIVE || echo WAITING;; esac
+for a; do case "$a" in --command=*) bash -n -c "${a#--command=}" || echo bad >> bad;; esac; done""",
+        "sleep": "exit 0",
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    script = snippet("tpu.md", "queued-resources create")
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, timeout=20, check=True)
+    calls = (tmp_path / "calls").read_text()
+    order = ["queued-resources create", "queued-resources describe", "uv venv", "pix2pix prepare",
+             "pix2pix train --config=facades --workdir=gs://my-bucket/facades", "tail -f", "pkill -TERM",
+             "queued-resources delete pix2pix"]  # fmt: skip
+    places = [calls.index(text) for text in order]
+    assert places == sorted(places) and calls.count("describe") == 3
+    assert not (tmp_path / "bad").exists()
