@@ -153,7 +153,7 @@ def _receive(response: http.client.HTTPResponse, url: str, part: _Part) -> None:
         total=total,
         unit="B",
         unit_scale=True,
-        mininterval=0.5 if sys.stderr.isatty() else 30,  # seconds; a log file takes a line each time
+        leave=True,  # a log file says that it has come
     )
     with part.path.open("ab") as file, progress:
         while chunk := _read(response):
