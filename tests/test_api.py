@@ -77,6 +77,7 @@ def test_any_sequence_of_pairs_trains_as_two_arrays_do(config, by_arrays, tmp_pa
     assert model.config.dataset == "given"
 
 
+@pytest.mark.heavy
 def test_other_splits_are_validated_and_evaluated(config, tmp_path):
     data = {"train": (PIXELS, 255 - PIXELS), "validation": (PIXELS[:3], 255 - PIXELS[:3])}
     pix2pix_jax.train(config(eval_every_steps=3), str(tmp_path), data=data)

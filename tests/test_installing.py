@@ -29,6 +29,7 @@ def without_training(*arguments):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.heavy
 def test_a_trained_model_needs_no_library_of_training(trained, tmp_path):
     picture = next((trained / "samples").glob("*.png"))
     code, out, errors = without_training(
@@ -37,6 +38,7 @@ def test_a_trained_model_needs_no_library_of_training(trained, tmp_path):
     assert code == 0 and "1 pictures" in out, errors
 
 
+@pytest.mark.heavy
 def test_training_without_its_libraries_is_one_line(tmp_path):
     code, _, errors = without_training("train", "--config=drawn_facades", f"--workdir={tmp_path / 'run'}")
     assert code == 2 and "pip install '.[train]'" in errors and len(errors.splitlines()) == 1, errors

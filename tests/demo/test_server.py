@@ -196,6 +196,7 @@ def test_a_drawing_that_drips_is_given_up(page, pixels, monkeypatch):
     assert_works(page, pixels)
 
 
+@pytest.mark.heavy
 def test_silent_connections_do_not_keep_others_out_for_long(page, pixels, monkeypatch):
     monkeypatch.setattr(server_lib, "_PATIENCE", 0.3)
     silent = [socket.create_connection(("127.0.0.1", page.server_port)) for _ in range(40)]

@@ -66,6 +66,7 @@ def test_a_file_has_the_generator_alone(trained, tiny_config, build, tmp_path, c
     assert "no discriminator" in log.out + log.err
 
 
+@pytest.mark.heavy
 def test_other_channels_bring_new_heads_which_the_log_names(trained, tiny_config, build, capsys):
     config = tiny(tiny_config, trained, "seed=5", "input_channels=1")
     state, fresh = begin(config, build), build(config)[1]
@@ -85,6 +86,7 @@ def test_another_generator_is_refused_with_the_fields_to_set(trained, tiny_confi
         begin(tiny(tiny_config, f"{trained}/no-such"), build)
 
 
+@pytest.mark.heavy
 def test_another_discriminator_begins_anew(trained, tiny_config, build, capsys):
     config = tiny(tiny_config, trained, "discriminator.features=4")
     assert_equal(begin(config, build).discriminator.variables, build(config)[1].discriminator.variables)
@@ -111,6 +113,7 @@ def of_published(tiny_config, file, published, *fields):
     return tiny(tiny_config, file, "generator.name=resnet", *known, *channels, *norm, *fields)
 
 
+@pytest.mark.heavy
 def test_a_published_file_as_it_is_and_with_other_names(published, tiny_config, build, tmp_path, capsys):
     """Real: the CUT family has `block` where this family has `conv_block`."""
     file = tmp_path / "latest_net_G.pth"
@@ -125,6 +128,7 @@ def test_a_published_file_as_it_is_and_with_other_names(published, tiny_config, 
     assert len(lines) == 1 and "block is taken for conv_block" in lines[0], lines
 
 
+@pytest.mark.heavy
 def test_affine_instance_norms_are_batch_norms_at_batch_size_1(tiny_config, build, tmp_path, capsys):
     """A file with affine=True: biases ahead of norms, scales and shifts, no running statistics."""
     shape = {"depth": 1, "features": 2, "input_channels": 3, "target_channels": 3, "dropout": False}
@@ -180,6 +184,7 @@ def _affine_resnet(weights, image):
         return jnp.tanh(conv(x, "model.18", reflect=3)).transpose(0, 2, 3, 1)
 
 
+@pytest.mark.heavy
 def test_a_frozen_encoder_stays_and_a_resumed_run_ends_in_the_same_bits(trained, tiny_flags, run, tmp_path):
     source = shutil.copytree(trained, tmp_path / "source")
     flags = ["--config=default", *tiny_flags, f"--config.init_from={source}", "--config.freeze=encoder"]
