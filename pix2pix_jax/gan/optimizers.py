@@ -1,25 +1,27 @@
 """Learning-rate schedules and the Adam pair."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from pix2pix_jax.errors import check_bounds, check_choice
 
 
-def _linear(p, n, drop_every):
+def _linear(p, n, drop_every, xp):
     constant = n - n // 2
-    return 1 - jnp.maximum(0, p + 1 - constant) / (n - constant + 1)
+    return 1 - xp.maximum(0, p + 1 - constant) / (n - constant + 1)
 
 
-# name -> f(p, num_periods, drop_every): factor of the learning rate in period p
-SCHEDULES: dict[str, Callable[[jax.Array, int, int], jax.Array]] = {
-    "constant": lambda p, n, drop_every: jnp.ones_like(p),
+# name -> f(p, num_periods, drop_every, numpy or jax.numpy): factor of the learning rate in period p
+SCHEDULES: dict[str, Callable[[Any, int, int, Any], Any]] = {
+    "constant": lambda p, n, drop_every, xp: xp.ones_like(p),
     "linear": _linear,
-    "step": lambda p, n, drop_every: 0.1 ** (p // drop_every),
-    "cosine": lambda p, n, drop_every: 0.5 * (1 + jnp.cos(jnp.pi * p / n)),
+    "step": lambda p, n, drop_every, xp: 0.1 ** (p // drop_every),
+    "cosine": lambda p, n, drop_every, xp: 0.5 * (1 + xp.cos(xp.pi * p / n)),
 }
 
 
@@ -43,6 +45,8 @@ def make_schedule(
     - step: a tenth every `drop_every` periods.
     - cosine: learning_rate * (1 + cos(pi p / N)) / 2.
 
+    A step that is no array of JAX, such as a NumPy integer, gives the rate on the host, without any device.
+
     Raises:
       ValueError: unknown name or negative rate; the message begins with the config's field.
     """
@@ -50,9 +54,10 @@ def make_schedule(
     check_bounds("learning_rate", learning_rate, 0)
 
     def schedule(step):
+        xp = jnp if isinstance(step, jax.Array) else np
         # A run lengthened and cut again may ask beyond its end, where the rate must not turn negative or rise again.
-        period = jnp.minimum(jnp.asarray(step) * batch_size // num_examples, num_periods)
-        return learning_rate * SCHEDULES[name](period.astype(jnp.float32), num_periods, drop_every)
+        period = xp.minimum(xp.asarray(step) * batch_size // num_examples, num_periods)
+        return learning_rate * SCHEDULES[name](period.astype(xp.float32), num_periods, drop_every, xp)
 
     return schedule
 

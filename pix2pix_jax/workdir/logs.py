@@ -80,6 +80,8 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
         """Moves the progress bar to `step`, and shows its losses."""
         self._collect(wait=False)
         first, self._shown = self._shown is None, (step, losses)
+        if self._bar.disable:  # in all processes but the main one
+            return
         if first or time.time() >= self._bar.last_print_t + self._bar.mininterval:  # else it is not drawn
             self._write_bar(step, losses)
         self._bar.update(step - self._bar.n)
