@@ -19,6 +19,8 @@ import urllib.parse
 import zlib
 from collections.abc import Callable, Iterator
 
+from serving import serving
+
 _OBJECT = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)")
 _COPY = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/(rewriteTo|copyTo)/b/([^/]+)/o/([^/]+)")
 _LIST = re.compile(r"/storage/v1/b/([^/]+)/o/?")
@@ -81,12 +83,8 @@ class FakeGCS:
 
     @contextlib.contextmanager
     def running(self) -> Iterator["FakeGCS"]:
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        try:
+        with serving(self._server):
             yield self
-        finally:
-            self._server.shutdown()
-            self._server.server_close()
 
     def release(self) -> None:
         """Lets requests that were held fail, and gets ready for others."""

@@ -6,7 +6,8 @@ import hashlib
 import http.server
 import json
 import re
-import threading
+
+from serving import serving
 
 
 class FakeHub:
@@ -104,10 +105,5 @@ def serve():
     hub = FakeHub()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.hub, hub.address = hub, f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -45,7 +45,7 @@ def make_schedule(
     - step: a tenth every `drop_every` periods.
     - cosine: learning_rate * (1 + cos(pi p / N)) / 2.
 
-    A step that is no array of JAX, such as a NumPy integer, gives the rate on the host, without any device.
+    A step that is no array of JAX, such as an int, gives the rate as a NumPy float, without any device.
 
     Raises:
       ValueError: unknown name or negative rate; the message begins with the config's field.

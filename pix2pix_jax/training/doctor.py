@@ -200,11 +200,10 @@ def _peers() -> Iterator[Finding]:
     except socket.gaierror:
         yield Finding("fault", f"peers: no such host as {host}; check JAX_COORDINATOR_ADDRESS, or use its IP address")
     except (OSError, OverflowError) as error:
-        what = "the port is taken; choose another one in all processes" if index == 0 else (
-            "start process 0, and let the firewall pass that port")  # fmt: skip
-        yield Finding(
-            "fault" if index == 0 else "note", f"peers: {address}: {getattr(error, 'strerror', None) or error}; {what}"
-        )
+        level, remedy = "note", "start process 0, and let the firewall pass that port"
+        if index == 0:
+            level, remedy = "fault", "the port is taken; choose another one in all processes"
+        yield Finding(level, f"peers: {address}: {getattr(error, 'strerror', None) or error}; {remedy}")
 
 
 def _compile_cache() -> Iterator[Finding]:

@@ -50,8 +50,8 @@ class MetricLogger(Callback):
       total: the last step of the run.
       health: returns warnings about a log line, given its step and means; they are printed.
       speed: counts the steps whose losses are read.
-      schedule: the learning rate of a step, from the number of updates before it; it is logged too. It is called with
-        numbers of the host, so that it does not wait for the device.
+      schedule: the learning rate of a step, from the number of updates before it; it is logged too. It is asked
+        for an int, which gives the rate on the host: a computation between the steps would wait for the device.
     """
 
     log: RunLog
@@ -84,7 +84,7 @@ class MetricLogger(Callback):
             self._write(step, self._means())
 
     def _write(self, step: int, means: dict[str, float]) -> None:
-        self.log.scalars(step, means, rates={"learning_rate": float(self.schedule(np.int32(step - 1)))})
+        self.log.scalars(step, means, rates={"learning_rate": float(self.schedule(step - 1))})
 
     def _means(self) -> dict[str, float]:
         return {name: float(np.mean([losses[name] for losses in self.window])) for name in self.window[0]}

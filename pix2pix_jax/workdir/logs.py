@@ -79,9 +79,9 @@ class RunLog(contextlib.AbstractContextManager["RunLog"]):
     def progress(self, step: int, losses: dict[str, float]) -> None:
         """Moves the progress bar to `step`, and shows its losses."""
         self._collect(wait=False)
-        first, self._shown = self._shown is None, (step, losses)
-        if self._bar.disable:  # in all processes but the main one
+        if self._bar.disable:  # in all processes but the main one; tqdm gives it no `last_print_t`
             return
+        first, self._shown = self._shown is None, (step, losses)
         if first or time.time() >= self._bar.last_print_t + self._bar.mininterval:  # else it is not drawn
             self._write_bar(step, losses)
         self._bar.update(step - self._bar.n)

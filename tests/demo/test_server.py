@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from serving import serving
 
 from pix2pix_jax import cli
 from pix2pix_jax.demo import serve
@@ -219,12 +220,10 @@ def test_an_error_of_the_model_is_said_and_the_server_goes_on():
         return drawing
 
     server = server_lib.Server({}, translate, num_bytes=3)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     post = {"Content-Type": "application/octet-stream"}
-    assert ask(server, "POST", "translate?seed=0", b"bad", **post) == (500, b"no room\n")
-    assert ask(server, "POST", "translate?seed=0", b"abc", **post) == (200, b"abc")
-    server.shutdown()
-    server.server_close()
+    with serving(server):
+        assert ask(server, "POST", "translate?seed=0", b"bad", **post) == (500, b"no room\n")
+        assert ask(server, "POST", "translate?seed=0", b"abc", **post) == (200, b"abc")
 
 
 def test_a_port_in_use_gives_the_next_free_one(model, trained, page):

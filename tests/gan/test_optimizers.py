@@ -39,6 +39,16 @@ def test_an_epoch_ends_in_the_middle_of_a_batch(batch_size):
     np.testing.assert_allclose(rates, published(steps * batch_size // 400), rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_an_int_gives_the_rate_on_the_host(name):
+    """The log asks for it between steps, and must not wait for the device."""
+    function = make_schedule(name, learning_rate=RATE, num_periods=10, num_examples=7, batch_size=2, drop_every=3)
+    steps = range(40)
+    rates = [function(step) for step in steps]
+    assert not any(isinstance(rate, jax.Array) for rate in rates)
+    np.testing.assert_allclose(rates, jax.vmap(function)(jnp.arange(40)), rtol=1e-6, atol=1e-12)
+
+
 def test_constant():
     np.testing.assert_allclose(schedule("constant")([0, 1, 199, 10_000]), RATE)
 

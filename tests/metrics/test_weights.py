@@ -5,11 +5,11 @@ import functools
 import http.server
 import pathlib
 import shutil
-import threading
 
 import numpy as np
 import pytest
 from golden import drawn_inception, drawn_lpips
+from serving import serving
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import download, pth
@@ -98,10 +98,8 @@ def server(home):
     folder = home / "published"
     folder.mkdir()
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    with serving(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)) as httpd:
         yield f"http://127.0.0.1:{httpd.server_port}", folder
-        httpd.shutdown()
 
 
 def test_what_is_downloaded_is_checked_and_kept(home, server):
