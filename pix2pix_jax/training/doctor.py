@@ -112,7 +112,7 @@ def _devices() -> Iterator[Finding]:
     elif on_cpu:
         yield Finding(
             "note",
-            "devices: no GPU and no TPU here; a CPU needs 8 hours to days for the 80,000 steps of facades at 256 px",
+            "devices: no GPU and no TPU here; a CPU needs 9 hours or more for the 80,000 steps of facades at 256 px",
         )
 
 
