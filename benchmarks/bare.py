@@ -11,11 +11,11 @@ from jax.sharding import Mesh
 from pix2pix_jax.configuration import build_model
 from pix2pix_jax.gan.state import state_shardings
 from pix2pix_jax.inference import trained_model
-from pix2pix_jax.runtime import allocator, meshes
+from pix2pix_jax.runtime import cpu, meshes
 from pix2pix_jax.training import loop
 from pix2pix_jax.workdir.checkpoints import abstract
 
-allocator.keep_freed_memory()  # as the program does, before JAX has threads; systems of the same process gain by it too
+cpu.keep_freed_memory()  # as the program does, before JAX has threads; systems of the same process gain by it too
 
 
 def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:

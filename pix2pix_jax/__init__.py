@@ -9,7 +9,11 @@ fake = model.translate(images)  # uint8 (N, H, W, 3), floats in [-1, 1], a PIL i
 
 from etils import epy
 
+from pix2pix_jax.runtime import cpu
+
 __version__ = "0.2.0"
+
+cpu.fuse_outputs()  # before anything compiles
 
 with epy.lazy_api_imports(globals()):  # JAX and Orbax take seconds to import, which --help and mistakes need not
     from pix2pix_jax.api import config, evaluate, train, translate

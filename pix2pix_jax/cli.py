@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from pix2pix_jax import flags
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.runtime import allocator, environment, exits
+from pix2pix_jax.runtime import cpu, environment, exits
 from pix2pix_jax.runtime.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USER_ERROR, STOPPED
 
 
@@ -42,7 +42,7 @@ def run() -> NoReturn:
     """Runs the program: `main` with the environment, the signals and the exit codes of a process of its own."""
     environment.use_utf8()
     exits.begin()
-    allocator.keep_freed_memory()
+    cpu.keep_freed_memory()
     code = main()
     exits.leave(code) if code else exits.end()
 
