@@ -5,8 +5,8 @@ Command: pix2pix train --config=improved --workdir=runs/improved
 Recipe:  the published networks and lengths. Beside L1 and the GAN loss: LPIPS (Zhang et al. 2018) with weight 10 and
          feature matching (Wang et al. 2018) with weight 10; hinge loss and spectral norm in the discriminator (Miyato
          et al. 2018); pictures come from a moving average of the generator.
-Measured: 128 px, 32 features, 15 epochs, split test, seeds 0 and 1: FID 238, KID 0.195, L1 0.336, where the published
-         recipe has 328, 0.339, 0.351 (2026-11-29; docs/results.md). At full size and length: not yet.
+Measured: 128 px, 32 features, 15 epochs, split test, seeds 0 to 2: FID 239, KID 0.197, L1 0.336, where the published
+         recipe has 319, 0.324, 0.350 (2026-11-29; docs/results.md). At full size and length: not yet.
 """
 
 from pix2pix_jax.configs import facades

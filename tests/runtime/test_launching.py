@@ -91,7 +91,7 @@ for a; do case "$a" in --command=*) bash -n -c "${a#--command=}" || echo bad >> 
     for name, body in programs.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
-    script = snippet("tpu.md", "queued-resources create")
+    script = snippet("tpu.md", "--node-id=pix2pix")
     environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path, env=environment, timeout=20, check=True)
     calls = (tmp_path / "calls").read_text()
@@ -100,4 +100,8 @@ for a; do case "$a" in --command=*) bash -n -c "${a#--command=}" || echo bad >> 
              "queued-resources delete pix2pix"]  # fmt: skip
     places = [calls.index(text) for text in order]
     assert places == sorted(places) and calls.count("describe") == 3
+    several = "ZONE=z\n" + snippet("tpu.md", "--node-count=2") + '\non_all "cd pix2pix_jax"'
+    subprocess.run(["bash", "-e", "-c", several], cwd=tmp_path, env=environment, timeout=20, check=True)
+    last = (tmp_path / "calls").read_text().splitlines()[-1]
+    assert last == "compute tpus queued-resources ssh pix2pix --zone=z --node=all --worker=all --command=cd pix2pix_jax"
     assert not (tmp_path / "bad").exists()
