@@ -13,9 +13,11 @@ pytestmark = pytest.mark.heavy
 # Sums over devices are taken in another order, and Adam divides by the root of a running mean square: a large eps keeps
 # it from making steps of full size of rounding errors. Where an activation lies within rounding of its ReLU's kink, or
 # an output of its target, the order of a sum decides on a slope, and of millions some do. So leaky ReLUs and the loss
-# have no kinks here, which leaves those of the decoder's ReLUs.
+# have no kinks here, which leaves those of the decoder's ReLUs. One of the seeds 0 to 5 meets such a kink within 24
+# steps, and parts by 5e-5 in the losses and half of a moment's largest value: 0 with outputs fused (`runtime.cpu`), 2
+# without. The others part by 2e-6 and 4e-4 with either, so seed 1 is taken.
 SMOOTH = ("generator.slope=1.0", "discriminator.slope=1.0", "l1_weight=0.0", "l2_weight=100.0")
-SHORT = ("num_steps=24", "checkpoint_every_steps=8", "eval_every_steps=8", "batch_size=8", "eps=1e-3", *SMOOTH)
+SHORT = ("num_steps=24", "checkpoint_every_steps=8", "eval_every_steps=8", "batch_size=8", "eps=1e-3", "seed=1", *SMOOTH)
 LONG = ("num_steps=2000", "checkpoint_every_steps=20", "batch_size=8")
 LOSSES = 1e-4  # relative tolerance, over 24 steps
 ARRAYS = 1e-3  # of the largest of an array
