@@ -17,7 +17,15 @@ pytestmark = pytest.mark.heavy
 # steps, and parts by 5e-5 in the losses and half of a moment's largest value: 0 with outputs fused (`runtime.cpu`), 2
 # without. The others part by 2e-6 and 4e-4 with either, so seed 1 is taken.
 SMOOTH = ("generator.slope=1.0", "discriminator.slope=1.0", "l1_weight=0.0", "l2_weight=100.0")
-SHORT = ("num_steps=24", "checkpoint_every_steps=8", "eval_every_steps=8", "batch_size=8", "eps=1e-3", "seed=1", *SMOOTH)
+SHORT = (
+    "num_steps=24",
+    "checkpoint_every_steps=8",
+    "eval_every_steps=8",
+    "batch_size=8",
+    "seed=1",
+    "eps=1e-3",
+    *SMOOTH,
+)
 LONG = ("num_steps=2000", "checkpoint_every_steps=20", "batch_size=8")
 LOSSES = 1e-4  # relative tolerance, over 24 steps
 ARRAYS = 1e-3  # of the largest of an array
