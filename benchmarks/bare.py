@@ -12,16 +12,16 @@ from pix2pix_jax.configuration import build_model
 from pix2pix_jax.gan.state import state_shardings
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import cpu, meshes
-from pix2pix_jax.training import loop
+from pix2pix_jax.training import compiling
 from pix2pix_jax.workdir.checkpoints import abstract
 
 cpu.keep_freed_memory()  # as the program does, before JAX has threads; systems of the same process gain by it too
 
 
 def trace(config, mesh: Mesh, platform: str | None = None) -> jax.stages.Traced:
-    """Traces the step that `pix2pix train` compiles on such a mesh; `platform`: see `loop.trace_train_step`."""
+    """Traces the step that `pix2pix train` compiles on such a mesh; `platform`: see `compiling.trace_train_step`."""
     parts, state, batch = abstract_case(config, mesh)
-    return loop.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch, platform=platform)
+    return compiling.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch, platform=platform)
 
 
 def trace_translation(config, mesh: Mesh, platform: str) -> jax.stages.Traced:

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 
@@ -25,6 +26,7 @@ from pix2pix_jax.runtime.console import bar
 Batch = dict[str, jax.Array]
 
 _ALIGNMENT = 64  # bytes
+_LOADERS = min(16, 2 * (os.cpu_count() or 8))  # threads; more would take the cores from what compiles meanwhile
 _PLACED = 2  # batches that are on the device before they are asked for
 
 
@@ -123,7 +125,7 @@ def _load(pairs: PairedDataset, indices: Iterable[int]) -> Example:
         for name, image in pairs[indices[place]].items():
             arrays[name][place] = image
 
-    with futures.ThreadPoolExecutor(16) as pool:
+    with futures.ThreadPoolExecutor(_LOADERS) as pool:
         loaded = pool.map(load, range(len(indices)))
         list(bar(loaded, total=len(indices), desc="load", unit="pair", leave=False))
     return arrays

@@ -1,7 +1,7 @@
 """Trains: builds the model and the data from a config, restores or initialises the state, and runs the loop."""
 
-import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,7 +22,9 @@ from pix2pix_jax.io import storage
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import console, distributed, meshes
 from pix2pix_jax.training import interruption, profiling, validation
-from pix2pix_jax.training.loop import ResumePoint, Run, train_loop
+from pix2pix_jax.training.compiling import StepCompiler
+from pix2pix_jax.training.loop import train_loop
+from pix2pix_jax.training.run import ResumePoint, Run
 from pix2pix_jax.workdir import folder as workdir_lib
 from pix2pix_jax.workdir import lock, trackers
 from pix2pix_jax.workdir.checkpoints import Checkpoints, abstract
@@ -96,7 +98,22 @@ def explained(error: jax.errors.JaxRuntimeError) -> Exception:
 def _train(run: Run, data_summary: str) -> TrainState:
     """Restores or initialises the state, and trains to the last step."""
     config = run.config
-    begin = _with_data(run, _resume_or_create(run))
+
+    @layers.traced_for(run.platform)
+    def create() -> TrainState:
+        return build_model.create_state(config, run.parts)
+
+    shapes = jax.eval_shape(create)  # the function that is compiled later, so that JAX traces it once
+    shardings = state_shardings(shapes, run.mesh, shard_optimizer=config.shard_optimizer)
+    shapes = abstract(shapes, shardings)
+    compiler = StepCompiler(run, shapes)
+    begin = run.checkpoints.newest(functools.partial(_restore, run, shapes, compiler))
+    if begin:
+        best = begin.progress["best"]
+        if best and best["step"] not in run.checkpoints.steps():  # it gave way to a newer one, which is damaged
+            begin.progress["best"] = run.checkpoints.best()
+    else:
+        begin = _create(run, create, shardings, compiler)
     workdir_lib.write_config(config, run.workdir)
     residency = pipeline.choose_residency(run.pairs, config.data_residency, shards=run.mesh.shape["data"])
     _log_summary(run, data_summary, residency, begin)
@@ -104,35 +121,24 @@ def _train(run: Run, data_summary: str) -> TrainState:
         reached = f"already at step {begin.step} of {run.total}"
         console.log(f"{run.workdir}: {reached}; raise --config.num_epochs to train on")
         return begin.state
-    return train_loop(run, begin, residency=residency, stop=interruption.StopRequest())
+    return train_loop(run, begin, compiler=compiler, residency=residency, stop=interruption.StopRequest())
 
 
-def _resume_or_create(run: Run) -> ResumePoint:
-    """Restores the newest checkpoint that is whole, or initialises the state if there is none at all."""
-
-    @layers.traced_for(run.platform)
-    def create() -> TrainState:
-        return build_model.create_state(run.config, run.parts)
-
-    state = jax.eval_shape(create)  # the function that is compiled later, so that JAX traces it once
-    shardings = state_shardings(state, run.mesh, shard_optimizer=run.config.shard_optimizer)
-    resumed = run.checkpoints.newest(functools.partial(_restore, run, abstract(state, shardings)))
-    if resumed:
-        best = resumed.progress["best"]
-        if best and best["step"] not in run.checkpoints.steps():  # it gave way to a newer one, which is damaged
-            resumed.progress["best"] = run.checkpoints.best()
-        return resumed
+def _create(run: Run, create: Callable[[], TrainState], shardings: TrainState, compiler: StepCompiler) -> ResumePoint:
+    """Initialises the state of step 0."""
+    data = fingerprint.take(run.pairs.source)
     initial = initial_weights.read(run.config) if run.config.init_from else None
+    compiler.begin()
     # The random draws run once, and a CPU takes longer to optimise them than to compute them.
     options = {"xla_backend_optimization_level": 1} if run.platform == "cpu" else None
     state = jax.jit(create, out_shardings=shardings, compiler_options=options)()
     if initial:
         state = initial_weights.start_from(run.config, state, initial, place=lambda x: meshes.replicate(x, run.mesh))
-    return ResumePoint(state=state, step=0, progress=NO_PROGRESS)
+    return ResumePoint(state=state, step=0, progress={**NO_PROGRESS, "data": data})
 
 
-def _restore(run: Run, like: TrainState, step: int) -> ResumePoint:
-    """Restores a checkpoint. Raises UserError if it is of another run, or damaged."""
+def _restore(run: Run, like: TrainState, compiler: StepCompiler, step: int) -> ResumePoint:
+    """Restores a checkpoint. Raises UserError if it is of another run or of other data, or damaged."""
     if changed := config_lib.differences(run.checkpoints.config(step), run.config):
         raise UserError(f"{run.workdir}: holds a run of another config ({'; '.join(changed)}); use another --workdir")
     progress = run.checkpoints.progress(step)
@@ -141,12 +147,15 @@ def _restore(run: Run, like: TrainState, step: int) -> ResumePoint:
             f"{run.workdir}: holds a run that version 0.1 rolled back (on_divergence=rollback), whose random draws no "
             "longer exist; use another --workdir"
         )
-    return ResumePoint(state=run.checkpoints.restore(step, like), step=step, progress=progress)
+    data = _same_data(run, progress["data"])
+    if step < run.total:
+        compiler.begin()
+    return ResumePoint(state=run.checkpoints.restore(step, like), step=step, progress={**progress, "data": data})
 
 
-def _with_data(run: Run, begin: ResumePoint) -> ResumePoint:
-    """Adds the fingerprint of the training data. Raises UserError if it is no longer the run's."""
-    now, before = fingerprint.take(run.pairs.source), begin.progress["data"]
+def _same_data(run: Run, before: Any) -> Any:
+    """Returns the fingerprint of the training data. Raises UserError if it is no longer that of the run's, `before`."""
+    now = fingerprint.take(run.pairs.source)
     if changed := before and fingerprint.changes(before, now):
         if not run.config.allow_changed_data:
             raise UserError(
@@ -154,7 +163,7 @@ def _with_data(run: Run, begin: ResumePoint) -> ResumePoint:
                 "--workdir, or go on with these: --config.allow_changed_data=True"
             )
         console.log(f"note: going on with other training data: {changed}")
-    return dataclasses.replace(begin, progress={**begin.progress, "data": now})
+    return now
 
 
 def _remedy_for_idle(config: ConfigDict, mesh: Mesh) -> str:

@@ -257,8 +257,8 @@ def test_the_same_dropout_in_translate_evaluate_and_samples(noisy, tmp_path):
     vars(model).update(mesh=noisy.mesh)
     found = evaluate.evaluate(model, tmp_path / "run", output=str(tmp_path / "eval")).folder
     translate.translate_files(model, config.data_dir, tmp_path / "out", pairs="yes")
-    state = types.SimpleNamespace(generator=types.SimpleNamespace(**noisy.variables))
-    sampled = from_float(samples.Sampler(config, noisy.mesh, state)(state)["output"], UINT8)
+    state = types.SimpleNamespace(generator=types.SimpleNamespace(**jax.device_put(noisy.variables)))
+    sampled = from_float(samples.Sampler(config, noisy.mesh)(state)["output"], UINT8)
     for i in range(2):
         evaluated = read(next((found / "images").glob(f"{i:05d}-*-output.png")))
         np.testing.assert_array_equal(read(tmp_path / "out" / "val" / f"{i}.png"), images.resize(evaluated, (90, 70)))

@@ -10,7 +10,7 @@ import pytest
 from pix2pix_jax.configuration import build_model
 from pix2pix_jax.gan.state import state_shardings
 from pix2pix_jax.runtime import meshes
-from pix2pix_jax.training import loop
+from pix2pix_jax.training import compiling
 
 STEPS = 3
 BATCH_SIZE = 8
@@ -40,7 +40,7 @@ def run(tiny_config, make_batch):
         parts = build_model.build_parts(config, num_examples=10)
         state = jax.device_put(create(), shardings)
         batch = jax.device_put(make_batch(count=BATCH_SIZE), meshes.batch_sharding(mesh))
-        step = loop.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch).lower().compile()
+        step = compiling.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch).lower().compile()
         losses = []
         for _ in range(STEPS):
             state, metrics = step(state, batch)

@@ -10,7 +10,7 @@ import pytest
 from pix2pix_jax import configuration as config_lib
 from pix2pix_jax.configuration import build_model
 from pix2pix_jax.runtime import meshes
-from pix2pix_jax.training import throughput, train
+from pix2pix_jax.training import samples, throughput, train
 
 
 def flops_of_step(*overrides: str) -> int:
@@ -159,6 +159,7 @@ def test_the_line():
 
 
 def test_a_run_says_how_fast_it_was_unless_it_is_too_short(tiny_config, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(samples.Sampler, "compiling", False)
     config = tiny_config("--config.sample_every_steps=0", "--config.checkpoint_every_steps=0")
     train.train(config, tmp_path / "short")
     assert "speed:" not in capsys.readouterr().out
@@ -170,7 +171,7 @@ def test_a_run_says_how_fast_it_was_unless_it_is_too_short(tiny_config, tmp_path
 
 
 def test_which_steps_of_a_run_count(tiny_config, tmp_path, monkeypatch):
-    """Not the first three, nor those that wait for samples, checkpoints, evaluations or a trace."""
+    """Not the first three, those that wait for samples, checkpoints, evaluations or a trace, or beside a compilation."""
     counted = []
 
     class Recording(throughput.Throughput):
@@ -180,7 +181,15 @@ def test_which_steps_of_a_run_count(tiny_config, tmp_path, monkeypatch):
             counted.extend([step] * (self._steps - before))
 
     monkeypatch.setattr(throughput, "Throughput", Recording)
+    beside = [6]  # the step at which samples are still being compiled
+    on_step = samples.Samples.on_step
+
+    def at_step(self, step, *arguments):
+        monkeypatch.setattr(samples.Sampler, "compiling", step in beside)
+        on_step(self, step, *arguments)
+
+    monkeypatch.setattr(samples.Samples, "on_step", at_step)
     other = {"sample": 5, "checkpoint": 8, "eval": 11}
     periods = [f"--config.{name}_every_steps={period}" for name, period in other.items()]
     train.train(tiny_config(*periods, "--config.num_steps=19", "--config.profile_steps=14,15"), tmp_path)
-    assert counted == [4, 5, 7, 8, 10, 13, 18, 19]
+    assert counted == [4, 5, 8, 10, 13, 18, 19]
