@@ -171,7 +171,7 @@ def test_a_run_says_how_fast_it_was_unless_it_is_too_short(tiny_config, tmp_path
 
 
 def test_which_steps_of_a_run_count(tiny_config, tmp_path, monkeypatch):
-    """Not the first three, those that wait for samples, checkpoints, evaluations or a trace, or beside a compilation."""
+    """Not the first three, nor those that wait for something, nor those beside a compilation."""
     counted = []
 
     class Recording(throughput.Throughput):
