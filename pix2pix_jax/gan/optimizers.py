@@ -74,7 +74,31 @@ def make_adam(
     check_bounds("b2", b2, 0, below=1)
     if not eps > 0:  # it prevents 0 / 0, for gradients of 0
         raise ValueError(f"eps: {eps}; must be above 0, as 1e-08")
-    return optax.adam(schedule, b1=b1, b2=b2, eps=eps)
+    return optax.chain(_scale_by_adam(b1, b2, eps), optax.scale_by_learning_rate(schedule))
+
+
+def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Builds `optax.scale_by_adam`, state and all, as arithmetic that takes one pass over memory on a CPU.
+
+    Optax computes the update from the new moments. XLA keeps those in memory, and reads them in a second pass. Here the
+    update has its bias-corrected moments from the old ones and the gradient, so one kernel can write all three arrays.
+    """
+
+    def update(grads, state, params=None):
+        del params
+        count = optax.safe_increment(state.count)
+        correct1, correct2 = (1 / (1 - b ** count.astype(jnp.float32)) for b in (b1, b2))
+
+        def scale(g, m, v):
+            corrected = (b1 * correct1) * m + ((1 - b1) * correct1) * g
+            return corrected / (jnp.sqrt((b2 * correct2) * v + ((1 - b2) * correct2) * (g * g)) + eps)
+
+        updates = jax.tree.map(scale, grads, state.mu, state.nu)
+        mu = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, grads, state.mu)
+        nu = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * g * g, grads, state.nu)  # no g * g, or XLA keeps it
+        return updates, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
+
+    return optax.GradientTransformation(optax.scale_by_adam().init, update)
 
 
 def freeze(optimizer: optax.GradientTransformation, is_frozen: Callable[[str], bool]) -> optax.GradientTransformation:

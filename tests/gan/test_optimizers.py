@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -93,3 +94,19 @@ def test_adam_has_the_published_momenta():
         first, second = 0.5 * first + 0.5 * gradient, 0.999 * second + 0.001 * gradient**2
         step = first / (1 - 0.5**t) / (np.sqrt(second / (1 - 0.999**t)) + 1e-8)
         np.testing.assert_allclose(updates, -RATE / t * step, rtol=1e-4)
+
+
+def test_adam_is_that_of_optax():
+    """In its state too, which checkpoints hold."""
+    ours, theirs = make_adam(lambda step: RATE), optax.adam(lambda step: RATE, b1=0.5)
+    params = {"kernel": jnp.zeros((3, 5)), "bias": jnp.zeros(7)}
+    state, expected = ours.init(params), theirs.init(params)
+    assert jax.tree.structure(state) == jax.tree.structure(expected)
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        scale = 10.0 ** random.integers(-6, 2)
+        grads = {name: jnp.asarray(random.normal(0, scale, x.shape), jnp.float32) for name, x in params.items()}
+        updates, state = ours.update(grads, state)
+        desired, expected = theirs.update(grads, expected)
+        for x, y in zip(jax.tree.leaves((updates, state)), jax.tree.leaves((desired, expected)), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-7 * RATE)
