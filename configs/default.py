@@ -122,6 +122,8 @@ def get_config() -> config_dict.ConfigDict:
     config.d_loss_scale = 0.5  # factor of the discriminator's loss on fake plus real
     config.label_smoothing = 0.0  # the discriminator's label of real images is 1 minus this (vanilla, lsgan)
     config.gradient_penalty = 10.0  # weight of the gradient penalty of wgan-gp
+    config.diff_augment = ()  # random changes of all that the discriminator sees, so that it does not learn a few pairs
+    # by heart: any of color,translation,cutout (DiffAugment); unset: none
     config.r1_weight = 0.0  # gamma of the R1 penalty of the discriminator
 
     # Optimisation.

@@ -122,6 +122,7 @@ def build_step_options(config: ConfigDict) -> StepOptions:
         augmentation=build_augmentation(config),
         nearest=tuple(name for name in STREAMS if config[f"{name}_interpolation"] == "nearest"),
         values=stream_values(config),
+        diff_augment=tuple(config.diff_augment),
         **_same(config, "seed", "mirror", "update_order", "accumulate_steps", "remat", "ema_decay"),
     )
 

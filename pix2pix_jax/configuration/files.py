@@ -135,9 +135,10 @@ def _not_parsed(config: ConfigDict, error: Exception) -> UserError:
 
 def _split_names(config: ConfigDict) -> ConfigDict:
     """Splits rgb,depth into two names, which ml_collections takes for one, and turns 1,2 into names, not numbers."""
-    for field in ("a_folders", "b_folders", "eval_metrics"):
+    for field in ("a_folders", "b_folders", "eval_metrics", "diff_augment"):
         if field in config:
-            config[field] = tuple(",".join(map(str, config[field])).split(","))
+            names = ",".join(map(str, config[field]))
+            config[field] = tuple(names.split(",")) if names else ()
     return config
 
 

@@ -119,6 +119,7 @@ def _check_by_owners(config: ConfigDict) -> None:
             image_size=config.image_size,
             update_order=config.update_order,
             accumulate_steps=config.accumulate_steps,
+            diff_augment=tuple(config.diff_augment),
             ema_decay=config.ema_decay,
         )
 

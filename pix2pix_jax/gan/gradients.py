@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple, TypeVar
 
 import flax.linen as nn
@@ -10,6 +10,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
+from pix2pix_jax.gan.diff_augment import diff_augment
 from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import NetworkState, Parts
 from pix2pix_jax.models.remat import recompute_the_rest
@@ -24,7 +25,7 @@ class Examples(flax.struct.PyTreeNode):
     image: jax.Array  # inputs (N, H, W, C), float32 in [-1, 1]
     target: jax.Array  # targets (N, H, W, D), float32 in [-1, 1]
     dropout_key: jax.Array  # draws the generator's dropout
-    penalty_key: jax.Array  # draws the points at which "wgan-gp" penalises the critic
+    judge_key: jax.Array  # draws the discriminator's augmentation, and where "wgan-gp" penalises the critic
 
 
 class Generated(NamedTuple):
@@ -50,10 +51,12 @@ class Gradients:
     Attributes:
       parts: networks and objective.
       remat: whether the backward pass computes cheap values again instead of keeping them in memory (`models.remat`).
+      diff_augment: how pairs are changed before the discriminator sees them (`gan.diff_augment`).
     """
 
     parts: Parts
     remat: bool = False
+    diff_augment: Collection[str] = ()
 
     def generate(self, g: NetworkState, examples: Examples) -> Generated:
         """Runs the generator; a compiled step that does not call `vjp_fn` does not keep the values that it needs."""
@@ -74,15 +77,16 @@ class Gradients:
         Returns:
           (gradients, the discriminator's new batch_stats, metrics).
         """
-        image, target = examples.image, examples.target
+        target, key = examples.target, jax.random.fold_in(examples.judge_key, 1)
 
         def loss(params):
-            on_fake = self._judge(d.replace(params=params), image, fake)
-            judge = functools.partial(self._judge, d.replace(params=params, batch_stats=on_fake.batch_stats), image)
-            on_real = judge(target)
+            judge = functools.partial(self._judge, image=examples.image, key=key)
+            on_fake = judge(d.replace(params=params), candidate=fake)
+            judge = functools.partial(judge, d.replace(params=params, batch_stats=on_fake.batch_stats))
+            on_real = judge(candidate=target)
             value, metrics = self.parts.objective.discriminator_loss(on_fake.logits, on_real.logits)
             penalty, penalty_metrics = self.parts.objective.penalty(
-                lambda candidate: judge(candidate).logits, fake, target, examples.penalty_key
+                lambda candidate: judge(candidate=candidate).logits, fake, target, examples.judge_key
             )
             return value + penalty, (on_real.batch_stats, metrics | penalty_metrics)
 
@@ -96,15 +100,16 @@ class Gradients:
           (gradients, the discriminator's new batch_stats, metrics).
         """
         objective = self.parts.objective
+        judge = functools.partial(self._judge, d, image=examples.image, key=jax.random.fold_in(examples.judge_key, 2))
 
         def loss(fake):
             value, metrics = objective.reconstruction(fake, examples.target)
             if not objective.gan_weight:
                 return value, (d.batch_stats, metrics)
-            on_fake = self._judge(d, examples.image, fake)
+            on_fake = judge(candidate=fake)
             terms = [objective.generator_gan_loss(on_fake.logits)]
             if objective.feature_weight:
-                real_features = self._judge(d, examples.image, examples.target).features
+                real_features = judge(candidate=examples.target).features
                 terms.append(objective.feature_matching(on_fake.features, real_features))
             for term, more in terms:
                 value, metrics = value + term, metrics | more
@@ -114,7 +119,8 @@ class Gradients:
         (grads,) = generated.vjp_fn(fake_grad)
         return grads, d_batch_stats, metrics
 
-    def _judge(self, d: NetworkState, image: jax.Array, candidate: jax.Array) -> DiscriminatorOutput:
+    def _judge(self, d: NetworkState, *, image: jax.Array, candidate: jax.Array, key: jax.Array) -> DiscriminatorOutput:
+        image, candidate = diff_augment(image, candidate, key, self.diff_augment)
         logits, updated = self._apply(self.parts.discriminator, d.variables, image, candidate)
         return DiscriminatorOutput(
             logits=logits if isinstance(logits, tuple) else (logits,),
@@ -174,4 +180,4 @@ def _split(examples: Examples, count: int) -> Examples:
         return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
     image, target = split(examples.image), split(examples.target)
-    return Examples(image, target, keys(examples.dropout_key), keys(examples.penalty_key))
+    return Examples(image, target, keys(examples.dropout_key), keys(examples.judge_key))

@@ -16,6 +16,7 @@ import optax
 from pix2pix_jax.data import augment
 from pix2pix_jax.data.files.value_range import ValueRange
 from pix2pix_jax.errors import check_bounds, check_choice
+from pix2pix_jax.gan.diff_augment import check_policies
 from pix2pix_jax.gan.gradients import Examples, Gradients, accumulate_gradients
 from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import NetworkState, Parts, TrainState, random_streams
@@ -37,9 +38,10 @@ class StepOptions:
       update_order: "sequential" as in pytorch-CycleGAN-and-pix2pix: the discriminator first, then the generator
         against the updated discriminator. "simultaneous" as in TensorFlow's tutorial: both from the old weights.
       accumulate_steps: number of microbatches that a batch is cut into where it does not fit into memory; it divides
-        the batch size. One update follows from the mean of their gradients. Norms, dropout and the penalty of
-        "wgan-gp" see one microbatch at a time.
+        the batch size. One update follows from the mean of their gradients. Norms, dropout, diff_augment and the
+        penalty of "wgan-gp" see one microbatch at a time.
       remat: whether backward passes compute cheap values again instead of keeping them in memory (`models.remat`).
+      diff_augment: how pairs are changed before the discriminator sees them, any of `gan.diff_augment.POLICIES`.
       ema_decay: decay of the generator's moving average, ema = decay * ema + (1 - decay) * params; 0 keeps none.
 
     Raises:
@@ -55,6 +57,7 @@ class StepOptions:
     update_order: str = "sequential"
     accumulate_steps: int = 1
     remat: bool = False
+    diff_augment: Collection[str] = ()
     ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
@@ -62,6 +65,7 @@ class StepOptions:
         check_bounds("seed", self.seed, 0)
         check_bounds("accumulate_steps", self.accumulate_steps, 1)
         check_bounds("ema_decay", self.ema_decay, 0, below=1)
+        check_policies(self.diff_augment)
 
 
 def make_train_step(
@@ -80,12 +84,12 @@ def make_train_step(
     """
     steps_key = random_streams(options.seed)[1]
     accumulate = functools.partial(accumulate_gradients, count=options.accumulate_steps)
-    gradients = Gradients(parts=parts, remat=options.remat)
+    gradients = Gradients(parts=parts, remat=options.remat, diff_augment=options.diff_augment)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, dropout_key, penalty_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
+        augment_key, dropout_key, judge_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
         batch = prepare(_augment(batch, augment_key, options))
-        examples = Examples(batch["input"], batch["target"], dropout_key, penalty_key)
+        examples = Examples(batch["input"], batch["target"], dropout_key, judge_key)
         g, d = state.generator, state.discriminator
         generate = gradients.generate
         if options.accumulate_steps == 1:

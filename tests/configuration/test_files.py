@@ -263,6 +263,7 @@ def test_a_size_that_the_unet_cannot_take():
     [
         (("gan_loss=hinge", "label_smoothing=0.1"), ("config.label_smoothing", "hinge has no labels")),
         (("gan_weight=0", "feature_weight=10"), ("config.feature_weight", "gan_weight 0")),
+        (("diff_augment=color,blur",), ("config.diff_augment", "'blur'", "color, translation, cutout")),
         (("gan_weight=0", "l1_weight=0"), ("config.gan_weight", "all losses of the generator weigh 0")),
         (("color_space=lab", "input_channels=1"), ("config.input_channels", "3 and 3")),
         (("color_space=lab", "input_dtype=uint16"), ("config.input_dtype", "the same")),

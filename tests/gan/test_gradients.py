@@ -12,6 +12,7 @@ import pytest
 from pix2pix_jax.configuration import build_model
 from pix2pix_jax.data import augment
 from pix2pix_jax.gan import gradients
+from pix2pix_jax.gan.diff_augment import POLICIES, diff_augment
 from pix2pix_jax.gan.state import random_streams
 
 # Biases before a norm have no gradient but rounding, which Adam's division would make steps of full size of.
@@ -109,7 +110,7 @@ def test_what_is_computed_again_is_not_kept(tiny_config):
     config = tiny_config("--config.generator.dropout_layers=1,2")
     parts = build_model.build_parts(config, num_examples=10)
     image, key = jnp.zeros((2, 32, 32, 3)), jax.random.key(0)
-    examples = gradients.Examples(image=image, target=image, dropout_key=key, penalty_key=key)
+    examples = gradients.Examples(image=image, target=image, dropout_key=key, judge_key=key)
 
     def kept(remat):
         """Bytes of what a pass of the generator keeps for its gradient, beside the parameters."""
@@ -127,7 +128,7 @@ def test_what_is_computed_again_is_not_kept(tiny_config):
 
 
 def test_one_part_is_the_batch_itself():
-    examples = gradients.Examples(image=1, target=2, dropout_key=3, penalty_key=4)
+    examples = gradients.Examples(image=1, target=2, dropout_key=3, judge_key=4)
     seen = gradients.accumulate_gradients(lambda stats, part: (part, stats, {}), "stats", examples, 1)
     assert seen == (examples, "stats", {})
 
@@ -137,6 +138,33 @@ def test_means_are_over_parts_and_statistics_pass_from_one_to_the_next():
         return part.image.sum(), stats * 10 + part.image[0], {"first": part.image[0]}
 
     key = jax.random.key(0)
-    examples = gradients.Examples(image=jnp.arange(6.0), target=jnp.zeros(6), dropout_key=key, penalty_key=key)
+    examples = gradients.Examples(image=jnp.arange(6.0), target=jnp.zeros(6), dropout_key=key, judge_key=key)
     grads, stats, metrics = gradients.accumulate_gradients(gradient, jnp.zeros(()), examples, 3)
     assert (grads, stats, metrics["first"]) == (5.0, 12.0, 1.0)  # parts 0 and 3, 1 and 4, 2 and 5
+
+
+def test_the_discriminator_sees_changed_pairs_in_both_losses(tiny_config):
+    """As if the pairs had been changed before; the losses that compare with the target see them as they are."""
+    parts = build_model.build_parts(tiny_config("--config.feature_weight=10"), num_examples=10)
+    state = build_model.create_state(tiny_config(), parts)
+    random = np.random.default_rng(0)
+    image, target = (jnp.asarray(random.uniform(-1, 1, (2, 32, 32, 3)), jnp.float32) for _ in range(2))
+    key = jax.random.key(3)
+    examples = gradients.Examples(image=image, target=target, dropout_key=key, judge_key=key)
+    augmenting, plain = (gradients.Gradients(parts=parts, diff_augment=policies) for policies in (POLICIES, ()))
+    generated = plain.generate(state.generator, examples)
+
+    def changed(x, turn):
+        return diff_augment(image, x, jax.random.fold_in(key, turn), POLICIES)
+
+    def moved(turn):
+        moved_image, moved_target = changed(target, turn)
+        return examples.replace(image=moved_image, target=moved_target)
+
+    d, fake = state.discriminator, generated.fake
+    found = augmenting.of_discriminator(d, examples, fake)
+    assert_close(found, plain.of_discriminator(d, moved(1), changed(fake, 1)[1]), **CLOSE)
+    *_, metrics = augmenting.of_generator(d, examples, generated)
+    *_, expected = plain.of_generator(d, moved(2), generated._replace(fake=changed(fake, 2)[1]))
+    expected["g_l1"] = np.abs(fake - target).mean()
+    assert_close(metrics, expected, rtol=1e-5)
