@@ -25,7 +25,7 @@ class Examples(flax.struct.PyTreeNode):
     image: jax.Array  # inputs (N, H, W, C), float32 in [-1, 1]
     target: jax.Array  # targets (N, H, W, D), float32 in [-1, 1]
     dropout_key: jax.Array  # draws the generator's dropout
-    judge_key: jax.Array  # draws the discriminator's augmentation, and where "wgan-gp" penalises the critic
+    judge_key: jax.Array  # draws how the losses' networks see images, and where "wgan-gp" penalises the critic
 
 
 class Generated(NamedTuple):
@@ -103,7 +103,7 @@ class Gradients:
         judge = functools.partial(self._judge, d, image=examples.image, key=jax.random.fold_in(examples.judge_key, 2))
 
         def loss(fake):
-            value, metrics = objective.reconstruction(fake, examples.target)
+            value, metrics = objective.reconstruction(fake, examples.target, jax.random.fold_in(examples.judge_key, 3))
             if not objective.gan_weight:
                 return value, (d.batch_stats, metrics)
             on_fake = judge(candidate=fake)

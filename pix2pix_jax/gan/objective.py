@@ -16,6 +16,7 @@ from pix2pix_jax.gan import losses
 Metrics = dict[str, jax.Array]  # float32 scalars
 Logits = Sequence[jax.Array]  # (N, h, w, 1), one array for each scale of the discriminator
 
+_PHASES = 4  # the stride of AlexNet's first layer, in pixels
 _FEATURE_SCALE = 4.0  # pix2pixHD weights each of the L + 1 layers of a scale by 4 / (L + 1), and all scales equally
 
 
@@ -33,7 +34,9 @@ class Objective:
       charbonnier_weight: weight of mean sqrt((target - output)^2 + 1e-6), a smooth L1.
       feature_weight: weight of feature matching (Wang et al. 2018, pix2pixHD, section 3.3, where it is 10).
       perceptual_weight: weight of the mean of `perceptual`.
-      perceptual: f(output, target) -> (N,) distances of images as a network sees them, such as LPIPS.
+      perceptual: f(output, target) -> (N,) distances of images as a network sees them, such as LPIPS. It is given both
+        at a random place of a frame that is 3 pixels larger, since a network of stride 4 that sees them always at the
+        same place lets a grid of 4 pixels pass (after Kettunen et al. 2019, E-LPIPS, who draw more changes).
       d_loss_scale: factor of the discriminator's loss on real plus fake: 0.5 as in section 3.3 of the paper; 1 in the
         paper's own program and in TensorFlow's tutorial.
       label_smoothing: the discriminator's label of real images is 1 minus this (Salimans et al. 2016).
@@ -91,12 +94,22 @@ class Objective:
             "g_charbonnier": (self.charbonnier_weight, losses.charbonnier),
         }
 
-    def reconstruction(self, output: jax.Array, target: jax.Array) -> tuple[jax.Array, Metrics]:
-        """Returns (weighted loss, {"g_l1", ...}): unweighted metrics of losses that have a weight, always of g_l1."""
+    def reconstruction(self, output: jax.Array, target: jax.Array, key: jax.Array) -> tuple[jax.Array, Metrics]:
+        """Compares with the target.
+
+        Args:
+          output: generated images (N, H, W, D).
+          target: real images (N, H, W, D).
+          key: draws where `perceptual` sees them.
+
+        Returns:
+          (weighted loss, {"g_l1", ...}): unweighted metrics of losses that have a weight, always of g_l1.
+        """
         total, metrics = jnp.zeros(()), {}
         for name, (weight, loss) in self._reconstruction_losses().items():
             if weight or name == "g_l1":
-                metrics[name] = loss(output, target).mean()
+                pair = _framed(key, output, target) if name == "g_perceptual" else (output, target)
+                metrics[name] = loss(*pair).mean()
                 total = total + weight * metrics[name]
         return total, metrics
 
@@ -148,6 +161,14 @@ class Objective:
         if self.r1_weight:
             total += self.r1_weight / 2 * squared_gradients(critic, target).mean()
         return (total, {"d_penalty": total}) if isinstance(total, jax.Array) else (total, {})
+
+
+def _framed(key: jax.Array, *images: jax.Array) -> list[jax.Array]:
+    """Sets images (N, H, W, D), at the same random place, into zeros (N, H + 3, W + 3, D)."""
+    places = jax.random.randint(key, (2,), 0, _PHASES)
+    n, height, width, channels = images[0].shape
+    frame = jnp.zeros((n, height + _PHASES - 1, width + _PHASES - 1, channels), images[0].dtype)
+    return [jax.lax.dynamic_update_slice(frame, image.astype(frame.dtype), (0, *places, 0)) for image in images]
 
 
 def squared_gradients(critic: Callable[[jax.Array], Logits], candidate: jax.Array) -> jax.Array:

@@ -48,13 +48,13 @@ def test_scales_are_added_up():
 def test_reconstruction_adds_what_has_a_weight():
     output, target = normal(1, 4, 4, 3), normal(1, 4, 4, 3, seed=1)
     difference = np.asarray(output - target)
-    loss, metrics = Objective(l2_weight=2.0, charbonnier_weight=3.0).reconstruction(output, target)
+    loss, metrics = Objective(l2_weight=2.0, charbonnier_weight=3.0).reconstruction(output, target, KEY)
     smooth = np.sqrt(difference**2 + 1e-6).mean()
     np.testing.assert_allclose(
         loss, 100 * np.abs(difference).mean() + 2 * (difference**2).mean() + 3 * smooth, rtol=1e-5
     )
     assert metrics.keys() == {"g_l1", "g_l2", "g_charbonnier"}
-    assert Objective(l1_weight=0.0).reconstruction(output, target)[1].keys() == {"g_l1"}
+    assert Objective(l1_weight=0.0).reconstruction(output, target, KEY)[1].keys() == {"g_l1"}
 
 
 def test_features_of_the_real_are_a_fixed_goal():
@@ -123,10 +123,35 @@ def test_features_of_bfloat16_are_compared_in_float32():
     np.testing.assert_allclose(metrics["g_features"], desired, rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (8, 12)])
+def test_a_perceptual_distance_sees_both_images_whole_at_each_of_16_places(size):
+    random = np.random.default_rng(0)
+    output, target = (random.uniform(0.1, 1, (2, *size, 3)).astype(np.float32) for _ in range(2))
+    seen = []
+
+    def distance(*images):
+        seen.append([np.asarray(image) for image in images])
+        return jnp.zeros(2)
+
+    for seed in range(100):
+        Objective(perceptual_weight=1.0, perceptual=distance).reconstruction(output, target, jax.random.key(seed))
+    places = set()
+    for images in seen:
+        assert {image.shape for image in images} == {(2, size[0] + 3, size[1] + 3, 3)}
+        corners = [tuple(np.argwhere(image[0, :, :, 0])[0]) for image in images]
+        assert corners[0] == corners[1]  # the same place
+        y, x = corners[0]
+        for image, before in zip(images, (output, target), strict=True):
+            np.testing.assert_array_equal(image[:, y : y + size[0], x : x + size[1]], before)
+            assert np.count_nonzero(image) == before.size
+        places.add((y, x))
+    assert places == {(y, x) for y in range(4) for x in range(4)}
+
+
 def test_a_perceptual_distance_is_weighted_and_reported_unweighted():
     objective = Objective(perceptual_weight=3.0, perceptual=lambda output, target: jnp.array([0.25, 0.75]))
     output, target = jnp.full((2, 4, 4, 3), 0.5), jnp.zeros((2, 4, 4, 3))
-    loss, metrics = objective.reconstruction(output, target)
+    loss, metrics = objective.reconstruction(output, target, KEY)
     assert metrics["g_perceptual"] == 0.5 and loss == 100 * 0.5 + 3 * 0.5
     with pytest.raises(ValueError, match="perceptual_weight: needs"):
         Objective(perceptual_weight=3.0)
