@@ -47,6 +47,7 @@ _IMPROVED = {
     "discriminator.spectral_norm": True,
     "feature_weight": 10.0,
     "perceptual_weight": 10.0,
+    "diff_augment": ("translation", "cutout"),
     "ema_decay": 0.999,
     "inference.weights": "ema",
 }
