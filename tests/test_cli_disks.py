@@ -75,6 +75,7 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(mounted, tmp_path, trained, ti
     assert trained_model.load(folder / "run").step == 3
 
 
+@pytest.mark.heavy
 def test_a_disk_that_is_full_during_a_run_stops_it_soon(mounted, tmp_path, trained, tiny_flags):
     """Long before the next save, which is when orbax would tell of the one that failed."""
     folder = mounted(f"size={disk_usage(trained / 'checkpoints' / '6') // 2}")

@@ -16,9 +16,9 @@ def fuse_outputs() -> bool:
     """Lets XLA's CPU backend compute several arrays in one pass over memory, which it does not by itself.
 
     Adam takes one pass, and there are fewer kernels to compile: a step takes a seventh less time, and its compilation
-    half (benchmarks/README.md). Rounding is another, so a run that goes on without it does not end in the same bits. The
-    package calls it when it is imported, as XLA reads its flags once: it has no effect on a process that has used JAX
-    before.
+    half (benchmarks/README.md). Rounding is another, so a run that goes on without it does not end in the same bits.
+    The package calls it when it is imported, as XLA reads its flags once: it has no effect on a process that has used
+    JAX before.
 
     Returns whether the flag was set: not beside an accelerator, nor where XLA_FLAGS has extra options already. XLA
     takes the name of this one for a yes, whatever its value; any other, as `xla_cpu_nothing=1`, keeps it off.

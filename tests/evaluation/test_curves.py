@@ -129,6 +129,7 @@ def test_extreme_values(values):
     assert curves.draw({"a": series(*values)})["png"]
 
 
+@pytest.mark.heavy
 def test_a_long_run_is_drawn_soon_and_small():
     random = np.random.default_rng(0).random((80_000, 4))
     lines = [

@@ -61,6 +61,7 @@ def test_numbers_of_files_by_their_names(folders, pictures, tmp_path, capsys):
     assert f"over {COUNT} pairs" in shown and "index.html" in shown
 
 
+@pytest.mark.heavy
 def test_distances_with_weights_of_files(folders, tmp_path, monkeypatch, capsys):
     np.savez(tmp_path / "inception.npz", **drawn_inception())
     np.savez(tmp_path / "lpips.npz", **drawn_lpips())

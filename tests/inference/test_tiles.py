@@ -66,7 +66,10 @@ def reference(generator, image, multiple, **rules):
             marks=pytest.mark.heavy,  # as is all that the others cover but for a branch
         ),
         # 64 channels, in groups of two.
-        (UNetGenerator(features=8, num_downs=5, norm="group", dropout_layers=(1, 2, 3, 4)), 64, 2),
+        pytest.param(
+            *(UNetGenerator(features=8, num_downs=5, norm="group", dropout_layers=(1, 2, 3, 4)), 64, 2),
+            marks=pytest.mark.heavy,
+        ),
         (RESNET, 64, 2),
         pytest.param(RESNET, 128, 0, marks=pytest.mark.heavy),
     ],

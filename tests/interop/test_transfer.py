@@ -88,6 +88,7 @@ def test_a_resnet_is_recognised(tmp_path):
     assert (config.generator.norm, config.generator.dropout) == ("instance", 0.5)
 
 
+@pytest.mark.heavy
 def test_training_goes_on_from_imported_weights(imported, tmp_path):
     off = ("--config.eval_every_steps=0", "--config.sample_every_steps=0", "--config.data_residency=host")
     config = load(*PLAIN, *off, "--config.ema_decay=0.5", "--config.num_steps=2")

@@ -34,7 +34,7 @@ FIELDS = [(0, 1), (1, 16), (2, 34), (3, 70), (4, 142), (5, 286)]
 @pytest.mark.parametrize(("num_layers", "field"), FIELDS)
 def test_published_receptive_fields(num_layers, field, padding):
     """The pixels that the middle logit's gradient reaches, in both images; changed, their outermost rows move it."""
-    model = PatchDiscriminator(features=1, num_layers=num_layers, norm="none", padding=padding)
+    model = PatchDiscriminator(features=2, num_layers=num_layers, norm="none", padding=padding)
     size = 2 * (field // 2 + 2 ** (num_layers + 1) + 8)
     pair = np.random.default_rng(0).uniform(-1, 1, (2, 1, size, size, 1)).astype(np.float32)
     _, abstract = jax.eval_shape(lambda: model.init_with_output(jax.random.key(0), *pair))

@@ -94,6 +94,7 @@ def test_steps_beyond_the_end_are_refused_before_anything_is_written(tiny_config
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.heavy
 def test_a_run_that_fails_while_it_is_traced_can_be_traced_again(tiny_config, tmp_path):
     diverging = ("--config.learning_rate=1e38", "--config.num_steps=40", "--config.profile_steps=1,40")
     with pytest.raises(metric_logger.DivergedError):

@@ -54,6 +54,7 @@ def in_processes(workdir, name, *starts, **environment):
         subprocess.run([sys.executable, "-c", program], check=True, env=variables)
 
 
+@pytest.mark.heavy
 def test_wandb_offline(tmp_path):
     pytest.importorskip("wandb", reason="wandb is not installed")
     in_processes(tmp_path, "wandb", 0, 2, WANDB_MODE="offline")  # the second is a resumed run
