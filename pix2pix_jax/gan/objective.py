@@ -165,10 +165,12 @@ class Objective:
 
 def _framed(key: jax.Array, *images: jax.Array) -> list[jax.Array]:
     """Sets images (N, H, W, D), at the same random place, into zeros (N, H + 3, W + 3, D)."""
-    places = jax.random.randint(key, (2,), 0, _PHASES)
+    most = _PHASES - 1
+    begin = most - jax.random.randint(key, (2,), 0, _PHASES)
     n, height, width, channels = images[0].shape
-    frame = jnp.zeros((n, height + _PHASES - 1, width + _PHASES - 1, channels), images[0].dtype)
-    return [jax.lax.dynamic_update_slice(frame, image.astype(frame.dtype), (0, *places, 0)) for image in images]
+    size = (n, height + most, width + most, channels)
+    padded = (jnp.pad(image, ((0, 0), (most, most), (most, most), (0, 0))) for image in images)
+    return [jax.lax.dynamic_slice(image, (0, *begin, 0), size) for image in padded]
 
 
 def squared_gradients(critic: Callable[[jax.Array], Logits], candidate: jax.Array) -> jax.Array:

@@ -57,15 +57,18 @@ class LPIPS(nn.Module):
 
     @nn.compact
     def __call__(self, output: jax.Array, target: jax.Array) -> jax.Array:
-        pictures = (jnp.concatenate([output, target]) - _SHIFT) / _SCALE
+        # Pairs stay side by side in the batch, so that no pixel travels where devices share it.
+        pictures = (jnp.stack([output, target], axis=1).reshape(-1, *output.shape[1:]) - _SHIFT) / _SCALE
         distance = jnp.zeros(len(output))
         for i, activations in enumerate(_AlexNet(self.dtype, self.precision, name="alexnet")(pictures)):
             # Activations are compared by their direction; 1e-10 is what the authors add to the norm. Where all are 0,
             # the root would have no gradient.
             norms = jnp.sqrt(jnp.maximum(jnp.square(activations).sum(-1, keepdims=True), 1e-30))
-            ours, theirs = jnp.split(activations / (norms + 1e-10), 2)
+            directions = (activations / (norms + 1e-10)).reshape(-1, 2, *activations.shape[1:])
             weights = self.param(f"lin{i}", nn.initializers.ones, (activations.shape[-1],))
-            distance += jnp.matmul(jnp.square(ours - theirs), weights, precision=self.precision).mean((1, 2))
+            distance += jnp.matmul(
+                jnp.square(directions[:, 0] - directions[:, 1]), weights, precision=self.precision
+            ).mean((1, 2))
         return distance
 
 

@@ -1,9 +1,11 @@
-"""Traces and compiles the train step, beside what else the start of a run takes."""
+"""Traces and compiles the train step in a thread, beside what else the start of a run takes."""
 
 import dataclasses
 import functools
 import time
+from collections.abc import Callable
 from concurrent import futures
+from typing import TypeVar
 
 import jax
 from jax.sharding import Mesh
@@ -16,6 +18,16 @@ from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import console, meshes
 from pix2pix_jax.training import throughput
 from pix2pix_jax.training.run import Run
+
+T = TypeVar("T")
+
+
+def in_thread(function: Callable[[], T]) -> "futures.Future[T]":
+    """Calls `function` in a thread of its own, which ends with it."""
+    thread = futures.ThreadPoolExecutor(1)
+    future = thread.submit(function)
+    thread.shutdown(wait=False)
+    return future
 
 
 class StepCompiler:
@@ -36,9 +48,7 @@ class StepCompiler:
     def begin(self) -> None:
         """Begins to compile, if that has not begun: once nothing is left that would refuse the run."""
         if not self._compiling:
-            thread = futures.ThreadPoolExecutor(1)
-            self._compiling = thread.submit(self._compile)
-            thread.shutdown(wait=False)
+            self._compiling = in_thread(self._compile)
 
     def _compile(self) -> tuple[jax.stages.Traced, jax.stages.Compiled]:
         began = time.monotonic()

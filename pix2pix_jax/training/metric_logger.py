@@ -20,7 +20,7 @@ from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
-_LAG = 2  # losses are read so many steps after their update is dispatched, so that the device never waits
+LAG = 2  # losses are read so many steps after their update is dispatched, so that the device never waits
 _all_finite = jax.jit(all_finite)  # a module's, so that it is traced once and not at every save
 
 
@@ -67,7 +67,7 @@ class MetricLogger(Callback):
         for value in metrics.values():
             value.copy_to_host_async()
         self._pending.append((step, metrics))
-        if len(self._pending) > _LAG:
+        if len(self._pending) > LAG:
             self._read()
 
     def drain(self) -> None:

@@ -18,11 +18,11 @@ from pix2pix_jax.gan.state import TrainState
 from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training.callbacks import Callback, due
+from pix2pix_jax.training.compiling import in_thread
+from pix2pix_jax.training.metric_logger import LAG
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.checkpoints import abstract
 from pix2pix_jax.workdir.logs import RunLog
-
-_FIRST_ENDED = 3  # when this step of a run is dispatched, its first one has ended: at most two are under way
 
 
 class Sampler:
@@ -48,9 +48,7 @@ class Sampler:
         if not self._compiled:
             variables, *others = self._arguments(state)
             variables = abstract(variables, jax.tree.map(lambda x: x.sharding, variables))  # the loop overwrites them
-            thread = futures.ThreadPoolExecutor(1)
-            self._compiled = thread.submit(lambda: self._translate.lower(variables, *others).compile())
-            thread.shutdown(wait=False)
+            self._compiled = in_thread(lambda: self._translate.lower(variables, *others).compile())
 
     @property
     def compiling(self) -> bool:
@@ -82,7 +80,7 @@ class Samples(Callback):
     speed: Throughput
 
     def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        if step == self.start + _FIRST_ENDED:
+        if step == self.start + LAG + 1:  # the first step has ended, as its losses have been read
             self.sampler.compile_for(state)
         if self.sampler.compiling:
             self.speed.skip(step + 1)

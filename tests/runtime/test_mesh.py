@@ -6,6 +6,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from golden import drawn_lpips
 
 from pix2pix_jax.configuration import build_model
 from pix2pix_jax.gan.state import state_shardings
@@ -74,6 +75,17 @@ def test_parts_are_the_same_on_every_mesh(run):
     assert_same_run(spread, alone)
     assert not re.search(r"all-to-all|collective-permute|all-gather", spread[2].as_text())
     assert alone[0][0]["g_l1"] == pytest.approx(run(1, 1)[0][0]["g_l1"], rel=0.1) and alone[0] != run(1, 1)[0]
+
+
+@pytest.mark.heavy
+def test_what_the_losses_networks_see_stays_where_it_is(run, monkeypatch, tmp_path):
+    """The discriminator's augmentation, feature matching and LPIPS: no pixel travels, as none does without them."""
+    np.savez(tmp_path / "lpips.npz", **drawn_lpips())
+    monkeypatch.setenv("PIX2PIX_LPIPS", str(tmp_path / "lpips.npz"))
+    losses = ("perceptual_weight=1", "feature_weight=1", "diff_augment=color,translation,cutout")
+    alone, spread = run(1, 1, *losses), run(8, 1, *losses)
+    assert_same_run(spread, alone)
+    assert not re.search(r"all-to-all|collective-permute|all-gather", spread[2].as_text())
 
 
 def test_sharded_moments_change_nothing_but_memory(run):
