@@ -84,19 +84,19 @@ def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransforma
     update has its bias-corrected moments from the old ones and the gradient, so one kernel can write all three arrays.
     """
 
-    def update(grads, state, params=None):
+    def update(updates, state, params=None):
         del params
         count = optax.safe_increment(state.count)
-        correct1, correct2 = (1 / (1 - b ** count.astype(jnp.float32)) for b in (b1, b2))
+        correct1, correct2 = (1 / (1 - b ** jnp.asarray(count, jnp.float32)) for b in (b1, b2))
 
         def scale(g, m, v):
             corrected = (b1 * correct1) * m + ((1 - b1) * correct1) * g
             return corrected / (jnp.sqrt((b2 * correct2) * v + ((1 - b2) * correct2) * (g * g)) + eps)
 
-        updates = jax.tree.map(scale, grads, state.mu, state.nu)
-        mu = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, grads, state.mu)
-        nu = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * g * g, grads, state.nu)  # no g * g, or XLA keeps it
-        return updates, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
+        mu = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, updates, state.mu)
+        nu = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * g * g, updates, state.nu)  # no g * g, or XLA keeps it
+        scaled = jax.tree.map(scale, updates, state.mu, state.nu)
+        return scaled, optax.ScaleByAdamState(count=jnp.asarray(count), mu=mu, nu=nu)
 
     return optax.GradientTransformation(optax.scale_by_adam().init, update)
 
