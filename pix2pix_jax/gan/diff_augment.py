@@ -68,7 +68,7 @@ def _color(picture: jax.Array, key: jax.Array) -> jax.Array:
 
 def _translate(picture: jax.Array, key: jax.Array) -> jax.Array:
     height, width, channels = picture.shape
-    most = round(height * _SHIFT), round(width * _SHIFT)
+    most = [int(side * _SHIFT + 0.5) for side in (height, width)]  # as the authors' program rounds
     begin = jax.random.randint(key, (2,), 0, 2 * jnp.array(most) + 1)
     padded = jnp.pad(picture, [(most[0], most[0]), (most[1], most[1]), (0, 0)])
     return jax.lax.dynamic_slice(padded, (*begin, 0), (height, width, channels))
