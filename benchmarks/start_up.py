@@ -52,7 +52,7 @@ def start(flags: list[str], cache: str) -> dict[str, float]:
     ends = {part: next((now for now, line in seen if line.startswith(prefix)), None) for part, prefix in PARTS.items()}
     parts, last = {}, begin
     for part, end in {**ends, FIRST_STEP: first_step}.items():
-        if end is not None:  # the step is compiled beside the rest, and may be ready before "starting from step" is said
+        if end is not None:  # the step, compiled beside the rest, may be ready before "starting from step" is said
             parts[part], last = max(end - last, 0), max(end, last)
     return {**parts, "total": first_step - begin}
 

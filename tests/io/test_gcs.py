@@ -26,7 +26,7 @@ def bucket():
 def start(bucket, *arguments):
     command = [sys.executable, "-m", "pix2pix_jax", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env=os.environ | bucket.environment, **pipes)
+    return subprocess.Popen(command, env=os.environ | bucket.environment | {"PYTHONFAULTHANDLER": "1"}, **pipes)
 
 
 def run(bucket, *arguments):
@@ -34,6 +34,13 @@ def run(bucket, *arguments):
     process = start(bucket, *arguments)
     out, err = process.communicate(timeout=300)
     return process.returncode, out, err
+
+
+def last_words(process) -> str:
+    """Stops a process that hangs; returns what it has said, and where each of its threads is."""
+    process.send_signal(signal.SIGABRT)  # Python's fault handler tells the stacks
+    out, err = process.communicate(timeout=60)
+    return f"exit code {process.returncode}\n{out}\n{err}"
 
 
 def losses(content: bytes) -> list[dict]:
@@ -106,7 +113,7 @@ def test_kills(bucket, trained):
     for point in points:
         bucket.fault = lambda request, point=point: "hold" if request.writes and point in request.path else None
         process = start(bucket, *TRAIN)
-        assert bucket.held.wait(120), point
+        assert bucket.held.wait(120), f"{point} was not written:\n{last_words(process)}"
         process.send_signal(signal.SIGKILL)
         process.communicate()
         bucket.release()
