@@ -23,6 +23,7 @@ from serving import serving
 
 _OBJECT = re.compile(r"(?:/download)?/storage/v1/b/([^/]+)/o/([^/]+)")
 _COPY = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/(rewriteTo|copyTo)/b/([^/]+)/o/([^/]+)")
+_MOVE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/moveTo/o/([^/]+)")
 _LIST = re.compile(r"/storage/v1/b/([^/]+)/o/?")
 _UPLOAD = re.compile(r"/upload/storage/v1/b/([^/]+)/o/?")
 _BUCKET = re.compile(r"/storage/v1/b/([^/]+)/?")
@@ -154,7 +155,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _read_body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):
-            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            body = self.rfile.read(length := int(self.headers.get("Content-Length", 0)))
+            if len(body) < length:
+                raise ConnectionResetError("killed between the head of a request and the end of its body")
+            return body
         body = bytearray()
         while size := int(self.rfile.readline().split(b";")[0], 16):
             body += self.rfile.read(size)
@@ -168,6 +172,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._upload()
         elif match := _COPY.fullmatch(path):
             self._copy(unquoted(match[2]), unquoted(match[5]), match[3])
+        elif match := _MOVE.fullmatch(path):
+            self._move(unquoted(match[2]), unquoted(match[3]))
         elif match := _OBJECT.fullmatch(path):
             self._object(unquoted(match[2]))
         elif _LIST.fullmatch(path):
@@ -238,6 +244,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             stored = self.store.put(target, self.store.objects[source].data)
         resource = _metadata(target, stored)
         self._reply({"done": True, "resource": resource} if how == "rewriteTo" else resource)
+
+    def _move(self, source: str, target: str) -> None:
+        with self.store.lock:
+            if source not in self.store.objects:
+                self._fail(404)
+                return
+            stored = self.store.put(target, self.store.objects.pop(source).data)
+        self._reply(_metadata(target, stored))
 
     def _upload(self) -> None:
         kind = self.query.get("uploadType")

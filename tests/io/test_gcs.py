@@ -4,8 +4,10 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import urllib.parse
 
 import pytest
 from conftest import TINY
@@ -127,6 +129,26 @@ def test_kills(bucket, trained):
     assert losses(bucket.objects["run/metrics.jsonl"].data) == losses((trained / "metrics.jsonl").read_bytes())
     code, _, err = run(bucket, "evaluate", WORKDIR)
     assert code == 0, err
+
+
+def test_a_damaged_checkpoint(bucket, trained):
+    assert run(bucket, *TRAIN)[0] == 0
+    bucket.put("run/checkpoints/6/state/manifest.ocdbt", b"")
+    code, out, err = run(bucket, *TRAIN)
+    assert code == 0, err
+    assert "damaged" in out + err and "starting from step 3" in out
+    assert bucket.names("run/checkpoints/damaged-6/state/")
+    assert_complete(bucket, trained)
+
+
+def test_a_put_that_a_kill_cut_short_stores_nothing(bucket):
+    address = urllib.parse.urlsplit(bucket.url)
+    with socket.create_connection((address.hostname, address.port)) as connection:
+        path = "/upload/storage/v1/b/bucket/o?uploadType=media&name=cut"
+        connection.sendall(f"POST {path} HTTP/1.1\r\nHost: bucket\r\nContent-Length: 9\r\n\r\n1234".encode())
+        connection.shutdown(socket.SHUT_WR)
+        assert connection.recv(1) == b""
+    assert not bucket.objects
 
 
 @pytest.mark.parametrize(
