@@ -101,6 +101,7 @@ def get_config() -> config_dict.ConfigDict:
     config.discriminator.padding = "zero"  # zero | reflect
     config.discriminator.conditional = True  # whether it sees the input too; False is the paper's GAN ablation
     config.discriminator.spectral_norm = False  # whether to divide each kernel by its largest singular value
+    config.discriminator.vision_aided = False  # whether heads judge LPIPS' AlexNet's activations too; RGB targets
     config.discriminator.num_scales = 1  # one discriminator at full size, one at half size, ... (pix2pixHD)
 
     # Start.

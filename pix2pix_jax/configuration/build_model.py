@@ -18,12 +18,20 @@ from pix2pix_jax.gan.objective import Objective
 from pix2pix_jax.gan.optimizers import freeze, make_adam, make_schedule
 from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
 from pix2pix_jax.gan.train_step import Batch, StepOptions, make_train_step
-from pix2pix_jax.models import MultiScaleDiscriminator, PatchDiscriminator, ResNetGenerator, UNetGenerator
+from pix2pix_jax.models import (
+    MultiScaleDiscriminator,
+    PatchDiscriminator,
+    ResNetGenerator,
+    UNetGenerator,
+    VisionAidedDiscriminator,
+)
+from pix2pix_jax.models.vision_aided import Backbone
 
 with epy.lazy_imports():  # a config without LPIPS needs neither its network nor PyTorch's files
     from pix2pix_jax.metrics import lpips, weights
 
 FREEZABLE = ("encoder", "inner")  # parts of a generator, for the config's field `freeze`
+_HEADS = (1, 2, 4)  # the layers of AlexNet that the heads of a vision-aided discriminator judge
 _ENDS = {"unet": ("down0", "up0"), "resnet": ("stem", "stem_norm", "head")}  # the layers that see the images' channels
 
 
@@ -46,9 +54,36 @@ def build_discriminator(config: ConfigDict) -> nn.Module:
     check_choice("name", config.discriminator.name, ("patchgan",))
     options = _shared_options(config, config.discriminator)
     options |= _same(config.discriminator, "num_layers", "padding", "conditional", "spectral_norm")
+    if config.discriminator.vision_aided:
+        backbone = _build_backbone(config)
+        return VisionAidedDiscriminator(num_scales=config.discriminator.num_scales, backbone=backbone, **options)
     if config.discriminator.num_scales == 1:
         return PatchDiscriminator(**options)
     return MultiScaleDiscriminator(num_scales=config.discriminator.num_scales, **options)
+
+
+def _build_backbone(config: ConfigDict) -> Backbone:
+    """Builds LPIPS' AlexNet as what heads of the discriminator see; its weights are read when it is traced."""
+    _check_alexnet_fits(config, "vision_aided", remedy="False")
+    load = functools.cache(lambda: weights.load(weights.LPIPS).variables)  # a step calls the network three times
+
+    def activations(candidate: jax.Array) -> list[jax.Array]:
+        layers = lpips.activations(load(), candidate, dtype=jnp.dtype(config.compute_dtype), precision=None)
+        return [layers[i] for i in _HEADS]
+
+    return Backbone(activations, widths=tuple(lpips.WIDTHS[i] for i in _HEADS))
+
+
+def count_judges(config: ConfigDict) -> int:
+    """Counts the scales and heads of the discriminator, whose losses are added up."""
+    return config.discriminator.num_scales + config.discriminator.vision_aided * len(_HEADS)
+
+
+def _check_alexnet_fits(config: ConfigDict, field: str, *, remedy: str) -> None:
+    if network_channels(config)[1] != 3 or min(config.image_size) < lpips.SIDE:
+        raise ValueError(
+            f"{field}: LPIPS' AlexNet sees RGB images of at least {lpips.SIDE} pixels a side; use {remedy}"
+        )
 
 
 def _shared_options(config: ConfigDict, network: ConfigDict) -> dict[str, Any]:
@@ -87,8 +122,7 @@ def build_perceptual(config: ConfigDict) -> Callable[[jax.Array, jax.Array], jax
     """Builds LPIPS as a loss, in the dtype of the networks; its weights are read, or downloaded, when it is traced."""
     if not config.perceptual_weight:
         return None
-    if network_channels(config)[1] != 3 or min(config.image_size) < lpips.SIDE:
-        raise ValueError(f"perceptual_weight: LPIPS compares RGB images of at least {lpips.SIDE} pixels a side; use 0")
+    _check_alexnet_fits(config, "perceptual_weight", remedy="0")
 
     def distance(output: jax.Array, target: jax.Array) -> jax.Array:
         network = lpips.LPIPS(dtype=jnp.dtype(config.compute_dtype), precision=None)

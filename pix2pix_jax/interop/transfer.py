@@ -137,7 +137,8 @@ def _take_discriminator(config: ConfigDict, d: Architecture, g: Architecture, na
         )
         raise UserError(f"{name_of_file}: {misfit}; give the discriminator that was trained with it")
     config.discriminator.update(num_layers=d.depth, features=d.features, norm=d.norm, bias=d.bias)
-    config.discriminator.update(conditional=d.input_channels == sees_both, spectral_norm=False, num_scales=1)
+    config.discriminator.update(conditional=d.input_channels == sees_both)
+    config.discriminator.update(spectral_norm=False, vision_aided=False, num_scales=1)
 
 
 def changed_fields(before: ConfigDict, after: ConfigDict) -> list[str]:

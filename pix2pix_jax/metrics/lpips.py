@@ -21,6 +21,7 @@ _LAYERS = (  # features, kernel, stride, padding, whether a max pool comes befor
     (256, 3, 1, 1, False),
     (256, 3, 1, 1, False),
 )
+WIDTHS = tuple(width for width, *_ in _LAYERS)
 _PLACES = ("0", "3", "6", "8", "10")  # of each convolution in torchvision's list of layers
 _CONVOLUTION = re.compile(r"(?:features(?:\.\w+)*|net\.\w+)\.(\d+)\.(weight|bias)")
 _LIN = re.compile(r"(lin[0-4])\.model\.1\.weight")
@@ -70,6 +71,24 @@ class LPIPS(nn.Module):
                 jnp.square(directions[:, 0] - directions[:, 1]), weights, precision=self.precision
             ).mean((1, 2))
         return distance
+
+
+def activations(
+    weights: Mapping[str, Any], images: jax.Array, *, dtype: Any, precision: lax.Precision | None
+) -> list[jax.Array]:
+    """Computes what AlexNet alone makes of images.
+
+    Args:
+      weights: the network's variables (`variables`).
+      images: (N, H, W, 3) in [-1, 1], H, W >= SIDE.
+      dtype: dtype of the convolutions.
+      precision: their precision.
+
+    Returns:
+      The five layers' float32 activations (N, h, w, WIDTHS[i]).
+    """
+    params = weights["params"]["alexnet"]
+    return _AlexNet(dtype, precision).apply({"params": params}, (images - _SHIFT) / _SCALE)
 
 
 def shapes() -> dict[str, tuple[int, ...]]:

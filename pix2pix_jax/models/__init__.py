@@ -3,5 +3,12 @@
 from pix2pix_jax.models.patchgan import MultiScaleDiscriminator, PatchDiscriminator
 from pix2pix_jax.models.resnet import ResNetGenerator
 from pix2pix_jax.models.unet import UNetGenerator
+from pix2pix_jax.models.vision_aided import VisionAidedDiscriminator
 
-__all__ = ["MultiScaleDiscriminator", "PatchDiscriminator", "ResNetGenerator", "UNetGenerator"]
+__all__ = [
+    "MultiScaleDiscriminator",
+    "PatchDiscriminator",
+    "ResNetGenerator",
+    "UNetGenerator",
+    "VisionAidedDiscriminator",
+]

@@ -32,7 +32,7 @@ def discriminator_level(means: dict[str, float], config: ConfigDict) -> float | 
         return None
     labels = (config.label_smoothing, 1 - config.label_smoothing)  # no output meets smooth ones
     least = -sum(p * math.log(p) for p in labels if p) if config.gan_loss == "vanilla" else 0.0
-    loss = (means["d_real"] + means["d_fake"]) / config.discriminator.num_scales
+    loss = (means["d_real"] + means["d_fake"]) / build_model.count_judges(config)
     return (loss - least) / (2 * _GUESSING[config.gan_loss])
 
 

@@ -183,9 +183,13 @@ def test_colourisation_sees_lightness_alone(tiny_config, tmp_path):
     assert np.median(np.abs(lightness[0] - lightness[1])) < 0.02
 
 
-def test_lpips_compares_rgb_images_of_some_size():
+@pytest.mark.parametrize("field", ["perceptual_weight", "discriminator.vision_aided"])
+def test_alexnet_sees_rgb_images_of_some_size(field):
     for override in ("target_channels=1", "image_size=16,16"):
-        with pytest.raises(UserError, match=r"config\.perceptual_weight: LPIPS compares RGB images of at least 32"):
-            load("perceptual_weight=1", "resize_size=20,20", override)
+        with pytest.raises(UserError, match=rf"config\.{field}: LPIPS' AlexNet sees RGB images of at least 32"):
+            load(f"{field}=1", "resize_size=20,20", "discriminator.num_layers=1", override)
+
+
+def test_lpips_is_built_where_it_weighs():
     assert build_model.build_parts(load("perceptual_weight=1"), num_examples=1).objective.perceptual
     assert not build_model.build_parts(load(), num_examples=1).objective.perceptual

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from golden import ANSWERS, cases, drawn_lpips
+from jax import lax
 
 from pix2pix_jax.metrics import lpips
 
@@ -13,6 +14,18 @@ def test_distances_equal_those_of_pytorch(case):
     pictures = [x.astype(np.float32) for x in cases.lpips_images(case)]
     found = jax.jit(lpips.LPIPS().apply)(lpips.variables(drawn_lpips()), *pictures)
     np.testing.assert_allclose(found, ANSWERS[f"lpips/{case}/layers"].sum(-1), rtol=1e-5)
+
+
+def test_activations_lead_to_the_distances_of_pytorch():
+    case, weights = next(iter(cases.LPIPS_SIZES)), drawn_lpips()
+    pictures = np.concatenate([x.astype(np.float32) for x in cases.lpips_images(case)])
+    layers = lpips.activations(lpips.variables(weights), pictures, dtype=np.float32, precision=lax.Precision.HIGHEST)
+    assert tuple(x.shape[-1] for x in layers) == lpips.WIDTHS
+    for i, layer in enumerate(layers):
+        directions = layer / np.linalg.norm(layer, axis=-1, keepdims=True).clip(1e-10)
+        output, target = np.split(directions, 2)
+        found = (np.square(output - target) @ weights[f"lin{i}.weight"]).mean((1, 2))
+        np.testing.assert_allclose(found, ANSWERS[f"lpips/{case}/layers"][:, i], rtol=1e-4)
 
 
 def test_equal_pictures_are_no_distance_apart():

@@ -26,8 +26,8 @@ def run(tiny_config, make_batch):
     """Makes (losses of each step, the state after them, the compiled step) of a run on data x rows devices."""
 
     @functools.cache
-    def create():
-        config = tiny_config()
+    def create(vision_aided=False):
+        config = tiny_config(f"--config.discriminator.vision_aided={vision_aided}")
         state = jax.jit(lambda: build_model.create_state(config, build_model.build_parts(config, num_examples=10)))()
         return jax.device_get(state)  # a step overwrites the state that it is given
 
@@ -37,9 +37,10 @@ def run(tiny_config, make_batch):
         options = ("batch_size=8", "generator.dropout_layers=1,2", "eps=1e-3", f"mesh.rows={rows}", *overrides)
         config = tiny_config(*(f"--config.{option}" for option in options))
         mesh = meshes.make_mesh(batch_size=BATCH_SIZE, accumulate_steps=config.accumulate_steps, data=data, rows=rows)
-        shardings = state_shardings(create(), mesh, shard_optimizer=config.shard_optimizer)
+        start = create(config.discriminator.vision_aided)
+        shardings = state_shardings(start, mesh, shard_optimizer=config.shard_optimizer)
         parts = build_model.build_parts(config, num_examples=10)
-        state = jax.device_put(create(), shardings)
+        state = jax.device_put(start, shardings)
         batch = jax.device_put(make_batch(count=BATCH_SIZE), meshes.batch_sharding(mesh))
         step = compiling.trace_train_step(config, parts, mesh=mesh, state=state, batch=batch).lower().compile()
         losses = []
@@ -79,10 +80,11 @@ def test_parts_are_the_same_on_every_mesh(run):
 
 @pytest.mark.heavy
 def test_what_the_losses_networks_see_stays_where_it_is(run, monkeypatch, tmp_path):
-    """The discriminator's augmentation, feature matching and LPIPS: no pixel travels, as none does without them."""
+    """The discriminator's augmentation and heads, feature matching and LPIPS: no pixel travels, as none does else."""
     np.savez(tmp_path / "lpips.npz", **drawn_lpips())
     monkeypatch.setenv("PIX2PIX_LPIPS", str(tmp_path / "lpips.npz"))
     losses = ("perceptual_weight=1", "feature_weight=1", "diff_augment=color,translation,cutout")
+    losses += ("discriminator.vision_aided=True",)
     alone, spread = run(1, 1, *losses), run(8, 1, *losses)
     assert_same_run(spread, alone)
     assert not re.search(r"all-to-all|collective-permute|all-gather", spread[2].as_text())
