@@ -45,7 +45,7 @@ _TF_TUTORIAL = {
 _IMPROVED = {
     "gan_loss": "hinge",
     "discriminator.spectral_norm": True,
-    "feature_weight": 10.0,
+    "discriminator.vision_aided": True,
     "perceptual_weight": 10.0,
     "diff_augment": ("translation", "cutout"),
     "ema_decay": 0.999,
