@@ -6,9 +6,8 @@ Recipe:  the published networks and lengths. Beside L1 and the GAN loss: LPIPS (
          discriminator has a hinge loss and spectral norm (Miyato et al. 2018), and heads that judge what LPIPS'
          AlexNet makes of a picture (vision-aided, Kumari et al. 2022); it sees pairs moved and cut at random
          (DiffAugment, Zhao et al. 2020). Pictures come from a moving average of the generator.
-Measured: 128 px, 32 features, 15 epochs, split test, seeds 0 to 2: FID 227, KID 0.181, L1 0.336, where the published
-         recipe has 319, 0.324, 0.350 (2026-11-29; docs/results.md). Without DiffAugment, with 64 features, 213 instead
-         of 257 after 25 of 50 epochs, 216 and 213 after all. With it: not yet, nor at full size and length.
+Measured: 128 px, 32 features, 15 epochs, split test, seeds 0 to 2: FID 207, KID 0.141, L1 0.340, where the published
+         recipe has 319, 0.324, 0.350 (2026-11-29; docs/results.md). Not yet at full size and length.
 """
 
 from pix2pix_jax.configs import facades
