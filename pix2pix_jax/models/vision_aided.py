@@ -52,7 +52,7 @@ class _Head(Network):
         return convolve(x, 1, 1, "logits").astype(jnp.float32)
 
 
-class VisionAidedDiscriminator(MultiScaleDiscriminator):
+class VisionAidedDiscriminator(MultiScaleDiscriminator, kw_only=True):
     """Scores pairs by PatchGANs, and by one small head on each of a trained network's activations of the candidate.
 
     Heads have spectral norm; their scores count as those of further scales.
@@ -62,7 +62,7 @@ class VisionAidedDiscriminator(MultiScaleDiscriminator):
       (and those of `MultiScaleDiscriminator`)
     """
 
-    backbone: Backbone | None = None
+    backbone: Backbone
     num_scales: int = 1
 
     @nn.compact
