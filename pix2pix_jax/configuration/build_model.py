@@ -19,13 +19,13 @@ from pix2pix_jax.gan.optimizers import freeze, make_adam, make_schedule
 from pix2pix_jax.gan.state import Parts, TrainState, create_train_state
 from pix2pix_jax.gan.train_step import Batch, StepOptions, make_train_step
 from pix2pix_jax.models import (
+    Backbone,
     MultiScaleDiscriminator,
     PatchDiscriminator,
     ResNetGenerator,
     UNetGenerator,
     VisionAidedDiscriminator,
 )
-from pix2pix_jax.models.vision_aided import Backbone
 
 with epy.lazy_imports():  # a config without LPIPS needs neither its network nor PyTorch's files
     from pix2pix_jax.metrics import lpips, weights

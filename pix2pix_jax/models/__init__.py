@@ -3,9 +3,10 @@
 from pix2pix_jax.models.patchgan import MultiScaleDiscriminator, PatchDiscriminator
 from pix2pix_jax.models.resnet import ResNetGenerator
 from pix2pix_jax.models.unet import UNetGenerator
-from pix2pix_jax.models.vision_aided import VisionAidedDiscriminator
+from pix2pix_jax.models.vision_aided import Backbone, VisionAidedDiscriminator
 
 __all__ = [
+    "Backbone",
     "MultiScaleDiscriminator",
     "PatchDiscriminator",
     "ResNetGenerator",

@@ -69,7 +69,12 @@ class VisionAidedDiscriminator(MultiScaleDiscriminator, kw_only=True):
     def __call__(
         self, image: jax.Array, candidate: jax.Array, *, use_running_average: bool = False
     ) -> tuple[jax.Array, ...]:
-        """Scores as `PatchDiscriminator` does; returns the PatchGANs' logits, then each head's."""
+        """Scores as `PatchDiscriminator` does.
+
+        Returns:
+          float32 logits (N, h, w, 1): those of each scale from the full size down, then of each head, whose h and w are
+          its activations'.
+        """
         patches = MultiScaleDiscriminator(**self.fields_of(MultiScaleDiscriminator), name="patches")
         logits = [*patches(image, candidate, use_running_average=use_running_average)]
         if self.is_initializing():

@@ -190,6 +190,16 @@ def test_alexnet_sees_rgb_images_of_some_size(field):
             load(f"{field}=1", "resize_size=20,20", "discriminator.num_layers=1", override)
 
 
+@pytest.mark.parametrize("num_scales", [1, 2])
+@pytest.mark.parametrize("vision_aided", [False, True])
+def test_judges_are_counted_as_the_discriminator_answers(vision_aided, num_scales):
+    config = load(f"discriminator.vision_aided={vision_aided}", f"discriminator.num_scales={num_scales}")
+    image = jax.ShapeDtypeStruct((1, 256, 256, 3), "float32")
+    model = build_model.build_discriminator(config)
+    logits, _ = jax.eval_shape(lambda *images: model.init_with_output(jax.random.key(0), *images), image, image)
+    assert len(jax.tree.leaves(logits)) == build_model.count_judges(config) == num_scales + 3 * vision_aided
+
+
 def test_lpips_is_built_where_it_weighs():
     assert build_model.build_parts(load("perceptual_weight=1"), num_examples=1).objective.perceptual
     assert not build_model.build_parts(load(), num_examples=1).objective.perceptual

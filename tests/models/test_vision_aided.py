@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from pix2pix_jax.models import VisionAidedDiscriminator
-from pix2pix_jax.models.vision_aided import Backbone
+from pix2pix_jax.models import Backbone, VisionAidedDiscriminator
 
 KERNELS = [np.random.default_rng(i).normal(size=(3, width)).astype(np.float32) for i, width in enumerate((8, 16))]
 IMAGES = np.random.default_rng(2).uniform(-1, 1, (2, 2, 32, 32, 3)).astype(np.float32)

@@ -83,6 +83,8 @@ def test_smooth_labels_and_several_discriminators_set_the_scale(tiny_config):
     assert health.discriminator_level({"d_real": least, "d_fake": 0.0}, config) == pytest.approx(0)
     config = tiny_config("--config.gan_loss=lsgan", "--config.discriminator.num_scales=2")
     assert health.discriminator_level({"d_real": 0.5, "d_fake": 0.5}, config) == pytest.approx(1)
+    config = tiny_config("--config.gan_loss=hinge", "--config.discriminator.vision_aided=True")  # three heads
+    assert health.discriminator_level({"d_real": 4.0, "d_fake": 4.0}, config) == pytest.approx(1)
 
 
 @settings(max_examples=30, deadline=None)
