@@ -1,5 +1,6 @@
 """Builds the model of a config: networks, optimisers, objective, train step and state."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -167,16 +168,41 @@ def build_augmentation(config: ConfigDict) -> Augmentation:
     return Augmentation(**of_both, **of_inputs)
 
 
-def build_train_step(config: ConfigDict, parts: Parts, *, constrain: Callable[[Any], Any] = lambda batch: batch):
+def build_train_step(
+    config: ConfigDict,
+    parts: Parts,
+    *,
+    constrain: Callable[[Any], Any] = lambda batch: batch,
+    constrain_whole: Callable[[jax.Array], jax.Array] | None = None,
+):
     """Builds the train step (`make_train_step`) of a config whose dtypes are resolved.
 
-    `constrain` places the augmented batch on the mesh.
+    `constrain` places the augmented batch on the mesh, and `constrain_whole` what trained networks see of it.
     """
 
     def prepare(batch: Batch) -> Batch:
         return color_space(config).batch(constrain(batch))
 
+    if constrain_whole:
+        parts = _see_by(constrain_whole, parts)
     return make_train_step(parts, build_step_options(config), prepare=prepare)
+
+
+def _see_by(place: Callable[[jax.Array], jax.Array], parts: Parts) -> Parts:
+    """Has trained networks see images as `place` returns them.
+
+    XLA computes another discriminator's update, without a word, where AlexNet's rows are spread over devices that do
+    not divide them (jax 0.10.2; tests/runtime/test_mesh.py).
+    """
+    objective, discriminator = parts.objective, parts.discriminator
+    if distance := objective.perceptual:
+        placed = lambda output, target: distance(place(output), place(target))  # noqa: E731
+        objective = dataclasses.replace(objective, perceptual=placed)
+    if isinstance(discriminator, VisionAidedDiscriminator):
+        see = discriminator.backbone.activations
+        backbone = dataclasses.replace(discriminator.backbone, activations=lambda candidate: see(place(candidate)))
+        discriminator = discriminator.clone(backbone=backbone)
+    return dataclasses.replace(parts, objective=objective, discriminator=discriminator)
 
 
 def create_state(config: ConfigDict, parts: Parts) -> TrainState:

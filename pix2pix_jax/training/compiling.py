@@ -88,7 +88,8 @@ def trace_train_step(
     """
     place = functools.partial(meshes.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
     parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
-    step = build_model.build_train_step(config, parts, constrain=functools.partial(meshes.constrain_images, mesh=mesh))
+    rows, whole = (functools.partial(f, mesh=mesh) for f in (meshes.constrain_images, meshes.constrain_whole_images))
+    step = build_model.build_train_step(config, parts, constrain=rows, constrain_whole=whole)
     step = layers.traced_for(platform or meshes.platform(mesh))(step)
     out = (jax.tree.map(lambda x: x.sharding, state), meshes.replicated(mesh))
     return jax.jit(step, donate_argnums=0, out_shardings=out).trace(state, batch)
