@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding
 
 from pix2pix_jax.gan.objective import Objective
+from pix2pix_jax.models.initialization import init_at_once
 from pix2pix_jax.runtime import meshes
 
 
@@ -102,8 +103,8 @@ def create_train_state(
     g_key, d_key = jax.random.split(random_streams(seed)[0])
     image = jnp.zeros((1, *image_size, input_channels))
     target = jnp.zeros((1, *image_size, target_channels))
-    g_variables = parts.generator.init(g_key, image, deterministic=True)
-    d_variables = parts.discriminator.init(d_key, image, target)
+    g_variables = init_at_once(parts.generator, g_key, image, deterministic=True)
+    d_variables = init_at_once(parts.discriminator, d_key, image, target)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         generator=_network_state(g_variables, parts.g_optimizer),

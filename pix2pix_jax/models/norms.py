@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from pix2pix_jax.models.initialization import normal
 from pix2pix_jax.models.remat import keep
 
 NORMS = ("batch", "instance", "group", "none")
@@ -67,7 +68,7 @@ class InstanceNorm(nn.Module):
 
 def scale_init(std: float) -> nn.initializers.Initializer:
     """Returns an initialiser that draws from N(1, std); the published scales have std 0.02."""
-    return lambda key, shape, dtype=jnp.float32: 1 + std * jax.random.normal(key, shape, dtype)
+    return normal(std, mean=1.0)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))

@@ -18,9 +18,10 @@ from jax import lax
 
 from pix2pix_jax.models.convolutions import gpu, matmul, plain
 from pix2pix_jax.models.convolutions.matmul import pad_image
+from pix2pix_jax.models.initialization import normal
 from pix2pix_jax.models.remat import keep
 
-kernel_init = nn.initializers.normal(0.02)
+kernel_init = normal(0.02)
 PADDINGS = ("zero", "reflect")
 
 _platform: contextvars.ContextVar[str | None] = contextvars.ContextVar("platform", default=None)
