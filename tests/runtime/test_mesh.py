@@ -26,8 +26,8 @@ def run(tiny_config, make_batch):
     """Makes (losses of each step, the state after them, the compiled step) of a run on data x rows devices."""
 
     @functools.cache
-    def create(**networks):
-        config = tiny_config(*(f"--config.discriminator.{name}={value}" for name, value in networks.items()))
+    def create(vision_aided=False):
+        config = tiny_config(f"--config.discriminator.vision_aided={vision_aided}")
         state = jax.jit(lambda: build_model.create_state(config, build_model.build_parts(config, num_examples=10)))()
         return jax.device_get(state)  # a step overwrites the state that it is given
 
@@ -37,7 +37,7 @@ def run(tiny_config, make_batch):
         options = ("batch_size=8", "generator.dropout_layers=1,2", "eps=1e-3", f"mesh.rows={rows}", *overrides)
         config = tiny_config(*(f"--config.{option}" for option in options))
         mesh = meshes.make_mesh(batch_size=BATCH_SIZE, accumulate_steps=config.accumulate_steps, data=data, rows=rows)
-        start = create(**{name: config.discriminator[name] for name in ("vision_aided", "num_scales", "spectral_norm")})
+        start = create(config.discriminator.vision_aided)
         shardings = state_shardings(start, mesh, shard_optimizer=config.shard_optimizer)
         parts = build_model.build_parts(config, num_examples=10)
         state = jax.device_put(start, shardings)
@@ -78,35 +78,20 @@ def test_parts_are_the_same_on_every_mesh(run):
     assert alone[0][0]["g_l1"] == pytest.approx(run(1, 1)[0][0]["g_l1"], rel=0.1) and alone[0] != run(1, 1)[0]
 
 
-@pytest.fixture
-def lpips_weights(monkeypatch, tmp_path):
+@pytest.mark.heavy
+def test_what_the_losses_networks_see_is_the_same_on_every_mesh(run, monkeypatch, tmp_path):
+    """The discriminator's augmentation and heads, feature matching and LPIPS.
+
+    No pixel travels to make them, as none does else. Rows may be spread too, which AlexNet soon makes too few of.
+    """
     np.savez(tmp_path / "lpips.npz", **drawn_lpips())
     monkeypatch.setenv("PIX2PIX_LPIPS", str(tmp_path / "lpips.npz"))
-
-
-@pytest.mark.heavy
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("discriminator.vision_aided=True",),
-        ("discriminator.vision_aided=True", "accumulate_steps=2"),
-        ("perceptual_weight=1", "feature_weight=1", "diff_augment=color,translation,cutout"),
-    ],
-    ids=",".join,
-)
-def test_what_the_losses_networks_see_is_the_same_on_every_mesh(run, lpips_weights, options):
-    """At 32 pixels, whose rows no longer divide among devices once AlexNet has halved them a few times."""
-    assert_same_run(run(2, 2, *options), run(1, 1, *options))
-
-
-@pytest.mark.heavy
-def test_what_the_losses_networks_see_stays_where_it_is(run, lpips_weights):
-    """The discriminator's augmentation and heads, feature matching and LPIPS: no pixel travels, as none does else."""
     losses = ("perceptual_weight=1", "feature_weight=1", "diff_augment=color,translation,cutout")
     losses += ("discriminator.vision_aided=True",)
     alone, spread = run(1, 1, *losses), run(8, 1, *losses)
     assert_same_run(spread, alone)
     assert not re.search(r"all-to-all|collective-permute|all-gather", spread[2].as_text())
+    assert_same_run(run(2, 2, *losses), alone)
 
 
 def test_sharded_moments_change_nothing_but_memory(run):
