@@ -4,7 +4,7 @@ Command: pix2pix train --config=drawn_facades --workdir=runs/quickstart
 Recipe:  chosen for what 1,000 steps make. A hinge loss, spectral norm and feature matching draw crisp windows where the
          published losses still blur them. A learning rate three times the published one, no dropout, and a U-Net of
          five halvings, as labels say what is where, make the most of a short run.
-Measured: 1 min 10 s of training on 2 CPU cores with AVX-512, compilation and evaluations included, 3 min 40 s on old
+Measured: 1 min 10 s of training on 2 CPU cores with AVX-512, compilation and evaluations included, nearly four on old
          ones; val L1 0.232, PSNR 15.9 dB, SSIM 0.571, LPIPS 0.242, FID 88 (2026-11-29; 0.233, 0.565, 0.257 and 100 by
          another draw of the initial parameters). The published recipe at 1,000 steps: L1 0.249, SSIM 0.525, LPIPS
          0.287, FID 113.
