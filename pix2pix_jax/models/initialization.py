@@ -6,7 +6,7 @@ XLA takes a third of a second of a CPU's time to compile one draw, and a U-Net a
 import contextlib
 import contextvars
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -40,7 +40,7 @@ def normal(std: float, mean: float = 0.0) -> nn.initializers.Initializer:
     return init
 
 
-def init_at_once(module: nn.Module, key: jax.Array, *inputs: jax.Array, **options: Any) -> dict[str, Any]:
+def init_at_once(module: nn.Module, key: jax.Array, *inputs: jax.Array, **options: Any) -> Mapping[str, Any]:
     """Initialises a network as `module.init`, but takes all that `normal` draws from one draw, layer after layer."""
     with _drawing(_Draws()) as counted:
         jax.eval_shape(lambda: module.init(key, *inputs, **options))
