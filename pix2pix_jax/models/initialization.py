@@ -41,7 +41,20 @@ def normal(std: float, mean: float = 0.0) -> nn.initializers.Initializer:
 
 
 def init_at_once(module: nn.Module, key: jax.Array, *inputs: jax.Array, **options: Any) -> Mapping[str, Any]:
-    """Initialises a network as `module.init`, but takes all that `normal` draws from one draw, layer after layer."""
+    """Initialises a network as `module.init` does, but draws all that its `normal` initialisers need at once.
+
+    Args:
+      module: the network, whose initialisers are given parts of the draw in the order in which its layers ask.
+      key: draws them.
+      *inputs: images (N, H, W, C), as of a call of the network.
+      **options: other arguments of such a call.
+
+    Returns:
+      Its variables, `params` and `batch_stats`, of the shapes and distributions that `module.init` gives, float32.
+
+    Raises:
+      ValueError: the network cannot take such inputs.
+    """
     with _drawing(_Draws()) as counted:
         jax.eval_shape(lambda: module.init(key, *inputs, **options))
     with _drawing(_Draws(jax.random.normal(key, (counted.used,)))):
