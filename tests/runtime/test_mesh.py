@@ -86,7 +86,7 @@ def lpips_weights(monkeypatch, tmp_path):
 
 @pytest.mark.heavy
 def test_heads_are_the_same_where_rows_are_spread(run, lpips_weights):
-    """AlexNet soon makes too few rows to spread. Beside other losses XLA happens to get it right, so heads are alone."""
+    """AlexNet soon makes too few rows to spread. Beside other losses XLA is right by luck, so heads are alone."""
     heads = "discriminator.vision_aided=True"
     assert_same_run(run(2, 2, heads), run(1, 1, heads))
 
