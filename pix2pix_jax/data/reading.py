@@ -42,7 +42,10 @@ class ExampleOrder:
     seed: int
 
     def __getitem__(self, step: int) -> np.ndarray:
-        positions = self.positions(step)
+        return self.at(self.positions(step))
+
+    def at(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the example indices, int32 (n,), at these positions in the run."""
         epochs = [_permutation(self.num_examples, self.seed, int(p)) for p in positions // self.num_examples]
         return np.array([e[p] for e, p in zip(epochs, positions % self.num_examples, strict=True)], np.int32)
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from pix2pix_jax.gan.diff_augment import diff_augment
 from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import NetworkState, Parts
+from pix2pix_jax.models.initialization import shapes_only
 from pix2pix_jax.models.remat import recompute_the_rest
 
 Tree = Any
@@ -133,7 +134,8 @@ class Gradients:
         apply = functools.partial(module.apply, mutable=["batch_stats", "intermediates"])
         if self.remat:
             apply = recompute_the_rest(apply)
-        return apply(variables, *images, rngs=rngs)
+        with shapes_only():
+            return apply(variables, *images, rngs=rngs)
 
 
 def accumulate_gradients(

@@ -84,18 +84,19 @@ def _scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransforma
     update has its bias-corrected moments from the old ones and the gradient, so one kernel can write all three arrays.
     """
 
+    @jax.jit  # makes JAX trace it once for all arrays of a shape
+    def update_array(g, m, v, correct1, correct2):
+        corrected = (b1 * correct1) * m + ((1 - b1) * correct1) * g
+        scaled = corrected / (jnp.sqrt((b2 * correct2) * v + ((1 - b2) * correct2) * (g * g)) + eps)
+        # No g * g for the second moment, or XLA keeps it.
+        return scaled, b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+
     def update(updates, state, params=None):
         del params
         count = optax.safe_increment(state.count)
-        correct1, correct2 = (1 / (1 - b ** jnp.asarray(count, jnp.float32)) for b in (b1, b2))
-
-        def scale(g, m, v):
-            corrected = (b1 * correct1) * m + ((1 - b1) * correct1) * g
-            return corrected / (jnp.sqrt((b2 * correct2) * v + ((1 - b2) * correct2) * (g * g)) + eps)
-
-        mu = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, updates, state.mu)
-        nu = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * g * g, updates, state.nu)  # no g * g, or XLA keeps it
-        scaled = jax.tree.map(scale, updates, state.mu, state.nu)
+        corrections = [1 / (1 - b ** jnp.asarray(count, jnp.float32)) for b in (b1, b2)]
+        updated = jax.tree.map(lambda *arrays: update_array(*arrays, *corrections), updates, state.mu, state.nu)
+        scaled, mu, nu = jax.tree.transpose(jax.tree.structure(updates), None, updated)
         return scaled, optax.ScaleByAdamState(count=jnp.asarray(count), mu=mu, nu=nu)
 
     return optax.GradientTransformation(optax.scale_by_adam().init, update)

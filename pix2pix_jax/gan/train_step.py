@@ -20,6 +20,7 @@ from pix2pix_jax.gan.diff_augment import check_policies
 from pix2pix_jax.gan.gradients import Examples, Gradients, accumulate_gradients
 from pix2pix_jax.gan.objective import Metrics
 from pix2pix_jax.gan.state import NetworkState, Parts, TrainState, random_streams
+from pix2pix_jax.models.initialization import shapes_only
 
 Batch = Mapping[str, jax.Array]  # "input", "target": (N, H, W, C) at load size, in the stored values
 
@@ -82,12 +83,12 @@ def make_train_step(
       f(state, batch) -> (state, metrics). The metrics are the unweighted losses g_gan, g_l1 (in [-1, 1] units), d_real
       and d_fake, and those of the objective's other terms. Without a GAN loss the discriminator is left as it is.
     """
-    steps_key = random_streams(options.seed)[1]
     accumulate = functools.partial(accumulate_gradients, count=options.accumulate_steps)
     gradients = Gradients(parts=parts, remat=options.remat, diff_augment=options.diff_augment)
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        augment_key, dropout_key, judge_key = jax.random.split(jax.random.fold_in(steps_key, state.step), 3)
+        key = jax.random.fold_in(random_streams(options.seed)[1], state.step)
+        augment_key, dropout_key, judge_key = jax.random.split(key, 3)
         batch = prepare(_augment(batch, augment_key, options))
         examples = Examples(batch["input"], batch["target"], dropout_key, judge_key)
         g, d = state.generator, state.discriminator
@@ -164,7 +165,8 @@ def make_translate_step(
     apply = functools.partial(generator.apply, deterministic=not dropout, mutable=["batch_stats"])
 
     def translate(variables, images, key):
-        return apply(variables, images, use_running_average=running, rngs={"dropout": key})[0]
+        with shapes_only():
+            return apply(variables, images, use_running_average=running, rngs={"dropout": key})[0]
 
     def translate_all(variables, images, keys):
         if norm_stats == "batch":

@@ -61,6 +61,14 @@ def init_at_once(module: nn.Module, key: jax.Array, *inputs: jax.Array, **option
         return module.init(key, *inputs, **options)
 
 
+def shapes_only() -> contextlib.AbstractContextManager:
+    """Has `normal` initialisers draw nothing within it.
+
+    Flax calls those of parameters that a network is given, to compare shapes, and a U-Net's draws take long to trace.
+    """
+    return _drawing(_Draws())
+
+
 @contextlib.contextmanager
 def _drawing(draws: _Draws) -> Iterator[_Draws]:
     token = _draws.set(draws)

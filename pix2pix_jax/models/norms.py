@@ -71,6 +71,7 @@ def scale_init(std: float) -> nn.initializers.Initializer:
     return normal(std, mean=1.0)
 
 
+@functools.partial(jax.jit, static_argnums=(3, 4, 5))  # JAX then traces it once for all layers of a shape
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def _standardise(
     x: jax.Array, scale: jax.Array, bias: jax.Array, axes: tuple[int, ...], epsilon: float, dtype: Any
@@ -103,7 +104,7 @@ def _standardise_backward(axes, epsilon, dtype, residuals, gradients):
     return dx.astype(x.dtype), product_sum.sum((0, 1, 2)), dy_sum.sum((0, 1, 2))
 
 
-_standardise.defvjp(_standardise_forward, _standardise_backward)
+_standardise.__wrapped__.defvjp(_standardise_forward, _standardise_backward)
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:

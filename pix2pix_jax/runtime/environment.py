@@ -1,5 +1,6 @@
 """Sets up the process for `pix2pix`, and checks what surrounds it: locale, temporary files, launcher, libraries."""
 
+import gc
 import logging
 import os
 import sys
@@ -31,6 +32,11 @@ def use_utf8() -> None:
         os.execv(sys.executable, sys.orig_argv)
     if sys.stdout:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr does; names of files may be any bytes
+
+
+def collect_rarely() -> None:
+    """Has Python look for garbage a hundredth as often: it finds none while libraries are imported, or JAX traces."""
+    gc.set_threshold(100_000)
 
 
 def check_temporary() -> None:

@@ -1,6 +1,7 @@
 """Runs the compiled train step to the run's last step, and calls the callbacks beside it."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator
 
@@ -70,7 +71,7 @@ def _get_ready(
         start=begin.step,
         batch_size=run.config.batch_size,
         flops=compiler.count_flops,
-        ceiling=throughput.measure_ceiling(run.mesh, run.config.compute_dtype),  # now, while nothing else is under way
+        ceiling=functools.partial(throughput.measure_ceiling, run.mesh),
         dtype=run.config.compute_dtype,
     )
     return train_step, speed, first, sampler
@@ -104,4 +105,4 @@ def _build_callbacks(
         validator.best = progress["best"]  # if by another metric, until there is an evaluation by this one
         callbacks.append(validation.Validation(validator=validator, **shared))
     save = saving.Saving(checkpoints=run.checkpoints, progress=progress, validator=validator, **shared)
-    return [*callbacks, save, speed]
+    return [*callbacks, speed, save]  # a checkpoint is written beside what follows

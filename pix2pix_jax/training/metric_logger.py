@@ -20,7 +20,9 @@ from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.logs import RunLog
 
-LAG = 2  # losses are read so many steps after their update is dispatched, so that the device never waits
+# Losses are read so many steps after their update is dispatched, so that the device never waits; the first step's are
+# read at once, so that people see it, and what is compiled for later begins after it.
+_LAG = 2
 _all_finite = jax.jit(all_finite)  # a module's, so that it is traced once and not at every save
 
 
@@ -62,13 +64,15 @@ class MetricLogger(Callback):
     speed: Throughput
     schedule: optax.Schedule
     _pending: collections.deque[tuple[int, Metrics]] = dataclasses.field(default_factory=collections.deque)
+    _lag: int = 0
 
     def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         for value in metrics.values():
             value.copy_to_host_async()
         self._pending.append((step, metrics))
-        if len(self._pending) > LAG:
+        if len(self._pending) > self._lag:
             self._read()
+            self._lag = _LAG
 
     def drain(self) -> None:
         """Reads the losses of all steps so far, and waits for them."""
@@ -102,7 +106,7 @@ class MetricLogger(Callback):
             means = self._means()
             self._write(step, means)
             self.window.clear()
-            for line in (*self.health(step, means), *self.speed.settled()):
+            for line in (*self.health(step, means), *self.speed.settled(dict(self._pending))):
                 console.log(line)
 
 

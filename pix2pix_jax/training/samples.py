@@ -19,7 +19,6 @@ from pix2pix_jax.inference import trained_model
 from pix2pix_jax.runtime import meshes
 from pix2pix_jax.training.callbacks import Callback, due
 from pix2pix_jax.training.compiling import in_thread
-from pix2pix_jax.training.metric_logger import LAG
 from pix2pix_jax.training.throughput import Throughput
 from pix2pix_jax.workdir.checkpoints import abstract
 from pix2pix_jax.workdir.logs import RunLog
@@ -80,7 +79,7 @@ class Samples(Callback):
     speed: Throughput
 
     def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
-        if step == self.start + LAG + 1:  # the first step has ended, as its losses have been read
+        if step == self.start + 1:  # which has ended, as its losses have been read
             self.sampler.compile_for(state)
         if self.sampler.compiling:
             self.speed.skip(step + 1)

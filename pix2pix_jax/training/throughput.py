@@ -7,7 +7,8 @@ cent of its arithmetic. The peak is measured with a large matrix product.
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +27,7 @@ _WARM_UP = 3  # steps of a run that are not counted
 _SETTLED = 10.0  # seconds of counted steps after which their mean is printed
 # No mean of fewer steps is printed: the last losses of a run are read all at once, which tells nothing of their times.
 _FEWEST, _SHORTEST = 10, 1.0  # steps, seconds
+_MOST_SAVED = 16 / 9  # of the products of a convolution's definition, by its fastest form (`convolutions/winograd.py`)
 
 
 def count_flops(jaxpr: core.Jaxpr | core.ClosedJaxpr) -> int:
@@ -76,17 +78,18 @@ def _flops_of_convolution(equation: core.JaxprEqn) -> int:
 def measure_ceiling(mesh: Mesh, dtype: str) -> float | None:
     """Returns the FLOP/s of large matrix products of `dtype` on all devices of a mesh; None where they fail.
 
-    The precision is JAX's default, as in the networks. Takes less than a second, mostly to compile. All processes call
-    it.
+    The precision is JAX's default, as in the networks. Takes less than a second, mostly to compile. A process measures
+    its own devices, whatever others do, and takes those of others to be as fast.
     """
     side = _SIDES.get(meshes.platform(mesh), _SIDE_ELSEWHERE)
-    rows, whole = NamedSharding(mesh, PartitionSpec(mesh.axis_names)), NamedSharding(mesh, PartitionSpec())
+    mine = Mesh(np.asarray(mesh.local_devices), "devices")
+    rows, whole = NamedSharding(mine, PartitionSpec("devices")), NamedSharding(mine, PartitionSpec())
 
     def waves(height: int) -> jax.Array:  # not zeros, which draw less power than images
         return jnp.sin(1.1 * jnp.arange(height)[:, None] + 1.7 * jnp.arange(side)[None]).astype(dtype)
 
     try:
-        left, right = jax.jit(lambda: (waves(side * mesh.size), waves(side)), out_shardings=(rows, whole))()
+        left, right = jax.jit(lambda: (waves(side * mine.size), waves(side)), out_shardings=(rows, whole))()
         multiply = jax.jit(jnp.matmul, out_shardings=rows).lower(left, right).compile()
         seconds = _time(lambda: multiply(left, right))
     except jax.errors.JaxRuntimeError:  # no reason to end a run: a broken device fails its first step too
@@ -111,17 +114,26 @@ class Throughput(Callback):
     A step ends when its losses are read, which the loop does anyway: measuring makes no device wait.
     """
 
-    def __init__(self, *, start: int, batch_size: int, flops: Callable[[], int], ceiling: float | None, dtype: str):
+    def __init__(
+        self,
+        *,
+        start: int,
+        batch_size: int,
+        flops: Callable[[], int],
+        ceiling: Callable[[str], float | None],
+        dtype: str,
+    ):
         """Starts to count.
 
         Args:
           start: the steps done when the run begins.
           batch_size: images a step.
           flops: counts the FLOPs of a step; called when they are printed, as it may take a second.
-          ceiling: what `measure_ceiling` returns for `dtype`.
+          ceiling: `measure_ceiling` of the mesh, given `dtype`; called when its result is printed, as it likewise may.
           dtype: the dtype that the networks compute in.
         """
-        self._batch_size, self._flops, self._ceiling, self._dtype = batch_size, functools.cache(flops), ceiling, dtype
+        self._batch_size, self._dtype = batch_size, dtype
+        self._flops, self._ceiling = functools.cache(flops), functools.cache(ceiling)
         self._skipped = set(range(start + 1, start + 1 + _WARM_UP))
         self._steps, self._seconds, self._before, self._told = 0, 0.0, 0.0, False
 
@@ -137,26 +149,34 @@ class Throughput(Callback):
             self._seconds += now - self._before
         self._before = now
 
-    def settled(self) -> list[str]:
-        """Returns `summary` once, when enough steps are counted; else nothing."""
+    def settled(self, under_way: Mapping[int, Any]) -> list[str]:
+        """Returns `summary` once, when enough steps are counted; else nothing.
+
+        Waits first for the losses of the steps `under_way`, which are not counted then: nothing else may use the
+        devices while their ceiling is measured.
+        """
         if self._told or self._seconds < _SETTLED:
             return []
         self._told = True
+        jax.block_until_ready(list(under_way.values()))
+        self.skip(*under_way)
         return self.summary()
 
     def on_end(self, step: int, state: TrainState) -> None:
+        jax.block_until_ready(state)
         for line in self.summary():
             console.log(line)
 
     def summary(self) -> list[str]:
-        """Returns a line about the steps that are counted so far; none where they are too few."""
+        """Returns a line about the steps that are counted so far; none where they are too few. No step is under way."""
         if self._steps < _FEWEST or self._seconds < _SHORTEST:
             return []
         rate = self._steps / self._seconds
         reached = self._flops() * rate
         line = f"speed: {rate:.3g} steps/s, {rate * self._batch_size:.3g} images/s, {_with_unit(reached)}"
-        if self._ceiling:
-            share, most = 100 * reached / self._ceiling, _with_unit(self._ceiling)
+        ceiling = self._ceiling(self._dtype)
+        if ceiling and reached < _MOST_SAVED * ceiling:  # else other programs had the processor while it was measured
+            share, most = 100 * reached / ceiling, _with_unit(ceiling)
             line += f", {share:.0f} % of the {most} that {self._dtype} matrix products reach here"
         return [line + " (without samples, evaluations and checkpoints)"]
 

@@ -10,7 +10,7 @@ from conftest import TINY
 
 from pix2pix_jax import cli
 from pix2pix_jax.data.reading import ExampleOrder
-from pix2pix_jax.training import metric_logger, train
+from pix2pix_jax.training import metric_logger, throughput, train
 from pix2pix_jax.workdir.checkpoints import Checkpoints
 
 COUNT = 100
@@ -45,6 +45,23 @@ def test_the_last_window_of_a_run_is_logged(tiny_config, tmp_path):
     assert lines_of(tmp_path / "run") == [mean(1, 5)]
     run("run", 3, 7)
     assert lines_of(tmp_path / "run") == [mean(1, 5), mean(1, 6), mean(7, 7)]
+
+
+def test_the_first_losses_are_read_at_once_and_later_ones_two_steps_on(tiny_config, tmp_path, monkeypatch):
+    events = []
+
+    def on_step(self, step, state, metrics, original=metric_logger.MetricLogger.on_step):
+        events.append(f"step {step}")
+        original(self, step, state, metrics)
+
+    def finished(self, step, original=throughput.Throughput.finished):
+        events.append(f"losses {step}")
+        original(self, step)
+
+    monkeypatch.setattr(metric_logger.MetricLogger, "on_step", on_step)
+    monkeypatch.setattr(throughput.Throughput, "finished", finished)
+    train.train(tiny_config("--config.num_steps=5", "--config.checkpoint_every_steps=0"), tmp_path)
+    assert events[:7] == ["step 1", "losses 1", "step 2", "step 3", "step 4", "losses 2", "step 5"]
 
 
 def test_a_run_that_logs_nothing_ends_well(tmp_path):

@@ -119,7 +119,7 @@ def test_matrices_that_do_not_fit_leave_the_ceiling_open(monkeypatch):
 
 
 def make_speed(**options) -> throughput.Throughput:
-    found = {"start": 10, "batch_size": 4, "flops": lambda: 10**9, "ceiling": 4e11, "dtype": "float32"}
+    found = {"start": 10, "batch_size": 4, "flops": lambda: 10**9, "ceiling": lambda dtype: 4e11, "dtype": "float32"}
     return throughput.Throughput(**found | options)
 
 
@@ -137,7 +137,7 @@ def test_what_is_done_between_steps_does_not_count(monkeypatch):
     for step in range(11, 31):
         clock[0] += 5.0 if step in (11, 12, 17) else 0.125
         speed.finished(step)
-        lines += speed.settled()
+        lines += speed.settled({step + 1: {}, step + 2: {}})
     assert len(lines) == 1  # once
     assert rate_of(lines[0]) == rate_of(speed.summary()[0]) == 8
 
@@ -153,9 +153,36 @@ def test_the_line():
     share = ", 30 % of the 400 GFLOP/s that float32 matrix products reach here"
     after = " (without samples, evaluations and checkpoints)"
     assert speed.summary() == [text + share + after]
-    speed = make_speed(ceiling=None)
+    speed = make_speed(ceiling=lambda dtype: None)
     speed._steps, speed._seconds = 240, 2.0
     assert speed.summary() == [text + after]
+    speed = make_speed(ceiling=lambda dtype: 0.5e11)  # of what others left when it was measured: no form saves so much
+    speed._steps, speed._seconds = 240, 2.0
+    assert speed.summary() == [text + after]
+
+
+def test_the_ceiling_is_measured_once_and_when_no_step_is_under_way():
+    class Losses:
+        ready = False
+
+        def block_until_ready(self):
+            self.ready = True
+
+    measured, losses = [], Losses()
+
+    def ceiling(dtype):
+        measured.append((dtype, losses.ready))
+        return 4e11
+
+    speed = make_speed(ceiling=ceiling)
+    assert speed.settled({}) == [] and measured == []  # a start does not wait for it
+    speed._steps, speed._seconds = 240, 20.0
+    assert speed.settled({251: {"g_l1": losses}}) == speed.summary()
+    assert measured == [("float32", True)]
+    before = speed._steps
+    for step in (250, 251, 252):  # 251 waited
+        speed.finished(step)
+    assert speed._steps == before + 2
 
 
 def test_a_run_says_how_fast_it_was_unless_it_is_too_short(tiny_config, tmp_path, capsys, monkeypatch):
