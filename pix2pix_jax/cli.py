@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from pix2pix_jax import flags
 from pix2pix_jax.errors import UserError
-from pix2pix_jax.runtime import cpu, environment, exits
+from pix2pix_jax.runtime import caches, cpu, environment, exits
 from pix2pix_jax.runtime.exits import EXIT_INTERRUPTED, EXIT_TRY_AGAIN, EXIT_USER_ERROR, STOPPED
 
 
@@ -41,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run() -> NoReturn:
     """Runs the program: `main` with the environment, the signals and the exit codes of a process of its own."""
     environment.use_utf8()
+    environment.collect_rarely()
     exits.begin()
     cpu.keep_freed_memory()
+    caches.keep_traces()
     code = main()
     exits.leave(code) if code else exits.end()
 

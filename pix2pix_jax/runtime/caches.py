@@ -4,6 +4,8 @@ import contextlib
 import os
 import pathlib
 
+_keeps_traces = False
+
 
 def folder(kind: str) -> pathlib.Path:
     """Returns `$XDG_CACHE_HOME/pix2pix_jax/KIND`, by default below `~/.cache`. It need not exist."""
@@ -26,3 +28,19 @@ def keep_compiled_programs() -> None:
         folder("xla").mkdir(parents=True, exist_ok=True)
         if os.access(folder("xla"), os.W_OK):  # else JAX would warn at each program
             jax.config.update("jax_compilation_cache_dir", str(folder("xla")))
+
+
+def keep_traces() -> None:
+    """Keeps traced programs too, from now on. For a process that runs nothing but this package's own code."""
+    global _keeps_traces
+    _keeps_traces = True
+
+
+def folder_of_traces() -> pathlib.Path | None:
+    """Returns the folder of traced programs, beside JAX's compiled ones; None where either are not kept, or on gs://."""
+    import jax
+
+    compiled = jax.config.jax_compilation_cache_dir
+    if not _keeps_traces or not compiled or "://" in compiled or not jax.config.jax_enable_compilation_cache:
+        return None
+    return pathlib.Path(compiled) / "pix2pix_jax"

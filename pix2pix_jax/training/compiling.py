@@ -2,10 +2,11 @@
 
 import dataclasses
 import functools
+import pathlib
 import time
 from collections.abc import Callable
 from concurrent import futures
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 from jax.sharding import Mesh
@@ -16,7 +17,7 @@ from pix2pix_jax.data import pipeline
 from pix2pix_jax.gan.state import Parts, TrainState
 from pix2pix_jax.models.convolutions import layers
 from pix2pix_jax.runtime import console, meshes
-from pix2pix_jax.training import throughput
+from pix2pix_jax.training import kept_trace, throughput
 from pix2pix_jax.training.run import Run
 
 T = TypeVar("T")
@@ -38,11 +39,8 @@ class StepCompiler:
 
     def __init__(self, run: Run, state: TrainState):
         """Takes the shapes, dtypes and shardings of the state; `begin` begins."""
-        batch = pipeline.abstract_batch(run.pairs, run.mesh, batch_size=run.config.batch_size)
-        self._trace = functools.partial(
-            trace_train_step, run.config, run.parts, mesh=run.mesh, state=state, batch=batch
-        )
-        self._platform = run.platform
+        self._run, self._state = run, state
+        self._batch = pipeline.abstract_batch(run.pairs, run.mesh, batch_size=run.config.batch_size)
         self._compiling: futures.Future | None = None
 
     def begin(self) -> None:
@@ -52,7 +50,8 @@ class StepCompiler:
 
     def _compile(self) -> tuple[jax.stages.Traced, jax.stages.Compiled]:
         began = time.monotonic()
-        traced = self._trace()
+        file = kept_trace.place(self._run, self._state, self._batch)
+        traced = self._trace(file=file)
         compiled = traced.lower().compile()
         console.log(f"compiled the train step in {time.monotonic() - began:.0f} s")
         return traced, compiled
@@ -63,8 +62,13 @@ class StepCompiler:
 
     def count_flops(self) -> int:
         """Counts the FLOPs of the step's definition: a CPU's convolutions take fewer, a GPU's at most 2 % more."""
-        traced = self._trace(platform="default") if self._platform == "cpu" else self._compiling.result()[0]
+        on_cpu = self._run.platform == "cpu"
+        traced = self._trace(platform="default") if on_cpu else self._compiling.result()[0]
         return throughput.count_flops(traced.jaxpr)
+
+    def _trace(self, **options: Any) -> jax.stages.Traced:
+        arguments = {"mesh": self._run.mesh, "state": self._state, "batch": self._batch}
+        return trace_train_step(self._run.config, self._run.parts, **arguments, **options)
 
 
 def trace_train_step(
@@ -75,6 +79,7 @@ def trace_train_step(
     state: TrainState,
     batch: pipeline.Batch,
     platform: str | None = None,
+    file: pathlib.Path | None = None,
 ) -> jax.stages.Traced:
     """Traces the train step of the loop. Its new state takes the memory of the old one.
 
@@ -85,6 +90,7 @@ def trace_train_step(
       state: the state, or its shapes, dtypes and shardings.
       batch: a batch at load size, or its shapes, dtypes and shardings.
       platform: "cpu", "gpu" or "tpu", for which convolutions are written; by default the mesh's.
+      file: keeps the trace for later starts, and has it from an earlier one if any; see `kept_trace`.
     """
     place = functools.partial(meshes.place_gradients, mesh=mesh, shard_optimizer=config.shard_optimizer)
     parts = dataclasses.replace(parts, g_optimizer=place(parts.g_optimizer), d_optimizer=place(parts.d_optimizer))
@@ -92,4 +98,7 @@ def trace_train_step(
     step = build_model.build_train_step(config, parts, constrain=rows, constrain_whole=whole)
     step = layers.traced_for(platform or meshes.platform(mesh))(step)
     out = (jax.tree.map(lambda x: x.sharding, state), meshes.replicated(mesh))
-    return jax.jit(step, donate_argnums=0, out_shardings=out).trace(state, batch)
+    jit = functools.partial(jax.jit, donate_argnums=0, out_shardings=out)
+    if file:
+        step = kept_trace.through(file, jit(step), state, batch)
+    return jit(step).trace(state, batch)
