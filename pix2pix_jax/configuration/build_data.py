@@ -69,15 +69,15 @@ def fitted_files(config: ConfigDict, pairs: PairedDataset) -> list[str]:
 
 
 def build_batches(
-    config: ConfigDict, pairs: PairedDataset, mesh: Mesh, *, start: int, residency: str
+    config: ConfigDict, pairs: PairedDataset, mesh: Mesh, *, residency: str, **options: Any
 ) -> Iterator[pipeline.Batch]:
-    """Yields the global batches of steps start, start + 1, ...; see `pipeline.batches`."""
+    """Yields the global batches of a run's steps; `options` are those of `pipeline.batches`."""
     # What a program hands over may not go to other processes, unless it says so.
     setting = max(config.num_workers, 0) if config.dataset == GIVEN else config.num_workers
     num_workers = reading.choose_workers(pairs, setting)
     if residency == "host":
         pairs = device_resizing.defer(pairs, mesh)
-    options = {"start": start, "residency": residency, "num_workers": num_workers}
+    options |= {"residency": residency, "num_workers": num_workers}
     return pipeline.batches(pairs, mesh, batch_size=config.batch_size, seed=config.seed, **options)
 
 

@@ -7,7 +7,7 @@ them.
 import contextlib
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
@@ -32,6 +32,7 @@ def batches(
     start: int = 0,
     residency: str = "device",
     num_workers: int = 0,
+    while_loading: Callable[[int], None] = lambda step: None,
 ) -> Iterator[Batch]:
     """Yields the global batches of steps start, start + 1, ... without end, with the same pixels at every residency.
 
@@ -45,11 +46,13 @@ def batches(
         there is one process), "sharded" (likewise, but each device along `data` has a part) or "host" (read while the
         device works).
       num_workers: with "host", processes that read; 0: threads of this process. See `choose_workers`.
+      while_loading: called with each step whose batch comes before the whole split is loaded, which thus takes longer.
     """
     order = ExampleOrder(len(pairs), batch_size, seed)
     if residency == "host":
         return _host_batches(pairs, order, mesh, start, num_workers)
-    return resident.batches(pairs, order, mesh, start, sharded=residency == "sharded")
+    sharded = residency == "sharded"
+    return resident.batches(pairs, order, mesh, start, sharded=sharded, while_loading=while_loading)
 
 
 def abstract_batch(pairs: PairedDataset, mesh: Mesh, *, batch_size: int) -> Batch:

@@ -27,13 +27,29 @@ _ALIGNMENT = 64  # bytes
 _THREADS = min(16, 2 * (os.cpu_count() or 8))
 
 
-def batches(pairs: PairedDataset, order: ExampleOrder, mesh: Mesh, start: int, *, sharded: bool) -> Generator[Batch]:
+def batches(
+    pairs: PairedDataset,
+    order: ExampleOrder,
+    mesh: Mesh,
+    start: int,
+    *,
+    sharded: bool,
+    while_loading: Callable[[int], None],
+) -> Generator[Batch]:
     """Yields the batches of steps start, start + 1, ... of a split that every device has, or each along `data` a part.
+
+    Calls `while_loading` with each step whose batch comes before all of the split is there.
 
     Raises UserError if an example cannot be read: before the first batch that needs it, and soon after it was found.
     """
     steps = itertools.count(start)
-    loaded = yield from _until_loaded(pairs, order, mesh, steps, start=start, sharded=sharded)
+    share = _share(len(pairs), mesh) if sharded else np.arange(len(pairs))
+    with contextlib.closing(_Loader(pairs, share, first=_in_order_of_use(order, start))) as loader:
+        for step in _until_loaded(loader, order, mesh, steps):
+            while_loading(step)
+            yield meshes.from_local(loader.take(order[step]), mesh)
+        loaded = loader.wait()
+    del loader
     everything = meshes.from_local(loaded, mesh) if sharded else meshes.replicate(loaded, mesh)
     del loaded  # an accelerator has a copy
     take = _take_sharded(mesh) if sharded else _take(mesh)
@@ -41,24 +57,20 @@ def batches(pairs: PairedDataset, order: ExampleOrder, mesh: Mesh, start: int, *
         yield take(everything, meshes.replicate(order[step], mesh))
 
 
-def _until_loaded(
-    pairs: PairedDataset, order: ExampleOrder, mesh: Mesh, steps: Iterator[int], *, start: int, sharded: bool
-) -> Generator[Batch, None, Example]:
-    """Yields batches until this process's share of the split is loaded, and returns that.
+def _until_loaded(loader: "_Loader", order: ExampleOrder, mesh: Mesh, steps: Iterator[int]) -> Iterator[int]:
+    """Yields the steps that come before all examples are there.
 
     Where a CPU trains, the first step's examples are loaded alone: the others would take the processor from what traces
-    and compiles it. Its batch is yielded at once, and the others begin when the next one is asked for.
+    and compiles it. They begin when the second one is asked for.
     """
-    share = _share(len(pairs), mesh) if sharded else np.arange(len(pairs))
-    with contextlib.closing(_Loader(pairs, share, first=_in_order_of_use(order, start))) as loader:
-        if jax.process_count() > 1:  # they could not go over to the devices' memory at the same step
-            return loader.wait()
-        at_once = order.batch_size if meshes.platform(mesh) == "cpu" else len(share)
-        loader.begin(at_once)
-        while not loader.is_done():
-            yield meshes.from_local(loader.take(order[next(steps)]), mesh)
-            loader.begin(len(share))
-        return loader.wait()
+    if jax.process_count() > 1:  # they could not go over to the devices' memory at the same step
+        return
+    if meshes.platform(mesh) == "cpu":
+        loader.begin(order.batch_size)
+        yield next(steps)
+    loader.begin()
+    while not loader.is_done():
+        yield next(steps)
 
 
 def _share(count: int, mesh: Mesh) -> np.ndarray:
@@ -110,8 +122,8 @@ class _Loader:
         self._loading: dict[int, futures.Future] = {}
         self._left: collections.deque[futures.Future] = collections.deque()
 
-    def begin(self, count: int) -> None:
-        """Begins with the first `count` examples that are needed, but for those that it has begun with before."""
+    def begin(self, count: int | None = None) -> None:
+        """Begins with the first `count` examples that are needed, or all, but for those that it has begun with."""
         for place in self._places[len(self._loading) : count]:
             self._loading[place] = self._threads.submit(self._load, place)
             self._left.append(self._loading[place])
@@ -134,7 +146,7 @@ class _Loader:
 
     def wait(self) -> Example:
         """Returns all examples, once they are there. Raises what decoding one has raised."""
-        self.begin(len(self._places))
+        self.begin()
         loaded = (loading.result() for loading in self._left)
         collections.deque(bar(loaded, total=len(self._left), desc="load", unit="pair", leave=False), maxlen=0)
         return self._arrays

@@ -113,4 +113,6 @@ def _read(file: pathlib.Path) -> export.Exported | None:
     size = _DIGEST().digest_size
     if _DIGEST(whole[size:]).digest() != whole[:size]:
         return None
-    return export.deserialize(bytearray(whole[size:]))
+    with contextlib.suppress(Exception):  # of whatever type: a library may have changed without its version
+        return export.deserialize(bytearray(whole[size:]))
+    return None

@@ -31,9 +31,17 @@ def train_loop(
       UserError: the data of a step cannot be read; where the run is one process, the state before it is saved.
     """
     config = run.config
-    batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency)
+    speed = throughput.Throughput(
+        start=begin.step,
+        batch_size=config.batch_size,
+        flops=compiler.count_flops,
+        ceiling=functools.partial(throughput.measure_ceiling, run.mesh),
+        dtype=config.compute_dtype,
+    )
+    slow = {"while_loading": lambda step: speed.skip(step + 1)}  # the loop counts steps that are done
+    batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency, **slow)
     with contextlib.closing(batches):  # frees the memory that the data takes
-        train_step, speed, first, sampler = _get_ready(run, begin, batches, compiler)
+        train_step, first, sampler = _get_ready(run, batches, compiler)
         options = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}
         log = RunLog(run.workdir, start=begin.step, config=config, **options)
         with log, stop, profiling.Profiler(config.profile_steps, run.workdir) as profiler:
@@ -60,21 +68,13 @@ def train_loop(
 
 
 def _get_ready(
-    run: Run, begin: ResumePoint, batches: Iterator[pipeline.Batch], compiler: StepCompiler
-) -> tuple[jax.stages.Compiled, throughput.Throughput, pipeline.Batch, samples.Sampler]:
+    run: Run, batches: Iterator[pipeline.Batch], compiler: StepCompiler
+) -> tuple[jax.stages.Compiled, pipeline.Batch, samples.Sampler]:
     """Reads the first batch and the examples of samples while the train step is compiled, and waits for that."""
     compiler.begin()
     first = next(batches)
     sampler = samples.Sampler(run.config, run.mesh, run.data)
-    train_step = compiler.compiled()
-    speed = throughput.Throughput(
-        start=begin.step,
-        batch_size=run.config.batch_size,
-        flops=compiler.count_flops,
-        ceiling=functools.partial(throughput.measure_ceiling, run.mesh),
-        dtype=run.config.compute_dtype,
-    )
-    return train_step, speed, first, sampler
+    return compiler.compiled(), first, sampler
 
 
 def _build_callbacks(

@@ -138,7 +138,7 @@ class Throughput(Callback):
         self._steps, self._seconds, self._before, self._told = 0, 0.0, 0.0, False
 
     def skip(self, *steps: int) -> None:
-        """Leaves out these steps, which had to wait for samples, an evaluation, a checkpoint or a trace."""
+        """Leaves out these steps, which had to wait for loading, samples, an evaluation, a checkpoint or a trace."""
         self._skipped.update(steps)
 
     def finished(self, step: int) -> None:

@@ -33,11 +33,12 @@ class Gated:
         return np.full((4, 6, channels[0]), index, np.uint8), np.full((4, 6, channels[1]), 255 - index, np.uint8)
 
 
-def open_stream(source, *, start=0, batch_size=4, devices=1, sharded=False):
+def open_stream(source, *, start=0, batch_size=4, devices=1, sharded=False, while_loading=lambda step: None):
     pairs = PairedDataset(source, "AtoB", (4, 6))
     order = ExampleOrder(COUNT, batch_size=batch_size, seed=2)
     mesh = meshes.make_mesh(batch_size=batch_size, data=devices)
-    return order, resident.batches(pairs, order, mesh, start, sharded=sharded)
+    stream = resident.batches(pairs, order, mesh, start, sharded=sharded, while_loading=while_loading)
+    return order, stream
 
 
 def assert_batch(batch, indices):
@@ -52,12 +53,16 @@ def test_batches_are_the_same_before_and_after_the_split_is_there(devices, start
     batch_size = max(4, devices)
     order = ExampleOrder(COUNT, batch_size=batch_size, seed=2)
     source = Gated(free={0, *order[start].tolist(), *order[start + 1].tolist()})  # the shape is that of example 0
-    _, stream = open_stream(source, start=start, batch_size=batch_size, devices=devices, sharded=sharded)
+    slow = []
+    options = {"batch_size": batch_size, "devices": devices, "sharded": sharded, "while_loading": slow.append}
+    _, stream = open_stream(source, start=start, **options)
     for step in (start, start + 1):  # while all others wait
         assert_batch(next(stream), order[step])
+    assert slow == [start, start + 1]
     source.gate.set()
     for step in range(start + 2, start + 12):
         assert_batch(next(stream), order[step])
+    assert slow == list(range(start, slow[-1] + 1)) and slow[-1] < start + 11
     stream.close()
 
 
