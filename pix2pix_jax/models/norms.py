@@ -71,9 +71,8 @@ def scale_init(std: float) -> nn.initializers.Initializer:
     return normal(std, mean=1.0)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4, 5))  # JAX then traces it once for all layers of a shape
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _standardise(
+def _standardise_vjp(
     x: jax.Array, scale: jax.Array, bias: jax.Array, axes: tuple[int, ...], epsilon: float, dtype: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns (x (N, H, W, C) normalised over `axes`, mean, biased variance), the moments (N or 1, 1, 1, C).
@@ -104,7 +103,8 @@ def _standardise_backward(axes, epsilon, dtype, residuals, gradients):
     return dx.astype(x.dtype), product_sum.sum((0, 1, 2)), dy_sum.sum((0, 1, 2))
 
 
-_standardise.__wrapped__.defvjp(_standardise_forward, _standardise_backward)
+_standardise_vjp.defvjp(_standardise_forward, _standardise_backward)
+_standardise = jax.jit(_standardise_vjp, static_argnums=(3, 4, 5))  # so JAX traces it once for all layers of a shape
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
