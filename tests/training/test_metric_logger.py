@@ -60,7 +60,8 @@ def test_the_first_losses_are_read_at_once_and_later_ones_two_steps_on(tiny_conf
 
     monkeypatch.setattr(metric_logger.MetricLogger, "on_step", on_step)
     monkeypatch.setattr(throughput.Throughput, "finished", finished)
-    train.train(tiny_config("--config.num_steps=5", "--config.checkpoint_every_steps=0"), tmp_path)
+    periods = (f"--config.{name}_every_steps=0" for name in ("checkpoint", "sample", "eval"))  # which read them all
+    train.train(tiny_config("--config.num_steps=5", *periods), tmp_path)
     assert events[:7] == ["step 1", "losses 1", "step 2", "step 3", "step 4", "losses 2", "step 5"]
 
 
