@@ -43,7 +43,15 @@ def folder(path: epath.PathLike) -> epath.Path:
         raise UserError(f"{os.fspath(path)}: neither a folder nor gs://BUCKET/NAME")
     if importlib.util.find_spec("gcsfs") is None:
         raise UserError(f"{os.fspath(path)}: gs:// needs gcsfs; pip install gcsfs, or '.[gcs]'")
+    _keep_no_lists()
     return epath.Path(path)
+
+
+def _keep_no_lists() -> None:
+    """Has gcsfs ask the bucket each time: from lists that it keeps it takes folders for present that are gone."""
+    import fsspec.config
+
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
 
 
 def absolute(path: epath.Path) -> epath.Path:

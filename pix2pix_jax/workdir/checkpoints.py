@@ -61,7 +61,7 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             os.fspath(self._folder).encode()  # tensorstore takes no other paths
             if read_only and not self._folder.is_dir():
                 raise UserError(f"{self._folder}: {_NO_CHECKPOINT}")
-            self._manager = ocp.CheckpointManager(self._folder, options=options)
+            self._manager = self._open(options)
         except UnicodeEncodeError:  # a name of bytes that Python keeps as lone surrogates
             name = printable(self._folder)
             raise UserError(f"{name}: not a name in UTF-8; rename the folder, or use another --workdir") from None
@@ -70,6 +70,15 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             if not isinstance(error, OSError):
                 raise
             raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
+
+    def _open(self, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
+        """Opens the folder. A bucket has no empty one: if its last object goes between two looks at it, Orbax fails."""
+        try:
+            return ocp.CheckpointManager(self._folder, options=options)
+        except FileNotFoundError:
+            if not storage.is_object(self._folder):
+                raise
+            return ocp.CheckpointManager(self._folder, options=options)
 
     def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
         """Copies the state of `step` to the host, and writes it in the background. Does nothing if it is saved already.

@@ -131,6 +131,22 @@ def test_kills(bucket, trained):
     assert code == 0, err
 
 
+def test_a_folder_whose_leftovers_go_while_it_is_opened(bucket, trained):
+    """Between a look whether the folder is there and its list: a bucket has no empty folders."""
+    bucket.put("run/checkpoints/3/_CHECKPOINT_METADATA", b"{}")
+    gone = []
+
+    def vanish(request):
+        if "delimiter=/&prefix=run/checkpoints/&maxResults=1000" in request.path and not gone:
+            gone.extend(bucket.objects.pop(name) for name in bucket.names("run/checkpoints/"))
+
+    bucket.fault = vanish
+    code, _, err = run(bucket, *TRAIN)
+    assert code == 0, err
+    assert gone
+    assert_complete(bucket, trained)
+
+
 def test_a_damaged_checkpoint(bucket, trained):
     assert run(bucket, *TRAIN)[0] == 0
     bucket.put("run/checkpoints/6/state/manifest.ocdbt", b"")
