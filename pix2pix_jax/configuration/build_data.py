@@ -1,7 +1,7 @@
 """Builds the data from a config: the streams "input" and "target", their splits, sizes, dtypes and batches."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from jax.sharding import Mesh
@@ -69,16 +69,30 @@ def fitted_files(config: ConfigDict, pairs: PairedDataset) -> list[str]:
 
 
 def build_batches(
-    config: ConfigDict, pairs: PairedDataset, mesh: Mesh, *, residency: str, **options: Any
+    config: ConfigDict,
+    pairs: PairedDataset,
+    mesh: Mesh,
+    *,
+    start: int,
+    residency: str,
+    while_loading: Callable[[int], None] = lambda step: None,
 ) -> Iterator[pipeline.Batch]:
-    """Yields the global batches of a run's steps; `options` are those of `pipeline.batches`."""
+    """Yields the global batches of steps start, start + 1, ...; see `pipeline.batches`."""
     # What a program hands over may not go to other processes, unless it says so.
     setting = max(config.num_workers, 0) if config.dataset == GIVEN else config.num_workers
     num_workers = reading.choose_workers(pairs, setting)
     if residency == "host":
         pairs = device_resizing.defer(pairs, mesh)
-    options |= {"residency": residency, "num_workers": num_workers}
-    return pipeline.batches(pairs, mesh, batch_size=config.batch_size, seed=config.seed, **options)
+    return pipeline.batches(
+        pairs,
+        mesh,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start=start,
+        residency=residency,
+        num_workers=num_workers,
+        while_loading=while_loading,
+    )
 
 
 def open_pairs(

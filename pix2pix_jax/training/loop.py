@@ -35,11 +35,17 @@ def train_loop(
         start=begin.step,
         batch_size=config.batch_size,
         flops=compiler.count_flops,
-        ceiling=functools.partial(throughput.measure_ceiling, run.mesh),
+        ceiling=functools.partial(throughput.measure_ceiling, run.mesh, config.compute_dtype),
         dtype=config.compute_dtype,
     )
-    slow = {"while_loading": lambda step: speed.skip(step + 1)}  # the loop counts steps that are done
-    batches = build_data.build_batches(config, run.pairs, run.mesh, start=begin.step, residency=residency, **slow)
+    batches = build_data.build_batches(
+        config,
+        run.pairs,
+        run.mesh,
+        start=begin.step,
+        residency=residency,
+        while_loading=lambda step: speed.skip(step + 1),  # the loop counts the steps that are done
+    )
     with contextlib.closing(batches):  # frees the memory that the data takes
         train_step, first, sampler = _get_ready(run, batches, compiler)
         options = {"total": run.total, "num_examples": len(run.pairs), "batch_size": config.batch_size}

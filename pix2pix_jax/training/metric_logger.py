@@ -64,7 +64,7 @@ class MetricLogger(Callback):
     speed: Throughput
     schedule: optax.Schedule
     _pending: collections.deque[tuple[int, Metrics]] = dataclasses.field(default_factory=collections.deque)
-    _lag: int = 0
+    _lag: int = dataclasses.field(default=0, init=False)
 
     def on_step(self, step: int, state: TrainState, metrics: Metrics) -> None:
         for value in metrics.values():

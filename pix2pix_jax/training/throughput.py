@@ -120,7 +120,7 @@ class Throughput(Callback):
         start: int,
         batch_size: int,
         flops: Callable[[], int],
-        ceiling: Callable[[str], float | None],
+        ceiling: Callable[[], float | None],
         dtype: str,
     ):
         """Starts to count.
@@ -129,11 +129,10 @@ class Throughput(Callback):
           start: the steps done when the run begins.
           batch_size: images a step.
           flops: counts the FLOPs of a step; called when they are printed, as it may take a second.
-          ceiling: `measure_ceiling` of the mesh, given `dtype`; called when its result is printed, as it likewise may.
+          ceiling: measures what the devices can do (`measure_ceiling`); called likewise when it is printed.
           dtype: the dtype that the networks compute in.
         """
-        self._batch_size, self._dtype = batch_size, dtype
-        self._flops, self._ceiling = functools.cache(flops), functools.cache(ceiling)
+        self._batch_size, self._flops, self._ceiling, self._dtype = batch_size, functools.cache(flops), ceiling, dtype
         self._skipped = set(range(start + 1, start + 1 + _WARM_UP))
         self._steps, self._seconds, self._before, self._told = 0, 0.0, 0.0, False
 
@@ -174,7 +173,7 @@ class Throughput(Callback):
         rate = self._steps / self._seconds
         reached = self._flops() * rate
         line = f"speed: {rate:.3g} steps/s, {rate * self._batch_size:.3g} images/s, {_with_unit(reached)}"
-        ceiling = self._ceiling(self._dtype)
+        ceiling = self._ceiling()
         if ceiling and reached < _MOST_SAVED * ceiling:  # else other programs had the processor while it was measured
             share, most = 100 * reached / ceiling, _with_unit(ceiling)
             line += f", {share:.0f} % of the {most} that {self._dtype} matrix products reach here"

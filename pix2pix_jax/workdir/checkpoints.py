@@ -72,7 +72,10 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
 
     def _open(self, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
-        """Opens the folder. A bucket has no empty one: if its last object goes between two looks at it, Orbax fails."""
+        """Opens the folder. A bucket has no empty one: if its last object goes between two looks at it, Orbax fails.
+
+        Raises FileNotFoundError if that happens again, or on a disk.
+        """
         try:
             return ocp.CheckpointManager(self._folder, options=options)
         except FileNotFoundError:
