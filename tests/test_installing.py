@@ -5,9 +5,12 @@ import pathlib
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 
 import jax
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Runs the command line as if the libraries of the extra `train` were not installed.
@@ -44,6 +47,64 @@ def test_training_without_its_libraries_is_one_line(tmp_path):
     assert code == 2 and "pip install '.[train]'" in errors and len(errors.splitlines()) == 1, errors
     code, _, errors = without_training("compare", tmp_path)
     assert code == 2 and "needs matplotlib" in errors and len(errors.splitlines()) == 1, errors
+
+
+def modules_beyond(extra: str) -> list[str]:
+    """The importable names of all installed libraries that `pip install '.[extra]'` would not bring."""
+    wanted, seen = [("pix2pix_jax", extra)], set()
+    while wanted:
+        name, extra = wanted.pop()
+        if (canonicalize_name(name), extra) in seen:
+            continue
+        seen.add((canonicalize_name(name), extra))
+        for requirement in map(Requirement, metadata.requires(name) or ()):
+            if not requirement.marker or requirement.marker.evaluate({"extra": extra}):
+                wanted += [(requirement.name, inner) for inner in {"", *requirement.extras}]
+    brought = {name for name, _ in seen}
+    return [
+        module
+        for module, distributions in metadata.packages_distributions().items()
+        if not brought & {canonicalize_name(name) for name in distributions}
+    ]
+
+
+# Runs the program as if only what an installation brings were there.
+_WITH = """
+import sys
+absent = set(sys.argv.pop(1).split(","))
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in absent:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+for name in absent & set(sys.modules):
+    del sys.modules[name]
+sys.meta_path.insert(0, Absent())
+from pix2pix_jax import cli
+cli.run()
+"""
+
+
+def with_extra(extra, *arguments, **environment):
+    command = [sys.executable, "-c", _WITH, ",".join(modules_beyond(extra)), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.heavy
+def test_the_extra_train_brings_what_training_needs(tiny_flags, tmp_path):
+    flags = ("--config=default", *tiny_flags, f"--workdir={tmp_path / 'run'}")
+    with_extra("train", "train", *flags, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "xla"))
+    assert list((tmp_path / "xla" / "pix2pix_jax").glob("*.stablehlo"))  # it kept its trace too
+    with_extra("train", "evaluate", f"--workdir={tmp_path / 'run'}")
+
+
+@pytest.mark.heavy
+def test_an_installation_without_extras_brings_what_trained_models_need(trained, tmp_path):
+    picture = next((trained / "samples").glob("*.png"))
+    for name in ("model.stablehlo", "model.safetensors"):
+        with_extra("", "export", f"--workdir={trained}", f"--output={tmp_path / name}")
+    for workdir in (trained, tmp_path / "model.safetensors"):
+        with_extra("", "translate", f"--workdir={workdir}", f"--input={picture}", f"--output={tmp_path / 'out'}")
 
 
 @pytest.mark.heavy

@@ -56,6 +56,16 @@ def test_a_folder_that_cannot_be_made_costs_nothing_but_time(tiny_config, tmp_pa
     train.train(tiny_config(), tmp_path / "run")
 
 
+@pytest.mark.parametrize("error", [ModuleNotFoundError, NotImplementedError, ValueError])
+def test_a_step_that_cannot_be_kept_is_trained_all_the_same(tiny_config, tmp_path, folder, monkeypatch, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(kept_trace.export, "export", fails)
+    train.train(tiny_config("--config.num_steps=1"), tmp_path / "run")
+    assert not folder.exists()
+
+
 def names(folder, configs, tmp_path) -> list[str]:
     """The file of each config's run."""
     found = []
