@@ -147,8 +147,9 @@ class _Loader:
     def wait(self) -> Example:
         """Returns all examples, once they are there. Raises what decoding one has raised."""
         self.begin()
-        loaded = (loading.result() for loading in self._left)
-        collections.deque(bar(loaded, total=len(self._left), desc="load", unit="pair", leave=False), maxlen=0)
+        if self._left:  # else a bar would be shown of nothing
+            loaded = (loading.result() for loading in self._left)
+            collections.deque(bar(loaded, total=len(self._left), desc="load", unit="pair", leave=False), maxlen=0)
         return self._arrays
 
     def close(self) -> None:

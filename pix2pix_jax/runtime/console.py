@@ -50,7 +50,9 @@ def bar(items: Iterable | None = None, **options: Any) -> tqdm.std.tqdm:
     hidden = jax.distributed.is_initialized() and jax.process_index() != 0
     if not _is_notebook() and not sys.stderr.isatty():
         return _Lines(items, disable=hidden, **options)
-    return tqdm.auto.tqdm(items, disable=hidden, **{"dynamic_ncols": True} | options)
+    # A notebook without widgets has no lines below one another: a bar while another is shown takes its place.
+    position = 0 if _is_notebook() else None
+    return tqdm.auto.tqdm(items, disable=hidden, **{"dynamic_ncols": True, "position": position} | options)
 
 
 def fit(progress: tqdm.std.tqdm, formats: Sequence[str]) -> None:

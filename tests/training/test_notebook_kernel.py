@@ -12,10 +12,11 @@ PROGRAM = """
 import numpy as np, pix2pix_jax
 images = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
 config = pix2pix_jax.config(
-    image_size=(32, 32), resize_size=(36, 36), num_steps=STEPS, eval_every_steps=0, log_every_steps=1, mesh={"data": 1},
+    image_size=(32, 32), resize_size=(36, 36), num_steps=STEPS, eval_every_steps=1, log_every_steps=1, mesh={"data": 1},
     generator={"features": 8}, discriminator={"features": 8, "num_layers": 1},
 )
-pix2pix_jax.train(config, WORKDIR, data=(images, 255 - images)).step
+pairs = images, 255 - images
+pix2pix_jax.train(config, WORKDIR, data={"train": pairs, "val": pairs}).step
 """
 
 
@@ -48,11 +49,15 @@ def test_the_stop_button_saves_and_the_same_cell_goes_on(kernel, tmp_path):
     def cell(steps):
         return client.execute(PROGRAM.replace("WORKDIR", repr(str(workdir))).replace("STEPS", str(steps)))
 
+    def has_evaluated():
+        metrics = workdir / "metrics.jsonl"
+        return metrics.exists() and metrics.read_text().count("val/l1") > 3
+
     asked, stopped, shown, errors = cell(100_000), False, "", []
     for kind, content in outputs_until_idle(client, asked):
         shown += content.get("text", "") if kind == "stream" else ""
         errors += [content] if kind == "error" else []
-        if not stopped and (workdir / "metrics.jsonl").exists() and (workdir / "metrics.jsonl").stat().st_size:
+        if not stopped and has_evaluated():  # while the bar of steps is shown, too
             kernel_manager.interrupt_kernel()
             stopped = True
     assert [error["ename"] for error in errors] == ["Interrupted"] and "which is saved" in errors[0]["evalue"]
@@ -60,6 +65,7 @@ def test_the_stop_button_saves_and_the_same_cell_goes_on(kernel, tmp_path):
     (step,) = [int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit()]
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] <= step and "\x1b" not in shown
+    assert "load:" not in shown  # it was loaded beside the first steps
 
     asked, result = cell(step + 2), None
     for kind, content in outputs_until_idle(client, asked):
