@@ -46,6 +46,21 @@ def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_bfloat16_is_float32_but_for_a_few_roundings(form):
+    """Of 0.2 % each at most; sixteen of them, in a sum over taps, would be more."""
+    fast, plain, options = FORMS[form]
+    operands = [normal(1, 8, 8, 40), normal(4, 4, 40, 24)]
+    y, pull = jax.vjp(functools.partial(fast, **options), *(jnp.asarray(x, jnp.bfloat16) for x in operands))
+    operands = [np.asarray(jnp.asarray(x, jnp.bfloat16), np.float32) for x in operands]
+    gradient = jnp.asarray(normal(*y.shape), jnp.bfloat16)
+    expected, expected_pull = jax.vjp(functools.partial(plain, **options), *operands)
+    for found, exact in zip((y, *pull(gradient)), (expected, *expected_pull(gradient.astype(np.float32))), strict=True):
+        assert found.dtype == jnp.bfloat16
+        error = np.asarray(found, np.float32) - exact
+        assert np.sqrt(np.mean(error**2)) < 0.0045 * np.std(exact)
+
+
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu", None])
 def test_a_trace_for_one_platform_has_its_form_alone(platform):
     x, kernel = normal(1, 8, 8, 3), normal(4, 4, 3, 5)

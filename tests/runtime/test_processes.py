@@ -26,7 +26,7 @@ SHORT = (
     "eps=1e-3",
     *SMOOTH,
 )
-LONG = ("num_steps=2000", "checkpoint_every_steps=20", "batch_size=8")
+LONG = ("num_steps=2000", "checkpoint_every_steps=5", "batch_size=8")
 LOSSES = 1e-4  # relative tolerance, over 24 steps
 ARRAYS = 1e-3  # of the largest of an array
 
@@ -69,11 +69,11 @@ def test_the_same_losses_on_any_devices_and_processes(alone, tmp_path, count, de
 
 
 def test_process_0_alone_prints_and_draws_bars(tmp_path):
-    overrides = ("num_steps=2", "batch_size=2", "eval_every_steps=2", "data_residency=device")
+    overrides = ("num_steps=100", "batch_size=2", "eval_every_steps=100", "data_residency=device")
     outputs = [
         processes.finish(process) for process in processes.start_together(2, *arguments(tmp_path / "run", *overrides))
     ]
-    assert all(word in outputs[0] for word in ("step 2: val l1", "step 2/2", "starting from step 0"))
+    assert all(word in outputs[0] for word in ("step 100: val l1", "step 100/100", "starting from step 0", "speed: "))
     assert not [line for line in outputs[1].splitlines() if not line.startswith(("[Gloo]", "I0000", "W0000", "E0000"))]
 
 
@@ -95,7 +95,7 @@ def test_a_run_goes_on_elsewhere(alone, tmp_path):
 @pytest.mark.parametrize("victim", [0, 3])
 def test_when_one_of_four_dies_the_others_stop(tmp_path, victim):
     started = processes.start_together(4, *arguments(tmp_path, *LONG))
-    processes.wait_for(lambda: processes.num_lines(tmp_path) > 30, *started)
+    processes.wait_for(lambda: processes.num_lines(tmp_path) > 12, *started)
     started[victim].send_signal(signal.SIGKILL)
     killed = time.monotonic()
     outputs = [process.communicate(timeout=120)[0] for process in started]
@@ -106,7 +106,7 @@ def test_when_one_of_four_dies_the_others_stop(tmp_path, victim):
     survivors = [output for i, output in enumerate(outputs) if i != victim]
     # Process 0 is what the others are connected by: when it goes, JAX may be quicker than our line.
     assert all("lost the others" in output or "distributed service" in output for output in survivors)
-    resumed = processes.start_together(2, *arguments(tmp_path, *LONG, "num_steps=40"))
+    resumed = processes.start_together(2, *arguments(tmp_path, *LONG, "num_steps=20"))
     assert "starting from step" in processes.finish(resumed[0])
     processes.finish(resumed[1])
 

@@ -76,10 +76,10 @@ def wait_for_moment(moment: str, workdir: pathlib.Path, process, rng: np.random.
 
 
 def test_kills_at_any_moment(uninterrupted, tmp_path):
-    """Twelve SIGKILLs: soon after the start, during the steps, inside saves, and inside evaluations."""
+    """Eight SIGKILLs: soon after the start, during the steps, inside saves, and inside evaluations."""
     workdir = tmp_path / "run"
     rng = np.random.default_rng(int(time.time()))  # other moments each time
-    for moment in ("start", "step", "save", "evaluation") * 3:
+    for moment in ("start", "step", "save", "evaluation") * 2:
         process = processes.start(*processes.tiny_run(workdir, *LENGTH))
         wait_for_moment(moment, workdir, process, rng)
         process.send_signal(signal.SIGKILL)

@@ -182,12 +182,12 @@ def test_every_checkpoint_of_a_run_is_whole_while_others_keep_the_machine_busy(t
     """Written while the run goes on, between log lines, and with little time left for the thread that writes."""
     periods = {"checkpoint": 5, "log": 37, "sample": 0, "eval": 0}
     fields = (f"--config.{name}_every_steps={steps}" for name, steps in periods.items())
-    config = tiny_config("--config.num_steps=1000", "--config.keep_checkpoints=200", *fields)
+    config = tiny_config("--config.num_steps=500", "--config.keep_checkpoints=100", *fields)
     with processes.busy():
         train.train(config, tmp_path)
     saved = processes.read_all(tmp_path)
     assert {step: len(progress["losses"]) for step, progress in saved.items()} == {
-        step: step % 37 for step in range(5, 1001, 5)
+        step: step % 37 for step in range(5, 501, 5)
     }
 
 

@@ -10,6 +10,8 @@ before the first of a transposed kernel, which is stored rotated. With enough pi
 (`winograd`).
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 
@@ -85,11 +87,35 @@ def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """Multiplies by each of the 16 taps, with the kernel as it lies in memory, and adds overlapping results."""
     kernel = _as_4x4(kernel, after=False)
     n, h, w, c = x.shape
-    rows = jnp.broadcast_to(x.reshape(1, n * h * w, c), (16, n * h * w, c))
-    y = (rows @ kernel.reshape(16, c, -1)).reshape(2, 2, 2, 2, n, h, w, -1)[::-1, ::-1, ::-1, ::-1]
+    y = _multiply_by_taps(x.reshape(n * h * w, c), kernel.reshape(16, c, -1))
+    y = y.reshape(2, 2, 2, 2, n, h, w, -1)[::-1, ::-1, ::-1, ::-1]
     y = _add_shifted(y[0], y[1], axis=4)  # rows: (2, 2, 2, n, h + 1, w, o)
     y = _add_shifted(y[:, 0], y[:, 1], axis=4)  # columns: (2, 2, n, h + 1, w + 1, o)
     return y.transpose(2, 3, 0, 4, 1, 5).reshape(n, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1]
+
+
+@jax.custom_vjp
+def _multiply_by_taps(rows: jax.Array, taps: jax.Array) -> jax.Array:
+    """Multiplies rows by each of the taps: (rows, I), (taps, I, O) -> (taps, rows, O)."""
+    return jnp.broadcast_to(rows, (len(taps), *rows.shape)) @ taps
+
+
+def _multiply_by_taps_gradient(
+    operands: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the gradients by the rows and by the taps.
+
+    As JAX derives the one by the rows, the taps are the right operands, which XLA for CPUs brings into another order
+    first. It reads left ones as they lie, and they are the larger ones here.
+    """
+    rows, taps = operands
+    by_tap = jnp.einsum("tio,tro->tir", taps, gradient, preferred_element_type=jnp.float32)
+    by_rows = functools.reduce(jnp.add, by_tap).T.astype(rows.dtype)
+    repeated = jnp.broadcast_to(rows, (len(taps), *rows.shape))
+    return by_rows, jnp.einsum("tri,tro->tio", repeated, gradient)
+
+
+_multiply_by_taps.defvjp(lambda rows, taps: (_multiply_by_taps(rows, taps), (rows, taps)), _multiply_by_taps_gradient)
 
 
 def up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:
