@@ -18,11 +18,12 @@ FORMS = {
     "up-scatter": (matmul.up_conv_scatter, plain.up_conv, {}),
     "up": (matmul.up_conv, plain.up_conv, {}),
     "flat": (matmul.flat_conv, plain.flat_conv, {"pad": 1}),
+    "flat-scatter": (matmul.flat_conv_scatter, plain.flat_conv, {"pad": 1}),
     "gpu-down": (gpu.down_conv, plain.down_conv, {"pad": 1}),
     "gpu-up": (gpu.up_conv, plain.up_conv, {}),
     "gpu-flat": (gpu.flat_conv, plain.flat_conv, {"pad": 1}),
 }
-SMALLER = [(form, 3) for form in ("down", "up", "flat", "gpu-down", "gpu-up")] + [("flat", 1)]
+SMALLER = [(form, 3) for form in ("down", "up", "flat", "flat-scatter", "gpu-down", "gpu-up")] + [("flat", 1)]
 CASES = [(form, 4) for form in FORMS] + SMALLER
 
 

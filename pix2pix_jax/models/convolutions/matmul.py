@@ -31,6 +31,8 @@ def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     size = kernel.shape[0]
     if size > 4:  # 49 copies of the input take longer than XLA's own gradient
         return plain.flat_conv(x, kernel, pad=pad)
+    if size**2 * kernel.shape[3] <= kernel.shape[2]:  # a pixel's products are fewer than its channels
+        return flat_conv_scatter(x, kernel, pad=pad)
     x = pad_image(x, pad)
     n, h, w, c = x.shape
     h, w = h + 1 - size, w + 1 - size
@@ -40,6 +42,18 @@ def flat_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     x = jnp.stack([x[:, a : a + h] for a in range(size)], axis=3)  # (n, h, w, size, size, c)
     taps = size * size * c
     return (x.reshape(n * h * w, taps) @ kernel.reshape(taps, -1)).reshape(n, h, w, -1)
+
+
+def flat_conv_scatter(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
+    """Multiplies each pixel by all taps, and adds what an output needs: cheaper than to gather, for few features."""
+    size, _, c, features = kernel.shape
+    taps = kernel.transpose(2, 0, 1, 3).reshape(c, -1)
+    y = jnp.matmul(x, taps, preferred_element_type=jnp.float32)
+    y = pad_image(y, pad).reshape(len(x), x.shape[1] + 2 * pad, x.shape[2] + 2 * pad, size, size, features)
+    h, w = y.shape[1] + 1 - size, y.shape[2] + 1 - size
+    y = functools.reduce(jnp.add, [y[:, a : a + h, :, a] for a in range(size)])  # rows: (n, h, w + size - 1, size, o)
+    y = functools.reduce(jnp.add, [y[:, :, b : b + w, b] for b in range(size)])
+    return y.astype(x.dtype)
 
 
 def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
