@@ -27,6 +27,8 @@ from pix2pix_jax.models import (
     UNetGenerator,
     VisionAidedDiscriminator,
 )
+from pix2pix_jax.models.convolutions import layers
+from pix2pix_jax.models.initialization import shapes_only
 
 with epy.lazy_imports():  # a config without LPIPS needs neither its network nor PyTorch's files
     from pix2pix_jax.metrics import lpips, weights
@@ -226,5 +228,16 @@ def inference_variables(config: ConfigDict, state: Any) -> dict[str, Any]:
 
 def abstract_variables(config: ConfigDict, network: str = "generator") -> dict[str, Any]:
     """Returns the shapes and dtypes of the generator's variables for inference, or of the discriminator's."""
-    state = jax.eval_shape(functools.partial(create_state, config, build_parts(config, num_examples=1)))
-    return state.discriminator.variables if network == "discriminator" else inference_variables(config, state)
+    is_generator = network == "generator"
+    module = build_generator(config) if is_generator else build_discriminator(config)
+    channels = network_channels(config)[: 1 if is_generator else 2]
+    images = [jax.ShapeDtypeStruct((1, *config.image_size, n), jnp.float32) for n in channels]
+    options = {"deterministic": True} if is_generator else {}
+
+    @layers.traced_for("default")  # the form of fewest operations
+    def init(images):
+        with shapes_only():
+            return module.init(jax.random.key(0), *images, **options)
+
+    variables = jax.eval_shape(init, images)
+    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}

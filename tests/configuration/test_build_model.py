@@ -203,3 +203,19 @@ def test_judges_are_counted_as_the_discriminator_answers(vision_aided, num_scale
 def test_lpips_is_built_where_it_weighs():
     assert build_model.build_parts(load("perceptual_weight=1"), num_examples=1).objective.perceptual
     assert not build_model.build_parts(load(), num_examples=1).objective.perceptual
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (),
+        ("generator.name=resnet", "color_space=lab", "generator.norm=instance"),
+        ("discriminator.spectral_norm=True", "discriminator.num_scales=2", "input_channels=4"),
+    ],
+)
+def test_abstract_variables_are_those_of_the_state(fields):
+    config = load("image_size=64,64", "resize_size=72,72", "generator.features=8", "discriminator.features=8", *fields)
+    parts = build_model.build_parts(config, num_examples=1)
+    state = jax.eval_shape(functools.partial(build_model.create_state, config, parts))
+    assert build_model.abstract_variables(config) == state.generator.variables
+    assert build_model.abstract_variables(config, "discriminator") == state.discriminator.variables
