@@ -69,11 +69,11 @@ def test_the_same_losses_on_any_devices_and_processes(alone, tmp_path, count, de
 
 
 def test_process_0_alone_prints_and_draws_bars(tmp_path):
-    overrides = ("num_steps=100", "batch_size=2", "eval_every_steps=100", "data_residency=device")
+    overrides = ("num_steps=300", "batch_size=2", "eval_every_steps=300", "data_residency=device")
     outputs = [
         processes.finish(process) for process in processes.start_together(2, *arguments(tmp_path / "run", *overrides))
     ]
-    assert all(word in outputs[0] for word in ("step 100: val l1", "step 100/100", "starting from step 0", "speed: "))
+    assert all(word in outputs[0] for word in ("step 300: val l1", "step 300/300", "starting from step 0", "speed: "))
     assert not [line for line in outputs[1].splitlines() if not line.startswith(("[Gloo]", "I0000", "W0000", "E0000"))]
 
 
