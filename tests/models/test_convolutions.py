@@ -49,7 +49,8 @@ def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_bfloat16_is_float32_but_for_a_few_roundings(form):
-    """Of 0.2 % each at most; sixteen of them, in a sum over taps, would be more."""
+    """Of 0.2 % each at most; sixteen of them, in a sum over taps, would be more. Logits are rounded once."""
+    most = 0.002 if form == "flat-scatter" else 0.0045
     fast, plain, options = FORMS[form]
     operands = [normal(1, 8, 8, 40), normal(4, 4, 40, 24)]
     y, pull = jax.vjp(functools.partial(fast, **options), *(jnp.asarray(x, jnp.bfloat16) for x in operands))
@@ -59,7 +60,7 @@ def test_bfloat16_is_float32_but_for_a_few_roundings(form):
     for found, exact in zip((y, *pull(gradient)), (expected, *expected_pull(gradient.astype(np.float32))), strict=True):
         assert found.dtype == jnp.bfloat16
         error = np.asarray(found, np.float32) - exact
-        assert np.sqrt(np.mean(error**2)) < 0.0045 * np.std(exact)
+        assert np.sqrt(np.mean(error**2)) < most * np.std(exact)
 
 
 @pytest.mark.parametrize("platform", ["cpu", "gpu", "tpu", None])

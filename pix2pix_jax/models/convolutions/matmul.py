@@ -110,7 +110,10 @@ def up_conv_by_tap(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def _multiply_by_taps(rows: jax.Array, taps: jax.Array) -> jax.Array:
-    """Multiplies rows by each of the taps: (rows, I), (taps, I, O) -> (taps, rows, O)."""
+    """Multiplies rows by each of the taps: (rows, I), (taps, I, O) -> (taps, rows, O).
+
+    The rows are repeated, here and in the gradient: so a product is one for each tap, and no kernel is reordered.
+    """
     return jnp.broadcast_to(rows, (len(taps), *rows.shape)) @ taps
 
 
