@@ -1,4 +1,4 @@
-"""9 products instead of 16: the same convolutions, their gradients and their gradients' gradients."""
+"""Fewer products than 16: the same convolutions, their gradients and their gradients' gradients."""
 
 import functools
 
@@ -33,8 +33,10 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
 
 
-def closely(actual, desired):
-    np.testing.assert_allclose(actual, desired, rtol=1e-5, atol=2e-6 * np.abs(desired).max())
+def closely(form, actual, desired):
+    error = 6e-6 if form == "flat" else 2e-6
+    scale = max(1, np.abs(desired).max())  # inputs are of about 1, and may cancel each other
+    np.testing.assert_allclose(actual, desired, rtol=1e-5, atol=error * scale)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -49,7 +51,7 @@ def test_values_and_gradients_are_those_of_the_definition(form, shape):
 
     for actual, desired in zip(*(jax.tree.leaves(run(convolve)) for convolve in FORMS[form]), strict=True):
         assert actual.shape == desired.shape
-        closely(actual, desired)
+        closely(form, actual, desired)
 
 
 @settings(max_examples=10, deadline=None)
@@ -57,7 +59,7 @@ def test_values_and_gradients_are_those_of_the_definition(form, shape):
 def test_stride_one_takes_odd_sizes(n, h, w, c, features):
     x, kernel = normal(n, h, w, c), normal(4, 4, c, features)
     ours, definition = FORMS["flat"]
-    closely(ours(x, kernel), definition(x, kernel))
+    closely("flat", ours(x, kernel), definition(x, kernel))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -65,11 +67,11 @@ def test_gradients_of_gradients_as_penalties_take_them(form):
     x, kernel = normal(1, 4, 4, 2), normal(4, 4, 2, 3)
 
     def penalty(convolve, kernel):
-        slope = jax.grad(lambda x: jnp.tanh(convolve(x, kernel)).sum())(x)
+        slope = jax.grad(lambda x: jnp.tanh(convolve(x, kernel) / 10).sum())(x)
         return jnp.square(slope).sum()
 
     actual, desired = (jax.jit(jax.grad(functools.partial(penalty, f)))(kernel) for f in FORMS[form])
-    closely(actual, desired)
+    closely(form, actual, desired)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -77,7 +79,7 @@ def test_pictures_one_by_one_as_inference_takes_them(form):
     x, kernel = normal(3, 8, 8, 2), normal(4, 4, 2, 3)
     ours, definition = FORMS[form]
     one_by_one = jax.vmap(lambda x: ours(x[None], kernel)[0])(x)
-    closely(one_by_one, definition(x, kernel))
+    closely(form, one_by_one, definition(x, kernel))
 
 
 LARGE = {  # form -> (input of 512 pixels at the small side, the function that chooses)
@@ -85,6 +87,9 @@ LARGE = {  # form -> (input of 512 pixels at the small side, the function that c
     "up": ((2, 16, 16, 32), matmul.up_conv),
     "flat": ((2, 17, 17, 32), functools.partial(matmul.flat_conv, pad=1)),
 }
+
+
+PRODUCTS = {"down": 9, "up": 9, "flat": 4}  # of the last, one is of 36 matrices, three transform
 
 
 def products(convolve, x, kernel) -> int:
@@ -95,10 +100,25 @@ def products(convolve, x, kernel) -> int:
 def test_they_are_chosen_where_there_are_pixels_and_channels_enough(form):
     shape, chosen = LARGE[form]
     x, kernel = jnp.zeros(shape), jnp.zeros((4, 4, 32, 32))
-    assert products(chosen, x, kernel) == 9
-    assert products(chosen, x[:1], kernel) != 9  # pixels
-    assert products(chosen, x, kernel[..., :31]) != 9  # channels
-    assert products(chosen, x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)) != 9  # precision
-    assert products(chosen, x, kernel[:3, :3]) != 9  # size
+    expected = PRODUCTS[form]
+    assert products(chosen, x, kernel) == expected
+    assert products(chosen, x[:1], kernel) != expected  # pixels
+    assert products(chosen, x, kernel[..., :31]) != expected  # channels
+    assert products(chosen, x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)) != expected  # precision
+    assert products(chosen, x, kernel[:3, :3]) != expected  # size
     x, kernel = normal(*shape), normal(4, 4, 32, 32)
-    closely(jax.jit(chosen)(x, kernel), FORMS[form][1](x, kernel))
+    closely(form, jax.jit(chosen)(x, kernel), FORMS[form][1](x, kernel))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_rounding_stays_near_that_of_the_definition(form):
+    x, kernel = normal(1, 16, 16, 128), normal(4, 4, 128, 8)
+
+    def error(actual):
+        return np.sqrt(np.mean(np.square(actual - exact)))
+
+    ours, definition = FORMS[form]
+    with jax.enable_x64(True):
+        exact = np.asarray(definition(x.astype(np.float64), kernel.astype(np.float64)))
+    assert exact.dtype == np.float64
+    assert error(jax.jit(ours)(x, kernel)) < 4e-6 * exact.std()

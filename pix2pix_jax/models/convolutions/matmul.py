@@ -6,8 +6,8 @@ product (benchmarks/README.md). The gradients of slices and matrix products are 
 A 4x4 kernel of stride 2 connects a large image with one of half its size. Its tap a in 0..3 along an axis is written
 a = 2A + p: p is the parity of the large image's pixel, A the offset in the small one. Rows and columns are treated one
 after the other, which takes few and cheap operations. A 3x3 kernel is padded to 4x4 with zeros, after its last tap, or
-before the first of a transposed kernel, which is stored rotated. With enough pixels, 9 products take the place of 16
-(`winograd`).
+before the first of a transposed kernel, which is stored rotated. With enough pixels, 9 or 4 products take the place of
+16 (`winograd`).
 """
 
 import functools
