@@ -54,10 +54,10 @@ def flat_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
     n, h, w, c = x.shape
     h, w = h - 3, w - 3
     rows, columns = -(-h // 3), -(-w // 3)  # tiles of 3x3 outputs; the last may reach beyond the image
-    tiles = _IMAGE_VALUES @ _tiles_of_6x6(x, rows, columns).reshape(36, -1)
-    kernels = _KERNEL_VALUES @ kernel.reshape(16, -1)
+    tiles = jnp.matmul(_IMAGE_VALUES, _tiles_of_6x6(x, rows, columns).reshape(36, -1))
+    kernels = jnp.matmul(_KERNEL_VALUES, kernel.reshape(16, -1))
     products = tiles.reshape(36, n * rows * columns, c) @ kernels.reshape(36, c, -1)
-    y = (_OUTPUTS @ products.reshape(36, -1)).reshape(3, 3, n, rows, columns, -1)
+    y = jnp.matmul(_OUTPUTS, products.reshape(36, -1)).reshape(3, 3, n, rows, columns, -1)
     return y.transpose(2, 3, 0, 4, 1, 5).reshape(n, 3 * rows, 3 * columns, -1)[:, :h, :w]
 
 
