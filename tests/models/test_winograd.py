@@ -34,9 +34,10 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 
 def closely(form, actual, desired):
-    error = 6e-6 if form == "flat" else 2e-6
-    scale = max(1, np.abs(desired).max())  # inputs are of about 1, and may cancel each other
-    np.testing.assert_allclose(actual, desired, rtol=1e-5, atol=error * scale)
+    if form == "flat":  # inputs are of about 1, and its weighted sums may cancel each other
+        np.testing.assert_allclose(actual, desired, rtol=1e-5, atol=6e-6 * max(1, np.abs(desired).max()))
+    else:
+        np.testing.assert_allclose(actual, desired, rtol=1e-5, atol=2e-6 * np.abs(desired).max())
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -65,9 +66,11 @@ def test_stride_one_takes_odd_sizes(n, h, w, c, features):
 @pytest.mark.parametrize("form", FORMS)
 def test_gradients_of_gradients_as_penalties_take_them(form):
     x, kernel = normal(1, 4, 4, 2), normal(4, 4, 2, 3)
+    if form == "flat":  # a saturated tanh shows its rounding forty times larger than the definition's
+        kernel = kernel / 10
 
     def penalty(convolve, kernel):
-        slope = jax.grad(lambda x: jnp.tanh(convolve(x, kernel) / 10).sum())(x)
+        slope = jax.grad(lambda x: jnp.tanh(convolve(x, kernel)).sum())(x)
         return jnp.square(slope).sum()
 
     actual, desired = (jax.jit(jax.grad(functools.partial(penalty, f)))(kernel) for f in FORMS[form])
@@ -87,9 +90,8 @@ LARGE = {  # form -> (input of 512 pixels at the small side, the function that c
     "up": ((2, 16, 16, 32), matmul.up_conv),
     "flat": ((2, 17, 17, 32), functools.partial(matmul.flat_conv, pad=1)),
 }
-
-
 PRODUCTS = {"down": 9, "up": 9, "flat": 4}  # of the last, one is of 36 matrices, three transform
+ROUNDING = {"down": 1.2e-6, "up": 0.7e-6, "flat": 2.2e-6}  # of the outputs' spread; the definition: 0.8, 0.2 and 0.6e-6
 
 
 def products(convolve, x, kernel) -> int:
@@ -111,7 +113,7 @@ def test_they_are_chosen_where_there_are_pixels_and_channels_enough(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_rounding_stays_near_that_of_the_definition(form):
+def test_rounding_stays_near_the_definitions(form):
     x, kernel = normal(1, 16, 16, 128), normal(4, 4, 128, 8)
 
     def error(actual):
@@ -121,4 +123,4 @@ def test_rounding_stays_near_that_of_the_definition(form):
     with jax.enable_x64(True):
         exact = np.asarray(definition(x.astype(np.float64), kernel.astype(np.float64)))
     assert exact.dtype == np.float64
-    assert error(jax.jit(ours)(x, kernel)) < 4e-6 * exact.std()
+    assert error(jax.jit(ours)(x, kernel)) < ROUNDING[form] * exact.std()

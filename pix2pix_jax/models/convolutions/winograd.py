@@ -9,8 +9,8 @@ transposed.
 
 **Stride 1**: F(3x3, 4x4), 36 products for the 9 outputs of a tile, so 4 for one. Three outputs of a kernel of four taps
 come from six numbers; they are coefficients of a product of polynomials, which is made by values at six points (Toom
-and Cook's method, transposed). These values are sums with weights, so rounding errors are two to three times those of
-the plain sum.
+and Cook's method, transposed). These values are sums with weights, so rounding errors are larger than the plain sum's:
+with 256 channels 2.6 times, 2e-6 of the outputs' spread.
 """
 
 import jax
@@ -26,7 +26,12 @@ _Grid = list[list[jax.Array]]  # by row, by column
 
 
 def pays(*, pixels: int, kernel: jax.Array) -> bool:
-    """Tells whether these forms are faster than 16 products and nearly as exact; `pixels`: of all, small images."""
+    """Tells whether these forms are faster than 16 products; elsewhere than in float32 they would be less exact.
+
+    Args:
+      pixels: of the small image, in all examples of the batch.
+      kernel: (size, size, I, O).
+    """
     size, channels = kernel.shape[0], min(kernel.shape[2:])
     exact = kernel.dtype == jnp.float32
     return size == 4 and exact and pixels >= _FEWEST_PIXELS and channels >= _FEWEST_CHANNELS
@@ -62,7 +67,11 @@ def flat_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _toom_cook(outputs: int, taps: int, points: list[float]) -> list[np.ndarray]:
-    """Returns the weights that make values of 2-D tiles, values of kernels, and outputs from their products."""
+    """Returns three matrices of weights: for image tiles, for kernels, and for their products.
+
+    With n = outputs + taps - 1, and both axes in one: (n**2, n**2) makes values of a tile of n x n pixels, (n**2,
+    taps**2) those of a kernel, and (outputs**2, n**2) makes outputs of the n**2 products of values.
+    """
 
     def values(coefficients: int) -> np.ndarray:  # at `points`, and at infinity, which is the highest coefficient
         return np.vstack([np.vander(points, coefficients, increasing=True), np.eye(coefficients)[-1]])
