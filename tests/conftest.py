@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from absl import flags
+from fake_gcs import FakeGCS
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS(sys.argv[:1])  # grain reads absl flags, which pytest never parses
@@ -157,3 +158,23 @@ def facades():
         absent = pytest.fail if "CI" in os.environ else pytest.skip
         absent("needs the published facades in ../shared/data/facades, which users do not have")
     return folder
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket that gs://bucket/... leads to, here and in subprocesses, and nothing that gcsfs knows of another one."""
+    with FakeGCS().running() as store:
+        for name, value in store.environment.items():
+            monkeypatch.setenv(name, value)
+        _forget_buckets()
+        yield store
+    _forget_buckets()
+
+
+def _forget_buckets():
+    import gcsfs
+    from etils.epath import backend
+
+    gcsfs.GCSFileSystem.clear_instance_cache()
+    gcsfs.core.GCSFileSystem.clear_instance_cache()
+    backend.fsspec_backend._get_filesystem.cache_clear()

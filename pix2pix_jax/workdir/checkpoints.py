@@ -55,13 +55,14 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
             preservation_policy=self._retention,
             create=not read_only,
             read_only=read_only,
-            cleanup_tmp_directories=not read_only,  # of a save that was killed or ran out of disk
         )
         try:
             os.fspath(self._folder).encode()  # tensorstore takes no other paths
             if read_only and not self._folder.is_dir():
                 raise UserError(f"{self._folder}: {_NO_CHECKPOINT}")
-            self._manager = self._open(options)
+            if not read_only:
+                self._remove_leftovers()
+            self._manager = ocp.CheckpointManager(self._folder, options=options)
         except UnicodeEncodeError:  # a name of bytes that Python keeps as lone surrogates
             name = printable(self._folder)
             raise UserError(f"{name}: not a name in UTF-8; rename the folder, or use another --workdir") from None
@@ -71,17 +72,21 @@ class Checkpoints(contextlib.AbstractContextManager["Checkpoints"]):
                 raise
             raise UserError(f"{self._folder}: cannot be opened ({error.strerror}); check --workdir") from error
 
-    def _open(self, options: ocp.CheckpointManagerOptions) -> ocp.CheckpointManager:
-        """Opens the folder. A bucket has no empty one: if its last object goes between two looks at it, Orbax fails.
+    def _remove_leftovers(self) -> None:
+        """Removes what saves have left that were killed or ran out of disk.
 
-        Raises FileNotFoundError if that happens again, or on a disk.
+        Orbax would in a thread, beside all else that looks at the folder; but in a bucket a folder goes with its last
+        object, and what is left of step 3 has the names that a new checkpoint of step 3 gets.
         """
-        try:
-            return ocp.CheckpointManager(self._folder, options=options)
-        except FileNotFoundError:
-            if not storage.is_object(self._folder):
-                raise
-            return ocp.CheckpointManager(self._folder, options=options)
+        if distributed.is_main_process():
+            # A user may remove them at the same time.
+            gone = contextlib.suppress(FileNotFoundError)
+            with gone:
+                for leftover in ocp.path.step.all_temporary_paths(self._folder):
+                    with gone:
+                        leftover.get().rmtree()
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("leftovers of checkpoints removed")
 
     def save(self, step: int, state: TrainState, config: ConfigDict, progress: Mapping[str, Any] = NO_PROGRESS) -> None:
         """Copies the state of `step` to the host, and writes it in the background. Does nothing if it is saved already.

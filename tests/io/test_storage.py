@@ -11,30 +11,9 @@ import threading
 
 import pytest
 from etils import epath
-from fake_gcs import FakeGCS
 
 from pix2pix_jax.errors import UserError
 from pix2pix_jax.io import storage
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """A bucket that gs://bucket/... leads to, and nothing that gcsfs may remember of another one."""
-    with FakeGCS().running() as store:
-        for name, value in store.environment.items():
-            monkeypatch.setenv(name, value)
-        forget()
-        yield store
-    forget()
-
-
-def forget():
-    import gcsfs
-    from etils.epath import backend
-
-    gcsfs.GCSFileSystem.clear_instance_cache()
-    gcsfs.core.GCSFileSystem.clear_instance_cache()
-    backend.fsspec_backend._get_filesystem.cache_clear()
 
 
 @pytest.fixture(params=["disk", "bucket"])

@@ -242,3 +242,33 @@ def test_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         Checkpoints(tmp_path, read_only=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.heavy
+def test_leftovers_in_a_bucket_may_go_at_any_moment(bucket, tiny_config):
+    """A bucket has no empty folders: with its last object a folder goes too, between a look at it and the next."""
+
+    def opens_and_saves(moment):
+        workdir, first = f"run{moment}", len(bucket.requests)
+        for name in ("state/1", "state/2", "config/metadata"):
+            bucket.put(f"{workdir}/checkpoints/3/{name}", b"{}")
+
+        def vanish(request):
+            if request.number - first == moment:
+                for name in bucket.names(f"{workdir}/checkpoints/"):
+                    bucket.objects.pop(name)
+
+        bucket.fault = vanish
+        with Checkpoints(f"gs://bucket/{workdir}") as checkpoints:
+            opened = len(bucket.requests) - first
+            bucket.fault = lambda request: None
+            checkpoints.save(3, {"x": np.ones(2)}, tiny_config())
+            checkpoints.wait()
+            assert checkpoints.steps() == [3], moment
+        assert f"{workdir}/checkpoints/3/state/2" not in bucket.objects, moment
+        return opened
+
+    moment = 0
+    while moment < opens_and_saves(moment):
+        moment += 1
+    assert moment > 10
