@@ -71,6 +71,17 @@ def summarise(name: str, starts: list[dict[str, float]]) -> dict[str, float]:
     return found
 
 
+def ratios(rows: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Prints and returns our starts as multiples of PyTorch's, if that had turns."""
+    if "torch" not in rows:
+        return {}
+    found = {"first": rows["nothing compiled"]["total"], "again": rows[report.OURS]["total"]}
+    found = {which: seconds / rows["torch"]["total"] for which, seconds in found.items()}
+    for which, ratio in found.items():
+        print(f"ratio: {which} {ratio:.2f} x the time of torch")
+    return found
+
+
 def main() -> None:
     parser = report.parser(__doc__)
     parser.set_defaults(config="facades", rounds=3)
@@ -97,7 +108,7 @@ def main() -> None:
     rows: dict[str, Any] = {"nothing compiled": summarise(f"{report.OURS}, first", [first])}
     rows |= {name: summarise(name, found) for name, found in starts.items() if found}
     case = {"config": arguments.config, "overrides": overrides}
-    report.finish("start_up", found, {**case, "seconds": rows, "left_out": left_out})
+    report.finish("start_up", found, {**case, "seconds": rows, "ratios": ratios(rows), "left_out": left_out})
 
 
 if __name__ == "__main__":

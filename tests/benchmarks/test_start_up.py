@@ -29,3 +29,9 @@ def test_a_second_start_compiles_nothing(tmp_path, monkeypatch):
 def test_a_program_that_fails_is_named_by_its_last_words(tmp_path):
     with pytest.raises(RuntimeError, match=r"exit code 2: .*config.nothing: no such field"):
         start_up.start(["--config=facades", "--config.nothing=1"], str(tmp_path))
+
+
+def test_starts_as_multiples_of_pytorchs():
+    rows = {"nothing compiled": {"total": 12.0}, "pix2pix_jax": {"total": 3.0}}
+    assert start_up.ratios(rows) == {}
+    assert start_up.ratios(rows | {"torch": {"total": 2.0}}) == {"first": 6.0, "again": 1.5}
