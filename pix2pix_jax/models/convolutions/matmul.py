@@ -20,6 +20,10 @@ from pix2pix_jax.models.convolutions import plain, winograd
 # Below this many input pixels the kernel is the larger operand, and reordering it costs more than the product itself.
 _FEW_PIXELS = 64
 
+# XLA's products for CPUs bring the right operand, here the kernel, into another order first. With so few rows that takes
+# longer than the product. Those of a batch that contract the left operand's rows are left to Eigen, which does without.
+_FEW_ROWS = 16
+
 
 def pad_image(x: jax.Array, pad: int, mode: str = "constant") -> jax.Array:
     """Pads (N, H, W, C) to (N, H + 2 pad, W + 2 pad, C)."""
@@ -74,7 +78,16 @@ def down_conv_gather(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     x = jnp.concatenate([x[:, :, :, :-1], x[:, :, :, 1:]], axis=4)  # the 4 columns from each even one
     x = jnp.concatenate([x[:, :-1], x[:, 1:]], axis=2)  # and the 4 rows: (n, h, 4, w, 4, c)
     rows = x.transpose(0, 1, 3, 2, 4, 5).reshape(n * h * w, 16 * c)
-    return (rows @ kernel.reshape(16 * c, -1)).reshape(n, h, w, -1)
+    return _multiply(rows, kernel.reshape(16 * c, -1)).reshape(n, h, w, -1)
+
+
+def _multiply(rows: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Multiplies (rows, 16 I) by a kernel (16 I, O)."""
+    if len(rows) > _FEW_ROWS:
+        return rows @ kernel
+    quarters = rows.reshape(len(rows), 4, -1).transpose(1, 2, 0), kernel.reshape(4, -1, kernel.shape[1])
+    products = jnp.einsum("kir,kio->kro", *quarters, preferred_element_type=jnp.float32)
+    return functools.reduce(jnp.add, products).astype(rows.dtype)
 
 
 def _padded(x: jax.Array, pad: int) -> jax.Array:
@@ -114,7 +127,9 @@ def _multiply_by_taps(rows: jax.Array, taps: jax.Array) -> jax.Array:
 
     The rows are repeated, here and in the gradient: so a product is one for each tap, and no kernel is reordered.
     """
-    return jnp.broadcast_to(rows, (len(taps), *rows.shape)) @ taps
+    if len(rows) > _FEW_ROWS:
+        return jnp.broadcast_to(rows, (len(taps), *rows.shape)) @ taps
+    return jnp.einsum("tir,tio->tro", jnp.broadcast_to(rows.T, (len(taps), *rows.T.shape)), taps)
 
 
 def _multiply_by_taps_gradient(
