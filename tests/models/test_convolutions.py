@@ -47,6 +47,21 @@ def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5 * np.abs(other).max())
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("side", [2, 4, 8])
+@pytest.mark.parametrize("form", ["down", "up"])
+def test_without_a_gradient_few_rows_are_multiplied_otherwise(form, side, dtype):
+    """4 to 64 of them, which is more and less than few."""
+    fast, plain, options = FORMS[form]
+    side = 2 * side if form == "down" else side
+    x, kernel = (jnp.asarray(a, dtype) for a in (normal(1, side, side, 40), normal(4, 4, 40, 24)))
+    expected = np.asarray(plain(x.astype(jnp.float32), kernel.astype(jnp.float32), **options))
+    found = jax.jit(functools.partial(fast, **options))(x, kernel)
+    assert found.dtype == dtype
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.02
+    np.testing.assert_allclose(found.astype(jnp.float32), expected, rtol=tolerance, atol=tolerance * expected.std())
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_bfloat16_is_float32_but_for_a_few_roundings(form):
     """Of 0.2 % each at most; sixteen of them, in a sum over taps, would be more. Logits are rounded once."""
