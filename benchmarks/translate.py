@@ -3,9 +3,9 @@
     python benchmarks/translate.py --against=torch
 
 Trains a model for one step, whose weights are as good as any for this, and starts the program itself: once with nothing
-compiled, then in turns with a program of PyTorch (torch_translate.py) that loads the same networks and writes the same
-kind of picture, and with one that does nothing but import what both libraries' programs cannot do without. Prints a
-table and, as the last line, JSON.
+compiled, then in turns with a program of PyTorch (torch_translate.py) that loads a U-Net of the same size and writes a
+picture too, and with one that imports JAX, Flax and Orbax, and does nothing. Prints a table and, as the last line,
+JSON.
 """
 
 import functools
@@ -67,9 +67,10 @@ def main() -> None:
         ours = functools.partial(seconds, ["-m", "pix2pix_jax", "translate", *flags], written, **cache)
         systems = {report.OURS: ours, "imports alone": functools.partial(seconds, ["-c", IMPORTS], None)}
         if "torch" in arguments.against:
-            case = [f"--{name}={value}" for name, value in report.torch_case(config).items()]
-            program = [str(HERE / "torch_translate.py"), *case, f"--weights={scratch / 'weights.pt'}"]
-            if report.attempt("torch", lambda: seconds([*program, "--save"], scratch / "weights.pt"), left_out):
+            weights = scratch / "weights.pt"
+            program = [str(HERE / "torch_translate.py"), f"--weights={weights}"]
+            program += [f"--{name}={value}" for name, value in report.torch_case(config).items()]
+            if report.attempt("torch", lambda: seconds([*program, "--save"], weights), left_out):
                 files = [f"--input={picture}", f"--output={scratch / 'torch.png'}"]
                 systems["torch"] = functools.partial(seconds, [*program, *files], scratch / "torch.png")
         first = ours()
