@@ -169,7 +169,7 @@ def make_translate_step(
             return apply(variables, images, use_running_average=running, rngs={"dropout": key})[0]
 
     def translate_all(variables, images, keys):
-        if norm_stats == "batch" or len(images) == 1:
+        if norm_stats == "batch" or images.shape[0] == 1:  # `len` takes no size that is yet to be told
             return translate(variables, images, keys[0])
         return jax.vmap(lambda image, key: translate(variables, image[None], key)[0])(images, keys)
 
