@@ -169,7 +169,8 @@ def make_translate_step(
             return apply(variables, images, use_running_average=running, rngs={"dropout": key})[0]
 
     def translate_all(variables, images, keys):
-        if norm_stats == "batch" or images.shape[0] == 1:  # `len` takes no size that is yet to be told
+        # One picture's program is faster on CPUs without vmap. `len` refuses a size that is not known yet.
+        if norm_stats == "batch" or images.shape[0] == 1:
             return translate(variables, images, keys[0])
         return jax.vmap(lambda image, key: translate(variables, image[None], key)[0])(images, keys)
 

@@ -48,18 +48,26 @@ def test_regrouped_convolutions_equal_the_plain_ones(form, size, shape):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("side", [2, 4, 8])
+@pytest.mark.parametrize("side", [1, 2, 4, 8])
 @pytest.mark.parametrize("form", ["down", "up"])
 def test_without_a_gradient_few_rows_are_multiplied_otherwise(form, side, dtype):
-    """4 to 64 of them, which is more and less than few."""
+    """To the same result; XLA sees the other form by the left operand's rows, which are contracted."""
     fast, plain, options = FORMS[form]
-    side = 2 * side if form == "down" else side
-    x, kernel = (jnp.asarray(a, dtype) for a in (normal(1, side, side, 40), normal(4, 4, 40, 24)))
-    expected = np.asarray(plain(x.astype(jnp.float32), kernel.astype(jnp.float32), **options))
-    found = jax.jit(functools.partial(fast, **options))(x, kernel)
+    large = 2 * side if form == "down" else side
+    x, kernel = (jnp.asarray(a, dtype) for a in (normal(1, large, large, 40), normal(4, 4, 40, 24)))
+    lowered = jax.jit(functools.partial(fast, **options)).lower(x, kernel)
+    assert ("contracting_dims = [1] x [1]" in lowered.as_text()) == (side**2 <= 16)
+    found = lowered.compile()(x, kernel)
     assert found.dtype == dtype
+    expected = np.asarray(plain(x.astype(jnp.float32), kernel.astype(jnp.float32), **options))
     tolerance = 1e-5 if dtype == jnp.float32 else 0.02
     np.testing.assert_allclose(found.astype(jnp.float32), expected, rtol=tolerance, atol=tolerance * expected.std())
+
+
+def test_with_a_gradient_few_rows_are_multiplied_plainly():
+    loss = jax.grad(lambda kernel, x: matmul.down_conv(x, kernel, pad=1).sum())
+    text = jax.jit(loss).lower(normal(4, 4, 40, 24), normal(1, 4, 4, 40)).as_text()
+    assert "dot_general" in text and "batching_dims" not in text
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -69,7 +69,7 @@ def down_conv(x: jax.Array, kernel: jax.Array, *, pad: int) -> jax.Array:
     h, w = h // 2 + pad - 1, w // 2 + pad - 1
     if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
         return winograd.down_conv(_padded(x, pad), kernel)
-    return down_conv_gather(x, kernel, pad=pad, multiply=_multiply)
+    return down_conv_gather(x, kernel, pad=pad, multiply=_product_on_cpu)
 
 
 def down_conv_gather(x: jax.Array, kernel: jax.Array, *, pad: int, multiply: _Product = jnp.matmul) -> jax.Array:
@@ -96,29 +96,8 @@ def _as_4x4(kernel: jax.Array, *, after: bool) -> jax.Array:
     return jnp.pad(kernel, (side, side, (0, 0), (0, 0))) if missing else kernel
 
 
-def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Computes `layers.up_conv`."""
-    n, h, w, _ = x.shape
-    if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
-        return winograd.up_conv(x, kernel)
-    if n * h * w <= _FEW_PIXELS:
-        return up_conv_by_tap(x, kernel, multiply=_multiply_by_taps)
-    return up_conv_scatter(x, kernel)
-
-
-def up_conv_by_tap(x: jax.Array, kernel: jax.Array, *, multiply: _Product | None = None) -> jax.Array:
-    """Multiplies by each of the 16 taps, with the kernel as it lies in memory, and adds overlapping results."""
-    kernel = _as_4x4(kernel, after=False)
-    n, h, w, c = x.shape
-    y = (multiply or multiply_by_taps)(x.reshape(n * h * w, c), kernel.reshape(16, c, -1))
-    y = y.reshape(2, 2, 2, 2, n, h, w, -1)[::-1, ::-1, ::-1, ::-1]
-    y = _add_shifted(y[0], y[1], axis=4)  # rows: (2, 2, 2, n, h + 1, w, o)
-    y = _add_shifted(y[:, 0], y[:, 1], axis=4)  # columns: (2, 2, n, h + 1, w + 1, o)
-    return y.transpose(2, 3, 0, 4, 1, 5).reshape(n, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1]
-
-
 @jax.custom_vjp
-def multiply_by_taps(rows: jax.Array, taps: jax.Array) -> jax.Array:
+def _multiply_by_taps(rows: jax.Array, taps: jax.Array) -> jax.Array:
     """Multiplies rows by each of the taps: (rows, I), (taps, I, O) -> (taps, rows, O).
 
     The rows are repeated, here and in the gradient: so a product is one for each tap, and no kernel is reordered.
@@ -141,7 +120,7 @@ def _multiply_by_taps_gradient(
     return by_rows, jnp.einsum("tri,tro->tio", repeated, gradient)
 
 
-multiply_by_taps.defvjp(lambda rows, taps: (multiply_by_taps(rows, taps), (rows, taps)), _multiply_by_taps_gradient)
+_multiply_by_taps.defvjp(lambda rows, taps: (_multiply_by_taps(rows, taps), (rows, taps)), _multiply_by_taps_gradient)
 
 
 def _without_reordering(plain_product: _Product, product: _Product) -> _Product:
@@ -149,7 +128,6 @@ def _without_reordering(plain_product: _Product, product: _Product) -> _Product:
 
     In a train step that would gain nothing: with the gradients of the same operands it took 1.00 to 1.05 of the time.
     """
-
     few = jax.custom_vjp(product)
     few.defvjp(functools.partial(jax.vjp, plain_product), lambda gradients, y: gradients(y))
     return lambda rows, kernel: (few if len(rows) <= _FEW_ROWS else plain_product)(rows, kernel)
@@ -166,12 +144,33 @@ def _multiply_by_quarters(rows: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def _multiply_columns_by_taps(rows: jax.Array, taps: jax.Array) -> jax.Array:
-    """Computes `multiply_by_taps` by such products."""
+    """Computes `_multiply_by_taps` by such products."""
     return jnp.einsum("tir,tio->tro", jnp.broadcast_to(rows.T, (len(taps), *rows.T.shape)), taps)
 
 
-_multiply = _without_reordering(jnp.matmul, _multiply_by_quarters)
-_multiply_by_taps = _without_reordering(multiply_by_taps, _multiply_columns_by_taps)
+_product_on_cpu = _without_reordering(jnp.matmul, _multiply_by_quarters)
+_product_by_taps_on_cpu = _without_reordering(_multiply_by_taps, _multiply_columns_by_taps)
+
+
+def up_conv(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Computes `layers.up_conv`."""
+    n, h, w, _ = x.shape
+    if h % 2 == w % 2 == 0 and winograd.pays(pixels=n * h * w, kernel=kernel):
+        return winograd.up_conv(x, kernel)
+    if n * h * w <= _FEW_PIXELS:
+        return up_conv_by_tap(x, kernel, multiply=_product_by_taps_on_cpu)
+    return up_conv_scatter(x, kernel)
+
+
+def up_conv_by_tap(x: jax.Array, kernel: jax.Array, *, multiply: _Product = _multiply_by_taps) -> jax.Array:
+    """Multiplies by each of the 16 taps, with the kernel as it lies in memory, and adds overlapping results."""
+    kernel = _as_4x4(kernel, after=False)
+    n, h, w, c = x.shape
+    y = multiply(x.reshape(n * h * w, c), kernel.reshape(16, c, -1))
+    y = y.reshape(2, 2, 2, 2, n, h, w, -1)[::-1, ::-1, ::-1, ::-1]
+    y = _add_shifted(y[0], y[1], axis=4)  # rows: (2, 2, 2, n, h + 1, w, o)
+    y = _add_shifted(y[:, 0], y[:, 1], axis=4)  # columns: (2, 2, n, h + 1, w + 1, o)
+    return y.transpose(2, 3, 0, 4, 1, 5).reshape(n, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1]
 
 
 def up_conv_scatter(x: jax.Array, kernel: jax.Array) -> jax.Array:
