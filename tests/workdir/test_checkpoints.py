@@ -272,3 +272,16 @@ def test_leftovers_in_a_bucket_may_go_at_any_moment(bucket, tiny_config):
     while moment < opens_and_saves(moment):
         moment += 1
     assert moment > 10
+
+
+def test_what_a_killed_save_left_on_a_disk_goes_when_a_run_opens_it(trained, tmp_path):
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(trained / "checkpoints", folder)
+    for name in ("9.orbax-checkpoint-tmp", "damaged-9"):
+        shutil.copytree(folder / "3", folder / name)
+    names = {"3", "6", "9.orbax-checkpoint-tmp", "damaged-9"}
+    for read_only in (True, False):
+        with Checkpoints(tmp_path, read_only=read_only) as checkpoints:
+            assert checkpoints.steps() == [3, 6]
+        names -= {"9.orbax-checkpoint-tmp"} if not read_only else set()
+        assert {path.name for path in folder.iterdir()} == names
